@@ -1,0 +1,215 @@
+//! A grant: what one login yielded, and the provider it came from, without its secrets.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    flag::Flags,
+    id::{Account, Generation, GrantId, Host},
+    lease::{Lease, LeaseKey},
+    scope::ScopeSet,
+    time::Wall,
+};
+
+/// Where the provider listens. Frozen at login: a later change of host needs the user's consent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoints {
+    /// RFC 6749 §3.1. Absent where only the device flow is used.
+    pub authorization: Option<String>,
+    /// RFC 6749 §3.2.
+    pub token: String,
+    /// RFC 8628 §3.1.
+    pub device_authorization: Option<String>,
+    /// RFC 7009.
+    pub revocation: Option<String>,
+    /// RFC 7662.
+    pub introspection: Option<String>,
+    /// OpenID Connect Core §5.3.
+    pub userinfo: Option<String>,
+}
+
+/// How the client proves itself at the token endpoint (RFC 6749 §2.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuth {
+    /// A public client: `client_id` in the body, no secret.
+    #[default]
+    None,
+    /// `client_secret_basic`: the Authorization header.
+    Basic,
+    /// `client_secret_post`: both in the body.
+    Post,
+}
+
+/// The provider as this grant knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provider {
+    /// The issuer identifier, byte for byte as the metadata gave it (RFC 8414 §3.3); `None` when
+    /// the endpoints were given by hand.
+    pub issuer: Option<String>,
+    /// Where it listens.
+    pub endpoints: Endpoints,
+    /// Our `client_id` there.
+    pub client_id: String,
+    /// How we prove to be that client.
+    pub client_auth: ClientAuth,
+    /// Its habits.
+    pub profile: Profile,
+}
+
+impl Provider {
+    /// What throttles and breakers are counted by: scheme, host and port of the token endpoint.
+    #[must_use]
+    pub fn host(&self) -> Host {
+        let endpoint = &self.endpoints.token;
+        let after_scheme = endpoint.find("://").map_or(0, |at| at + 3);
+        let end = endpoint[after_scheme..]
+            .find(['/', '?', '#'])
+            .map_or(endpoint.len(), |at| after_scheme + at);
+        Host(Arc::from(endpoint[..end].to_ascii_lowercase()))
+    }
+}
+
+/// A provider's habits, as data. `None` and `false` mean "not known".
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Profile {
+    /// The name of the profile, for `status`.
+    pub name: Option<String>,
+    /// Lifetime of its access tokens, for providers that do not state `expires_in`.
+    #[serde(with = "secs")]
+    pub lifetime: Option<Duration>,
+    /// Whether each refresh yields a new refresh token and spends the old one.
+    pub rotation: Rotation,
+    /// How long a spent refresh token is still accepted.
+    #[serde(with = "secs")]
+    pub leeway: Option<Duration>,
+    /// Whether a refresh kills the access token that was issued before it.
+    pub refresh_revokes_access_token: bool,
+    /// A refresh token dies when unused for this long.
+    #[serde(with = "secs")]
+    pub inactivity_limit: Option<Duration>,
+    /// Departures from the RFCs that the classification must know.
+    pub quirks: Vec<Quirk>,
+}
+
+/// What a provider does with the refresh token at each refresh.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rotation {
+    /// Not known; treated as [`Rotation::ReuseDetected`] wherever that is the careful choice.
+    #[default]
+    Unknown,
+    /// The refresh token stays the same; sending it again is harmless.
+    None,
+    /// A new one each time; the old one merely stops working.
+    Rotates,
+    /// A new one each time, and using an old one revokes the whole family (RFC 9700 §4.14.2).
+    ReuseDetected,
+}
+
+/// A departure from the RFCs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Quirk {
+    /// Answers `invalid_client` or `unauthorized_client` for a dead refresh token (Atlassian).
+    ClientErrorMeansDeadRefreshToken,
+    /// Refuses a refresh while the access token is still good.
+    RefusesEarlyRefresh,
+}
+
+/// Who signed in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subject {
+    /// The `sub` claim: the identity that a later login must match.
+    pub sub: String,
+    /// A name to show: email, preferred user name or name, whichever came.
+    pub name: Option<String>,
+}
+
+/// Everything known of an account but its secrets. This is what the engine reasons about, what the
+/// store seals beside the secrets, and what `status` shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// The user's name for it.
+    pub account: Account,
+    /// Which login this is.
+    pub id: GrantId,
+    /// Counts successful exchanges; the login itself is 1.
+    pub generation: Generation,
+    /// Where it came from.
+    pub provider: Provider,
+    /// Who signed in, when the provider says.
+    pub subject: Option<Subject>,
+    /// The scopes granted at login (RFC 6749 §5.1: what was asked, unless the answer says less).
+    pub scopes: ScopeSet,
+    /// The resource (RFC 8707) that the login asked for.
+    pub resource: Option<String>,
+    /// Whether a refresh token is held.
+    pub renewable: bool,
+    /// The access tokens, one slot for each pair of resource and scopes.
+    pub leases: BTreeMap<LeaseKey, Lease>,
+    /// The reasons for which it is not simply fine; only the standing ones are kept on disk.
+    pub flags: Flags,
+    /// Lifetime learned from rejections, when shorter than what the provider states.
+    pub learned_lifetime: Option<Duration>,
+    /// Successful refreshes since the login.
+    pub renewals: u64,
+    /// When the user logged in.
+    pub created_at: Wall,
+    /// The latest exchange that did not succeed.
+    pub last_error: Option<LastError>,
+}
+
+/// What went wrong at the latest exchange. Shown by `status`; never a secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastError {
+    /// A stable word: the OAuth error code, or the class of failure.
+    pub code: String,
+    /// A sentence for a person; control characters removed.
+    pub message: String,
+    /// When.
+    pub at: Wall,
+}
+
+/// Durations in profiles are whole seconds.
+mod secs {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        duration: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        duration.map(|duration| duration.as_secs()).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_secs))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_is_scheme_authority_and_port() {
+        for (token, host) in [
+            ("https://Idp.Example.com/oauth/token", "https://idp.example.com"),
+            ("http://127.0.0.1:8080/token?x=1", "http://127.0.0.1:8080"),
+            ("https://idp.example.com?x", "https://idp.example.com"),
+            ("https://idp.example.com", "https://idp.example.com"),
+        ] {
+            let provider = Provider {
+                endpoints: Endpoints { token: token.to_owned(), ..Endpoints::default() },
+                ..Provider::default()
+            };
+            assert_eq!(&*provider.host().0, host);
+        }
+    }
+}
