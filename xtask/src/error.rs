@@ -1,0 +1,52 @@
+//! Why a chore stopped. Each message says what to do next, or shows the command that failed.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+
+use thiserror::Error;
+
+/// The one error of all chores.
+#[derive(Debug, Error)]
+pub(crate) enum ChoreError {
+    /// A program could not be started at all.
+    #[error("cannot start `{program}`: {source}")]
+    Spawn { program: String, source: io::Error },
+    /// A program ran and failed; its own output says why.
+    #[error("`{command}` failed ({status})")]
+    Failed { command: String, status: ExitStatus },
+    /// A program's output is not what this chore understands.
+    #[error("cannot read the output of `{command}`: {reason}")]
+    Output { command: String, reason: String },
+    /// Something is missing and we may not, or cannot, install it.
+    #[error("missing on this machine:\n{0}")]
+    Missing(String),
+    /// A crate reaches a dependency that it must stay free of.
+    #[error("{package} must not depend on {banned}, but does:\n{path}")]
+    Impure {
+        package: &'static str,
+        banned: &'static str,
+        path: String,
+    },
+    /// A file operation failed.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    /// Neither an option nor the environment says where a directory is.
+    #[error("no home directory: {0}")]
+    NoHome(&'static str),
+}
+
+impl ChoreError {
+    /// For `map_err` on a file operation: `action` is a verb, as in "cannot copy …".
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Everything that judges the code without running it.
+
+use crate::command;
+use crate::error::ChoreError;
+use crate::purity;
+use crate::tool;
+
+/// Cheap checks first, so that a slip is reported in seconds.
+pub(crate) fn run() -> Result<(), ChoreError> {
+    command::run(command::cargo().args(["fmt", "--all", "--check"]))?;
+    purity::run()?;
+    dependencies()?;
+    command::run(
+        command::cargo()
+            .args(["clippy", "--workspace", "--all-targets", "--locked"])
+            .args(["--", "--deny=warnings"]),
+    )?;
+    command::run(
+        command::cargo()
+            .args(["doc", "--workspace", "--no-deps", "--locked"])
+            .env("RUSTDOCFLAGS", "--deny=warnings"),
+    )
+}
+
+/// Licences, bans and sources always; advisories when the advisory database can be reached.
+fn dependencies() -> Result<(), ChoreError> {
+    tool::DENY.install()?;
+    let deny = || -> Result<_, ChoreError> {
+        let mut deny = tool::DENY.cargo()?;
+        deny.args(["--all-features", "--locked"]);
+        Ok(deny)
+    };
+    command::run(
+        deny()?
+            .args(["check", "--hide-inclusion-graph"])
+            .args(["licenses", "bans", "sources"]),
+    )?;
+    if command::succeeds(deny()?.args(["fetch", "db"])) {
+        command::run(deny()?.args(["check", "--disable-fetch", "advisories"]))
+    } else {
+        println!("lint: advisories not checked: the advisory database is out of reach");
+        Ok(())
+    }
+}

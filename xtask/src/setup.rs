@@ -1,0 +1,160 @@
+//! What the tests need beyond a Rust toolchain, installed when it is missing.
+
+use std::process::Command;
+
+use crate::apt;
+use crate::command;
+use crate::error::ChoreError;
+use crate::tool::{self, Tool};
+use crate::workspace;
+
+/// Whether a chore may install things on this machine.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Permission {
+    /// Install what is missing.
+    Install,
+    /// Only say what is missing.
+    Report,
+}
+
+impl Permission {
+    /// From `--no-install`.
+    pub(crate) fn from_flag(no_install: bool) -> Self {
+        if no_install {
+            Self::Report
+        } else {
+            Self::Install
+        }
+    }
+}
+
+/// A program that comes in a Debian package.
+pub(crate) struct Program {
+    name: &'static str,
+    package: &'static str,
+    why: &'static str,
+}
+
+const PROGRAMS: &[Program] = &[
+    Program {
+        name: "nvim",
+        package: "neovim",
+        why: "speaks to the socket without a plugin",
+    },
+    Program {
+        name: "gnome-keyring-daemon",
+        package: "gnome-keyring",
+        why: "a real Secret Service holds the data key",
+    },
+    Program {
+        name: "dbus-run-session",
+        package: "dbus-daemon",
+        why: "a session bus of the test's own",
+    },
+    Program {
+        name: "npm",
+        package: "npm",
+        why: "installs the certified OpenID provider",
+    },
+];
+
+/// For `check-platforms`: the import-library tool of mingw-w64, which Windows crates call.
+pub(crate) const DLLTOOL: Program = Program {
+    name: "x86_64-w64-mingw32-dlltool",
+    package: "binutils-mingw-w64-x86-64",
+    why: "writes import libraries for Windows",
+};
+
+/// The oldest Node.js that the certified provider runs on.
+const NODE_MAJOR: u32 = 20;
+
+/// Makes this machine ready for `cargo xtask test`. Nothing happens when it is ready already.
+pub(crate) fn run(permission: Permission) -> Result<(), ChoreError> {
+    programs(PROGRAMS, permission)?;
+    node()?;
+    tools(&[tool::NEXTEST], permission)?;
+    provider(permission)
+}
+
+/// Installs those of the programs that are missing, by apt.
+pub(crate) fn programs(wanted: &[Program], permission: Permission) -> Result<(), ChoreError> {
+    let missing = || -> Vec<&Program> {
+        wanted
+            .iter()
+            .filter(|program| !command::is_on_path(program.name))
+            .collect()
+    };
+    let packages: Vec<&str> = missing().iter().map(|program| program.package).collect();
+    if packages.is_empty() || permission == Permission::Install && apt::install(&packages)? {
+        return Ok(());
+    }
+    let mut report = String::new();
+    for program in missing() {
+        report += &format!("  {} ({})\n", program.name, program.why);
+    }
+    Err(ChoreError::Missing(format!(
+        "{report}install with: sudo apt-get install {}",
+        packages.join(" ")
+    )))
+}
+
+fn tools(wanted: &[Tool], permission: Permission) -> Result<(), ChoreError> {
+    for &tool in wanted {
+        match permission {
+            Permission::Install => tool.install()?,
+            Permission::Report if tool.is_present()? => {}
+            Permission::Report => {
+                return Err(ChoreError::Missing(format!(
+                    "install with: {}",
+                    tool.remedy()
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Debian's Node.js may be older than the provider needs, and no package of Debian's mends that.
+fn node() -> Result<(), ChoreError> {
+    let mut node = Command::new("node");
+    let version = command::stdout(node.arg("--version"))?;
+    let major = version
+        .trim()
+        .trim_start_matches('v')
+        .split('.')
+        .next()
+        .and_then(|major| major.parse::<u32>().ok());
+    if major.is_some_and(|major| major >= NODE_MAJOR) {
+        Ok(())
+    } else {
+        Err(ChoreError::Missing(format!(
+            "  Node.js {NODE_MAJOR} or newer (found {})\ninstall with: see https://nodejs.org/download",
+            version.trim()
+        )))
+    }
+}
+
+/// The certified provider's packages, exactly as the lock file names them.
+fn provider(permission: Permission) -> Result<(), ChoreError> {
+    let folder = workspace::root().join("tests").join("oidc-provider");
+    // npm records what it installed in a copy of the lock file; equal means nothing to do.
+    let is_current = command::succeeds(
+        Command::new("npm")
+            .args(["ls", "--all", "--silent"])
+            .current_dir(&folder),
+    );
+    if is_current {
+        return Ok(());
+    }
+    match permission {
+        Permission::Install => command::run(
+            Command::new("npm")
+                .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+                .current_dir(&folder),
+        ),
+        Permission::Report => Err(ChoreError::Missing(format!(
+            "  the packages of {}\ninstall with: npm ci --ignore-scripts",
+            folder.display()
+        ))),
+    }
+}

@@ -1,0 +1,28 @@
+//! The tests: what they need, the binaries they start, then all of them.
+
+use crate::command;
+use crate::error::ChoreError;
+use crate::setup::{self, Permission};
+use crate::tool;
+
+/// Runs the ordinary tier, or every test when `full`. `nextest` goes to `cargo nextest run`.
+///
+/// A long test is marked `#[ignore = "long: cargo xtask test --full"]`: it is then listed as
+/// skipped instead of passing without having run.
+pub(crate) fn run(
+    full: bool,
+    permission: Permission,
+    nextest: &[String],
+) -> Result<(), ChoreError> {
+    setup::run(permission)?;
+    // Documentation examples first: nextest does not run them, and its summary should come last.
+    command::run(command::cargo().args(["test", "--workspace", "--doc", "--locked"]))?;
+    // The end-to-end tests start the real binaries, which no test target of theirs builds.
+    command::run(command::cargo().args(["build", "--workspace", "--bins", "--locked"]))?;
+    let mut tests = tool::NEXTEST.cargo()?;
+    tests.args(["run", "--workspace", "--locked"]);
+    if full {
+        tests.arg("--run-ignored=all");
+    }
+    command::run(tests.args(nextest))
+}
