@@ -1,5 +1,6 @@
 //! What the tests need beyond a Rust toolchain, installed when it is missing.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::apt;
@@ -134,10 +135,14 @@ fn node() -> Result<(), ChoreError> {
     }
 }
 
-/// The certified provider's packages, exactly as the lock file names them.
+/// The certified provider of the end-to-end tests.
+pub(crate) fn provider_folder() -> PathBuf {
+    workspace::root().join("tests").join("oidc-provider")
+}
+
+/// Its packages, exactly as the lock file names them.
 fn provider(permission: Permission) -> Result<(), ChoreError> {
-    let folder = workspace::root().join("tests").join("oidc-provider");
-    // npm records what it installed in a copy of the lock file; equal means nothing to do.
+    let folder = provider_folder();
     let is_current = command::succeeds(
         Command::new("npm")
             .args(["ls", "--all", "--silent"])

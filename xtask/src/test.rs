@@ -1,5 +1,7 @@
 //! The tests: what they need, the binaries they start, then all of them.
 
+use std::process::Command;
+
 use crate::command;
 use crate::error::ChoreError;
 use crate::setup::{self, Permission};
@@ -15,6 +17,11 @@ pub(crate) fn run(
     nextest: &[String],
 ) -> Result<(), ChoreError> {
     setup::run(permission)?;
+    command::run(
+        Command::new("node")
+            .args(["--test", "--test-reporter=dot"])
+            .current_dir(setup::provider_folder()),
+    )?;
     // Documentation examples first: nextest does not run them, and its summary should come last.
     command::run(command::cargo().args(["test", "--workspace", "--doc", "--locked"]))?;
     // The end-to-end tests start the real binaries, which no test target of theirs builds.

@@ -1,0 +1,54 @@
+// The settings: one JSON object, as the first argument or in OIDC_PROVIDER_SETTINGS.
+
+const DEVICE_GRANT = 'urn:ietf:params:oauth:grant-type:device_code';
+
+/** Loopback redirects of a native client match with any port (RFC 8252 §7.3). */
+const NATIVE = {
+  application_type: 'native',
+  redirect_uris: ['http://127.0.0.1/callback', 'http://[::1]/callback'],
+  response_types: ['code'],
+  grant_types: ['authorization_code', 'refresh_token', DEVICE_GRANT],
+};
+
+const DEFAULTS = {
+  /** 0: any free port. */
+  port: 0,
+  /** Seconds. */
+  accessTokenTtl: 5,
+  /** Seconds; the grant dies with it. */
+  refreshTokenTtl: 14 * 24 * 3600,
+  /** A new refresh token at each refresh; presenting an old one revokes the family. */
+  rotation: true,
+  /** Seconds between a device's polls, as told to it. */
+  deviceInterval: 1,
+  /** End when stdin is closed, so that no test leaves it behind. */
+  untilStdinCloses: false,
+  /** The protected resources that tokens can be asked for (RFC 8707). */
+  resources: ['https://one.example.test/', 'https://two.example.test/'],
+  clients: [
+    { ...NATIVE, client_id: 'public', token_endpoint_auth_method: 'none' },
+    {
+      ...NATIVE,
+      client_id: 'basic',
+      client_secret: 'basic-secret-of-the-tests',
+      token_endpoint_auth_method: 'client_secret_basic',
+    },
+    {
+      ...NATIVE,
+      client_id: 'post',
+      client_secret: 'post-secret-of-the-tests',
+      token_endpoint_auth_method: 'client_secret_post',
+    },
+  ],
+};
+
+/** The defaults with what was given; a name that does not exist is an error. */
+export function readSettings([argument], environment) {
+  const given = JSON.parse(argument ?? environment.OIDC_PROVIDER_SETTINGS ?? '{}');
+  for (const name of Object.keys(given)) {
+    if (!Object.hasOwn(DEFAULTS, name)) {
+      throw new Error(`unknown setting ${name}; there are: ${Object.keys(DEFAULTS).join(', ')}`);
+    }
+  }
+  return { ...DEFAULTS, ...given };
+}
