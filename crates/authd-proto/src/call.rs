@@ -1,0 +1,159 @@
+//! The table of methods: name, parameters, result. The daemon's one dispatch matches on [`Call`].
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{ErrorCode, WireError};
+use crate::message::Params;
+use crate::request as req;
+use crate::response as res;
+
+/// The parameters of a method, as a client sends them.
+pub trait Request: Serialize {
+    /// The method.
+    const METHOD: Method;
+    /// Its result.
+    type Reply: DeserializeOwned;
+}
+
+macro_rules! methods {
+    ($($(#[$doc:meta])* $variant:ident $(<$life:lifetime>)? = $name:literal: $params:ty => $reply:ty,)*) => {
+        /// A method of this version.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Method {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Method {
+            /// Every method, in the order of PROTOCOL.md.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// Its name on the wire.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// The method of that name; `None` when this version has none.
+            #[must_use]
+            pub fn parse(name: &str) -> Option<Self> {
+                match name { $($name => Some(Self::$variant),)* _ => None }
+            }
+        }
+
+        /// A request with its parameters decoded. No `Debug`: may hold a secret.
+        pub enum Call<'a> {
+            $($(#[$doc])* $variant($params),)*
+        }
+
+        impl<'a> Call<'a> {
+            /// Decodes the parameters of `method`.
+            ///
+            /// # Errors
+            /// [`ErrorCode::UnknownMethod`], [`ErrorCode::Unsupported`] for a reserved name, or
+            /// [`ErrorCode::BadRequest`].
+            pub fn decode(method: &str, params: Params<'a>) -> Result<Self, WireError> {
+                match Method::parse(method) {
+                    $(Some(Method::$variant) => params.decode().map(Self::$variant),)*
+                    None => Err(no_such_method(method)),
+                }
+            }
+
+            /// The method called.
+            #[must_use]
+            pub const fn method(&self) -> Method {
+                match self { $(Self::$variant(_) => Method::$variant,)* }
+            }
+        }
+
+        $(impl $(<$life>)? Request for $params {
+            const METHOD: Method = Method::$variant;
+            type Reply = $reply;
+        })*
+    };
+}
+
+// The daemon's `Call` boxes this one for its size; a client sends it as it is.
+impl Request for req::LoginStart {
+    const METHOD: Method = Method::LoginStart;
+    type Reply = res::LoginStartReply;
+}
+
+methods! {
+    /// Negotiates version and error shape.
+    Hello = "hello": req::Hello => res::HelloReply,
+    /// An access token that is alive.
+    TokenGet<'a> = "token.get": req::TokenGet<'a> => res::TokenReply,
+    /// Reports a token that a server answered with 401.
+    TokenReject<'a> = "token.reject": req::TokenReject<'a> => res::TokenReply,
+    /// A page of accounts.
+    AccountList = "account.list": req::AccountList => res::AccountListReply,
+    /// One account.
+    AccountGet = "account.get": req::AccountGet => res::AccountInfo,
+    /// Removes a login here, without a word to the provider.
+    AccountForget = "account.forget": req::AccountForget => res::AccountForgetReply,
+    /// Lifts the block on accounts of a restored or copied store.
+    AccountAdopt = "account.adopt": req::AccountAdopt => res::AccountAdoptReply,
+    /// Begins a login attempt.
+    LoginStart = "login.start": Box<req::LoginStart> => res::LoginStartReply,
+    /// Waits for the end of an attempt.
+    LoginWait = "login.wait": req::LoginWait => res::LoginProgress,
+    /// The redirect of a browser elsewhere, pasted.
+    LoginComplete = "login.complete": req::LoginComplete => res::LoginProgress,
+    /// Ends an attempt.
+    LoginCancel = "login.cancel": req::LoginCancel => res::LoginCancelReply,
+    /// Revokes and removes.
+    Logout = "logout": req::Logout => res::LogoutReply,
+    /// An exchange now.
+    Renew = "renew": req::Renew => res::RenewReply,
+    /// Events on this connection from now on.
+    Subscribe = "subscribe": req::Subscribe => res::SubscribeReply,
+    /// No more events.
+    Unsubscribe = "unsubscribe": req::Unsubscribe => res::UnsubscribeReply,
+    /// Events still remembered.
+    EventsQuery = "events.query": req::EventsQuery => res::EventsQueryReply,
+    /// How the daemon is.
+    DaemonStatus = "daemon.status": req::DaemonStatus => res::DaemonStatusReply,
+    /// Reads the configuration again.
+    DaemonReload = "daemon.reload": req::DaemonReload => res::DaemonReloadReply,
+    /// Stops the daemon.
+    DaemonStop = "daemon.stop": req::DaemonStop => res::DaemonStopReply,
+}
+
+/// Names kept for later versions. A name that ends in a dot stands for all that begin with it.
+const RESERVED: &[&str] = &[
+    "lock",
+    "unlock",
+    "grant.",
+    "approval.",
+    "key.",
+    "socket.",
+    "dpop.proof",
+    "account.import",
+    "doctor.check",
+    "sink.",
+    "audit.query",
+];
+
+fn no_such_method(name: &str) -> WireError {
+    let shown: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
+    let reserved = RESERVED.iter().any(|entry| {
+        if entry.ends_with('.') {
+            name.starts_with(entry)
+        } else {
+            name == *entry
+        }
+    });
+    if reserved {
+        WireError::new(
+            ErrorCode::Unsupported,
+            format!("this daemon does not have the method '{shown}' yet"),
+        )
+        .with_hint("upgrade authd")
+    } else {
+        WireError::new(
+            ErrorCode::UnknownMethod,
+            format!("there is no method '{shown}'"),
+        )
+    }
+}

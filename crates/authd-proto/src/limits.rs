@@ -1,0 +1,36 @@
+//! The caps of PROTOCOL.md, section 6. Each is checked before anything is buffered or allocated for it.
+
+/// Bytes of one frame, in either direction.
+pub const MAX_FRAME: usize = 256 * 1024;
+/// Nesting of one frame; its outermost array is level 1.
+pub const MAX_DEPTH: usize = 16;
+/// Unanswered requests on one connection; beyond, the daemon reads no further until some are answered.
+pub const MAX_IN_FLIGHT: usize = 256;
+/// `wait_secs` beyond this counts as this.
+pub const MAX_WAIT_SECS: u64 = 300;
+/// What an absent `wait_secs` means.
+pub const DEFAULT_WAIT_SECS: u64 = 10;
+/// Entries of a page; a greater `limit` counts as this.
+pub const MAX_PAGE: usize = 500;
+/// What an absent `limit` means.
+pub const DEFAULT_PAGE: usize = 100;
+/// Bytes of an account's name.
+pub const MAX_ACCOUNT_LEN: usize = 128;
+/// Entries of `scopes`.
+pub const MAX_SCOPES: usize = 128;
+
+/// How long to wait for a request that says `wait_secs`, in seconds: the default and the cap applied.
+#[must_use]
+pub fn wait_secs(asked: Option<u64>) -> u64 {
+    asked.unwrap_or(DEFAULT_WAIT_SECS).min(MAX_WAIT_SECS)
+}
+
+/// How many entries a page that says `limit` may hold at most: the default and the cap applied.
+#[must_use]
+pub fn page_limit(asked: Option<u64>) -> usize {
+    asked.map_or(DEFAULT_PAGE, |limit| {
+        usize::try_from(limit)
+            .unwrap_or(MAX_PAGE)
+            .clamp(1, MAX_PAGE)
+    })
+}

@@ -1,0 +1,42 @@
+//! Pages: 10,000 accounts do not fit a frame.
+
+use serde::Serialize;
+
+use crate::encode::encoded_len;
+use crate::limits::MAX_FRAME;
+
+/// Leaves room for the envelope and the cursor.
+const BUDGET: usize = MAX_FRAME - 4096;
+
+/// Takes as many of `entries` as `limit` allows and a frame holds. The caller's cursor points behind the
+/// last one taken; when fewer than all were taken there is a next page.
+///
+/// An entry too large for a frame of its own ends the page and never fits one: then the page is empty.
+pub fn fill<T: Serialize>(entries: impl IntoIterator<Item = T>, limit: usize) -> Vec<T> {
+    let mut room = BUDGET;
+    entries
+        .into_iter()
+        .take(limit)
+        .map_while(|entry| {
+            room = room.checked_sub(encoded_len(&entry))?;
+            Some(entry)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_holds_no_more_than_its_limit() {
+        assert_eq!(fill(0..10u8, 4), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_page_holds_no_more_than_a_frame() {
+        let entry = "x".repeat(BUDGET / 4);
+        let page = fill(std::iter::repeat_n(entry, 10), 10);
+        assert_eq!(page.len(), 3, "four and their headers do not fit");
+    }
+}

@@ -1,0 +1,446 @@
+//! The result of each method (PROTOCOL.md, section 9). Times are Unix seconds.
+//!
+//! Members written `name|nil` in the specification are plain `Option`s and always encoded; those written
+//! `name?` are left out when absent. Choices have an `Unknown` for what a newer daemon may say.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::ErrorCode;
+use crate::request::Flow;
+use crate::secret::WireSecret;
+
+/// Of `hello`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HelloReply {
+    /// The major version spoken from now on.
+    pub version: u64,
+    /// The oldest the daemon speaks.
+    pub min_version: u64,
+    /// The newest the daemon speaks.
+    pub max_version: u64,
+    /// The daemon's own release.
+    pub daemon_version: String,
+    /// [`crate::limits::MAX_FRAME`] of the daemon.
+    pub max_frame: u64,
+    /// [`crate::limits::MAX_DEPTH`] of the daemon.
+    pub max_depth: u64,
+    /// [`crate::limits::MAX_WAIT_SECS`] of the daemon.
+    pub max_wait_secs: u64,
+}
+
+/// How well `expires_at` is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Expiry {
+    /// The provider said.
+    Exact,
+    /// The provider did not say; taken from its profile, from experience or from a default.
+    Assumed,
+    /// Nobody knows: served until it is rejected.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Of `token.get` and `token.reject`. No `Debug`: holds a token.
+///
+/// The daemon does not encode this for a cached token: [`crate::encode::EncodedToken`] is the fast way to
+/// the same bytes.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct TokenReply {
+    /// The token itself.
+    pub access_token: WireSecret,
+    /// What else there is to say about it.
+    #[serde(flatten)]
+    pub renewal: RenewReply,
+}
+
+/// Of `renew`, and all of [`TokenReply`] but the token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenewReply {
+    /// RFC 6749 §7.1; `Bearer` in this spelling.
+    pub token_type: String,
+    /// When it expires.
+    pub expires_at: Option<u64>,
+    /// How well that is known.
+    pub expiry: Expiry,
+    /// The scopes it has.
+    pub scopes: Vec<String>,
+    /// The resource it is for (RFC 8707).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+    /// Whose it is.
+    pub account: String,
+    /// Who that is at the provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Counts the account's successful exchanges.
+    pub generation: u64,
+    /// Names the token without revealing it.
+    pub fingerprint: String,
+    /// What is left of it at the moment of the answer.
+    pub ttl_secs: Option<u64>,
+    /// Whether that is below the floor, because the provider cannot be reached.
+    #[serde(default)]
+    pub low: bool,
+    /// Whether this request caused or awaited an exchange.
+    #[serde(default)]
+    pub renewed: bool,
+}
+
+/// The state of a lease, or of an account: then the worst of its leases, or one of the last two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Before its renew point.
+    Fresh,
+    /// Past its renew point.
+    Due,
+    /// An exchange is in flight.
+    Refreshing,
+    /// Less left than the floor.
+    Late,
+    /// Nothing left.
+    Expired,
+    /// Of accounts: the person has to log in.
+    NeedsLogin,
+    /// Of accounts: the store is locked.
+    Locked,
+    /// One of a newer version.
+    #[serde(other)]
+    Unknown,
+}
+
+/// A condition of an account, beside its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum FlagName {
+    /// The provider cannot be reached.
+    Offline,
+    /// The provider asked for a pause.
+    Throttled,
+    /// An exchange was sent and its answer never came.
+    Ambiguous,
+    /// The provider refused the grant once; not yet confirmed.
+    Suspect,
+    /// The grant has ended.
+    NeedsLogin,
+    /// The resource rejects even new tokens.
+    ProviderRejects,
+    /// The newest tokens are in memory but not on disk.
+    StoreDegraded,
+    /// The store is locked.
+    Locked,
+    /// One of a newer version.
+    #[serde(other)]
+    Unknown,
+}
+
+/// A flag with its reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flag {
+    /// Which.
+    pub flag: FlagName,
+    /// Why, for people.
+    pub reason: String,
+    /// Since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since_at: Option<u64>,
+}
+
+/// The last thing that went wrong with an account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastError {
+    /// A code of the table of errors.
+    pub code: ErrorCode,
+    /// What happened, for people.
+    pub message: String,
+    /// When.
+    pub at: u64,
+}
+
+/// One issued access token, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseInfo {
+    /// The resource it is for (RFC 8707).
+    pub resource: Option<String>,
+    /// The scopes it has.
+    pub scopes: Vec<String>,
+    /// Its state.
+    pub state: State,
+    /// When it expires.
+    pub expires_at: Option<u64>,
+    /// How well that is known.
+    pub expiry: Expiry,
+    /// What is left of it.
+    pub ttl_secs: Option<u64>,
+    /// The exchange it came from.
+    pub generation: u64,
+    /// When it will be renewed.
+    pub next_renewal_at: Option<u64>,
+}
+
+/// Of `account.get`, and an entry of `account.list`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountInfo {
+    /// Its name.
+    pub account: String,
+    /// The authorization server.
+    pub issuer: String,
+    /// The client it was logged in with.
+    pub client_id: String,
+    /// The worst of its leases, or `needs_login`, or `locked`.
+    pub state: State,
+    /// Conditions beside the state.
+    pub flags: Vec<Flag>,
+    /// Of the lease of the login itself.
+    pub expires_at: Option<u64>,
+    /// How well that is known.
+    pub expiry: Expiry,
+    /// What is left of that lease.
+    pub ttl_secs: Option<u64>,
+    /// When that lease will be renewed.
+    pub next_renewal_at: Option<u64>,
+    /// Counts successful exchanges, the login included.
+    pub generation: u64,
+    /// Counts successful renewals since the login.
+    pub renewals: u64,
+    /// The last thing that went wrong.
+    pub last_error: Option<LastError>,
+    /// Who signed in: the `sub` of the ID token or userinfo.
+    pub subject: Option<String>,
+    /// Their name or address, for people.
+    pub subject_name: Option<String>,
+    /// The scopes granted.
+    pub scopes: Vec<String>,
+    /// The resource logged in for (RFC 8707).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+    /// The provider profile that applies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// When it was made.
+    pub created_at: u64,
+    /// Every access token it has.
+    pub leases: Vec<LeaseInfo>,
+}
+
+/// Of `account.list`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountListReply {
+    /// A page, sorted by name.
+    pub accounts: Vec<AccountInfo>,
+    /// For the next page; nil at the end.
+    pub cursor: Option<String>,
+}
+
+/// Of `account.forget`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountForgetReply {
+    /// The account forgotten.
+    pub account: String,
+}
+
+/// Of `account.adopt`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountAdoptReply {
+    /// The accounts adopted.
+    pub adopted: Vec<String>,
+}
+
+/// Of `login.start`: what the person has to open or type.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginStartReply {
+    /// Names the attempt.
+    pub login_id: String,
+    /// The account it is for.
+    pub account: String,
+    /// Which of the members below are there.
+    pub flow: Flow,
+    /// Browser: to open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorization_url: Option<String>,
+    /// Browser: where the listener waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redirect_uri: Option<String>,
+    /// Device: to type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_code: Option<String>,
+    /// Device: where to type it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification_uri: Option<String>,
+    /// Device: the same with the code in it, for a QR code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification_uri_complete: Option<String>,
+    /// Device: how often the daemon asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval_secs: Option<u64>,
+    /// How long the attempt lives.
+    pub expires_in_secs: u64,
+}
+
+/// Of `login.wait` and `login.complete`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum LoginProgress {
+    /// Not yet: call again.
+    Pending,
+    /// The account is logged in.
+    Done(Box<LoginDone>),
+}
+
+/// A login that succeeded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginDone {
+    /// The account.
+    pub account: String,
+    /// The authorization server.
+    pub issuer: String,
+    /// Who signed in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Their name or address, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject_name: Option<String>,
+    /// The scopes granted.
+    pub scopes: Vec<String>,
+    /// Those asked for and not granted.
+    pub refused_scopes: Vec<String>,
+    /// When the first access token expires.
+    pub expires_at: Option<u64>,
+    /// How well that is known.
+    pub expiry: Expiry,
+    /// What is left of it.
+    pub ttl_secs: Option<u64>,
+    /// When it will be renewed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_renewal_at: Option<u64>,
+    /// The account's generation.
+    pub generation: u64,
+}
+
+/// Of `login.cancel`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginCancelReply {
+    /// The attempt.
+    pub login_id: String,
+}
+
+/// What can be revoked (RFC 7009 §2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenKind {
+    /// The refresh token.
+    RefreshToken,
+    /// An access token.
+    AccessToken,
+    /// One of a newer version.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Of `logout`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogoutReply {
+    /// The account.
+    pub account: String,
+    /// What the provider has revoked.
+    pub revoked: Vec<TokenKind>,
+    /// What could not be revoked yet; retried.
+    pub pending: Vec<TokenKind>,
+}
+
+/// Of `subscribe`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubscribeReply {
+    /// The kinds that will come.
+    pub events: Vec<crate::event::EventKind>,
+}
+
+/// Of `events.query`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventsQueryReply {
+    /// A page, oldest first.
+    pub events: Vec<crate::event::Event>,
+    /// For the next page; nil at the end.
+    pub cursor: Option<String>,
+}
+
+/// Of `unsubscribe`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnsubscribeReply {}
+
+/// What protects the key of the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyProtection {
+    /// `keyring`, `file`, `passphrase` or `systemd_creds`.
+    pub kind: String,
+    /// For people: which key store, which file.
+    pub detail: String,
+}
+
+/// How the store is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreStatus {
+    /// `ok`, `degraded`, `read_only`, `locked` or `stale`.
+    pub state: String,
+    /// For people: why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// Of `daemon.status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaemonStatusReply {
+    /// The daemon's release.
+    pub version: String,
+    /// The major version of the protocol on this connection.
+    pub protocol: u64,
+    /// Its process.
+    pub pid: u32,
+    /// When it started.
+    pub started_at: u64,
+    /// How long ago that was.
+    pub uptime_secs: u64,
+    /// The path of the socket.
+    pub socket: String,
+    /// The state directory.
+    pub state_dir: String,
+    /// The configuration file; nil when there is none.
+    pub config_path: Option<String>,
+    /// What protects the key of the store.
+    pub key_protection: KeyProtection,
+    /// What the daemon confined itself with; `none` where nothing.
+    pub sandbox: String,
+    /// How the store is.
+    pub store: StoreStatus,
+    /// Accounts known.
+    pub accounts: u64,
+    /// Connections open, this one included.
+    pub connections: u64,
+    /// Connections with a subscription.
+    pub watchers: u64,
+    /// Requests that wait for an exchange.
+    pub waiters: u64,
+    /// Exchanges with providers under way.
+    pub exchanges_in_flight: u64,
+    /// Tokens served since the start.
+    pub served: u64,
+    /// Successful renewals since the start.
+    pub renewals: u64,
+}
+
+/// Of `daemon.reload`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaemonReloadReply {
+    /// Names of settings that took a new value.
+    pub changed: Vec<String>,
+    /// For people: settings that need a restart, and the like.
+    pub warnings: Vec<String>,
+}
+
+/// Of `daemon.stop`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaemonStopReply {
+    /// The process that is stopping, so that the caller can wait for its end.
+    pub pid: u32,
+}
