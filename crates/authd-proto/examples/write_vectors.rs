@@ -10,12 +10,9 @@ fn main() -> io::Result<()> {
     let directory = golden::directory();
     fs::create_dir_all(&directory)?;
     for vector in golden::vectors() {
-        let path = directory.join(vector.name);
-        fs::write(path.with_added_extension("msgpack"), &vector.bytes)?;
-        fs::write(
-            path.with_added_extension("json"),
-            golden::twin(&vector.bytes),
-        )?;
+        let path = |ending: &str| directory.join(format!("{}.{ending}", vector.name));
+        fs::write(path("msgpack"), &vector.bytes)?;
+        fs::write(path("json"), golden::twin(&vector.bytes))?;
     }
     Ok(())
 }
