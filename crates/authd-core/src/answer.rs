@@ -148,6 +148,9 @@ impl GrantType {
     /// Whether sending it twice can spend something that a first sending already spent.
     #[must_use]
     pub fn spends(self) -> bool {
-        matches!(self, Self::RefreshToken | Self::AuthorizationCode | Self::DeviceCode)
+        matches!(
+            self,
+            Self::RefreshToken | Self::AuthorizationCode | Self::DeviceCode
+        )
     }
 }

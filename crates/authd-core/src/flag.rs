@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::time::{Boot, Wall};
+use crate::{
+    scope::ScopeSet,
+    time::{Boot, Wall},
+};
 
 /// All flags of an account. Each holds its reason and when it was raised.
 ///
@@ -31,9 +34,8 @@ pub struct Flags {
     pub misconfigured: Option<Raised<String>>,
     /// The store is another machine's, or older than the anchor: no exchange until adopted.
     pub stale_store: Option<Raised<StaleStore>>,
-    /// The user locked the daemon: tokens are denied and no exchange starts.
-    #[serde(skip)]
-    pub locked: bool,
+    /// A refresh brought other scopes than the login was granted. Renewal goes on; the user is told.
+    pub scope_changed: Option<Raised<ScopeSet>>,
 }
 
 /// A flag's reason and the moment it was raised.
@@ -69,8 +71,6 @@ pub enum LoginReason {
     NotRenewable,
     /// A refresh came back for someone else.
     SubjectChanged,
-    /// A refresh came back with other scopes.
-    ScopeChanged,
     /// The provider refuses in a form that is no verdict, again and again.
     Unintelligible,
 }

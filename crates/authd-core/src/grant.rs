@@ -152,8 +152,6 @@ pub struct Grant {
     pub leases: BTreeMap<LeaseKey, Lease>,
     /// The reasons for which it is not simply fine; only the standing ones are kept on disk.
     pub flags: Flags,
-    /// Lifetime learned from rejections, when shorter than what the provider states.
-    pub learned_lifetime: Option<Duration>,
     /// Successful refreshes since the login.
     pub renewals: u64,
     /// When the user logged in.
@@ -183,7 +181,9 @@ mod secs {
         duration: &Option<Duration>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        duration.map(|duration| duration.as_secs()).serialize(serializer)
+        duration
+            .map(|duration| duration.as_secs())
+            .serialize(serializer)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
@@ -200,13 +200,19 @@ mod tests {
     #[test]
     fn the_host_is_scheme_authority_and_port() {
         for (token, host) in [
-            ("https://Idp.Example.com/oauth/token", "https://idp.example.com"),
+            (
+                "https://Idp.Example.com/oauth/token",
+                "https://idp.example.com",
+            ),
             ("http://127.0.0.1:8080/token?x=1", "http://127.0.0.1:8080"),
             ("https://idp.example.com?x", "https://idp.example.com"),
             ("https://idp.example.com", "https://idp.example.com"),
         ] {
             let provider = Provider {
-                endpoints: Endpoints { token: token.to_owned(), ..Endpoints::default() },
+                endpoints: Endpoints {
+                    token: token.to_owned(),
+                    ..Endpoints::default()
+                },
                 ..Provider::default()
             };
             assert_eq!(&*provider.host().0, host);

@@ -29,7 +29,9 @@ impl Account {
     /// [`BadAccount`] when the name is empty, too long, or has a character outside the list above.
     pub fn new(name: &str) -> Result<Self, BadAccount> {
         let starts_well = name.starts_with(|c: char| c.is_ascii_alphanumeric());
-        let all_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "._@+-".contains(c));
+        let all_plain = name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "._@+-".contains(c));
         if starts_well && all_plain && name.len() <= Self::MAX_LEN {
             Ok(Self(name.into()))
         } else {
@@ -190,10 +192,26 @@ mod tests {
 
     #[test]
     fn account_names_are_plain() {
-        for good in ["a", "work", "me@example.com", "9lives", "a+b_c-d.e", &"x".repeat(64)] {
+        for good in [
+            "a",
+            "work",
+            "me@example.com",
+            "9lives",
+            "a+b_c-d.e",
+            &"x".repeat(64),
+        ] {
             assert_eq!(Account::new(good).unwrap().as_str(), good);
         }
-        for bad in ["", ".a", "-rf", "a b", "a/b", "a\u{1b}[31m", "ü", &"x".repeat(65)] {
+        for bad in [
+            "",
+            ".a",
+            "-rf",
+            "a b",
+            "a/b",
+            "a\u{1b}[31m",
+            "ü",
+            &"x".repeat(65),
+        ] {
             assert_eq!(Account::new(bad), Err(BadAccount), "{bad:?}");
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    grant::Grant,
     id::{Fingerprint, Generation},
     scope::ScopeSet,
     time::{BootId, Now, Stamp, Wall},
@@ -17,6 +18,17 @@ pub struct LeaseKey {
     pub resource: Option<String>,
     /// Scopes asked for; empty is all that the login was granted.
     pub scopes: ScopeSet,
+}
+
+impl LeaseKey {
+    /// The login's own: all its scopes, its own resource.
+    #[must_use]
+    pub fn of_login(grant: &Grant) -> Self {
+        Self {
+            resource: grant.resource.clone(),
+            scopes: ScopeSet::default(),
+        }
+    }
 }
 
 /// How far `expires_at` can be believed.
@@ -101,7 +113,8 @@ impl Lease {
     /// `expires_at` on the wall clock, as the wire states it.
     #[must_use]
     pub fn expires_at(&self) -> Option<Wall> {
-        self.lifetime.map(|lifetime| self.issued.at.wall.after(lifetime))
+        self.lifetime
+            .map(|lifetime| self.issued.at.wall.after(lifetime))
     }
 }
 
@@ -122,16 +135,26 @@ mod tests {
             fingerprint: Fingerprint::default(),
             token_type: "Bearer".to_owned(),
             scopes: ScopeSet::default(),
-            issued: Stamp { boot_id: BootId(1), at: at(0) },
+            issued: Stamp {
+                boot_id: BootId(1),
+                at: at(0),
+            },
             lifetime: lifetime.map(Duration::from_secs),
-            expiry: if lifetime.is_some() { Expiry::Exact } else { Expiry::Unknown },
+            expiry: if lifetime.is_some() {
+                Expiry::Exact
+            } else {
+                Expiry::Unknown
+            },
             lead: Duration::from_secs(1200),
             rejected: false,
         }
     }
 
     fn at(secs: u64) -> Now {
-        Now { boot: Boot(1000 * secs), wall: Wall::from_unix_secs(1_700_000_000 + secs as i64) }
+        Now {
+            boot: Boot(1000 * secs),
+            wall: Wall::from_unix_secs(1_700_000_000 + secs as i64),
+        }
     }
 
     #[test]
@@ -147,7 +170,11 @@ mod tests {
             (3600, Standing::Expired),
             (u64::MAX / 2000, Standing::Expired),
         ] {
-            assert_eq!(lease.standing(at(secs), BootId(1)), standing, "after {secs} s");
+            assert_eq!(
+                lease.standing(at(secs), BootId(1)),
+                standing,
+                "after {secs} s"
+            );
         }
     }
 
@@ -160,13 +187,22 @@ mod tests {
 
     #[test]
     fn an_unknown_life_never_expires() {
-        assert_eq!(lease(None).standing(at(1_000_000_000), BootId(1)), Standing::Fresh);
+        assert_eq!(
+            lease(None).standing(at(1_000_000_000), BootId(1)),
+            Standing::Fresh
+        );
         assert_eq!(lease(None).expires_at(), None);
     }
 
     #[test]
     fn a_stamp_of_unknown_age_leaves_nothing() {
-        let earlier = Now { boot: Boot(0), wall: Wall(0) };
-        assert_eq!(lease(Some(3600)).standing(earlier, BootId(2)), Standing::Expired);
+        let earlier = Now {
+            boot: Boot(0),
+            wall: Wall(0),
+        };
+        assert_eq!(
+            lease(Some(3600)).standing(earlier, BootId(2)),
+            Standing::Expired
+        );
     }
 }

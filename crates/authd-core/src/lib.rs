@@ -6,14 +6,14 @@
 //! in seconds, and every failure replays from its seed.
 
 pub mod answer;
-// pub mod broker;
+pub mod broker;
 pub mod flag;
 pub mod grant;
 pub mod id;
 pub mod lease;
-// pub mod policy;
-// pub mod renewal;
-// pub mod schedule;
+pub mod policy;
+pub mod renewal;
+pub mod schedule;
 pub mod scope;
 pub mod secret;
 pub mod time;

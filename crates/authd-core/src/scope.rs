@@ -67,7 +67,10 @@ mod tests {
         let scopes = ScopeSet::parse("openid  email openid\tapi");
         assert_eq!(scopes.to_string(), "api email openid");
         assert_eq!(scopes, ScopeSet::parse("email api openid"));
-        assert_eq!(scopes.without(&ScopeSet::parse("api")).to_string(), "email openid");
+        assert_eq!(
+            scopes.without(&ScopeSet::parse("api")).to_string(),
+            "email openid"
+        );
         assert!(ScopeSet::parse("api").is_subset(&scopes));
         assert!(!scopes.is_subset(&ScopeSet::parse("api")));
     }

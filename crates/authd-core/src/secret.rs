@@ -35,7 +35,11 @@ impl Secret {
     pub fn matches(&self, other: &str) -> bool {
         let (ours, theirs) = (self.0.as_bytes(), other.as_bytes());
         ours.len() == theirs.len()
-            && ours.iter().zip(theirs).fold(0u8, |difference, (a, b)| difference | (a ^ b)) == 0
+            && ours
+                .iter()
+                .zip(theirs)
+                .fold(0u8, |difference, (a, b)| difference | (a ^ b))
+                == 0
     }
 }
 

@@ -94,7 +94,11 @@ impl Stamp {
     #[must_use]
     pub fn age(&self, now: Now, boot_id: BootId) -> Option<Duration> {
         if self.boot_id == boot_id {
-            Some(now.boot.since(self.at.boot).max(now.wall.since(self.at.wall)))
+            Some(
+                now.boot
+                    .since(self.at.boot)
+                    .max(now.wall.since(self.at.wall)),
+            )
         } else if now.wall >= self.at.wall {
             Some(now.wall.since(self.at.wall))
         } else {
@@ -113,17 +117,26 @@ mod tests {
     fn stamp() -> Stamp {
         Stamp {
             boot_id: BootId(1),
-            at: Now { boot: Boot(1_000_000), wall: Wall(1_700_000_000_000) },
+            at: Now {
+                boot: Boot(1_000_000),
+                wall: Wall(1_700_000_000_000),
+            },
         }
     }
 
     fn later(boot_ms: u64, wall_ms: i64) -> Now {
-        Now { boot: Boot(1_000_000 + boot_ms), wall: Wall(1_700_000_000_000 + wall_ms) }
+        Now {
+            boot: Boot(1_000_000 + boot_ms),
+            wall: Wall(1_700_000_000_000 + wall_ms),
+        }
     }
 
     #[test]
     fn within_a_boot_a_backward_wall_jump_changes_nothing() {
-        assert_eq!(stamp().age(later(60_000, -DECADE_MS), BootId(1)), Some(MINUTE));
+        assert_eq!(
+            stamp().age(later(60_000, -DECADE_MS), BootId(1)),
+            Some(MINUTE)
+        );
     }
 
     #[test]
@@ -142,7 +155,10 @@ mod tests {
     fn extremes_saturate() {
         assert_eq!(Boot(u64::MAX).after(MINUTE), Boot(u64::MAX));
         assert_eq!(Wall(i64::MAX).after(MINUTE), Wall(i64::MAX));
-        assert_eq!(Wall(i64::MAX).since(Wall(i64::MIN)), Duration::from_millis(i64::MAX as u64));
+        assert_eq!(
+            Wall(i64::MAX).since(Wall(i64::MIN)),
+            Duration::from_millis(i64::MAX as u64)
+        );
         assert_eq!(Wall(-1).unix_secs(), -1);
     }
 }

@@ -1,0 +1,253 @@
+//! What the shell is to do. The order in which effects come out is the order in which to begin them.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    answer::GrantType,
+    flag::{LoginReason, StaleStore},
+    grant::Grant,
+    id::{Account, AttemptId, Fingerprint, Generation, GrantId, LoginId, Ticket},
+    lease::LeaseKey,
+    renewal::{Cause, Verdict},
+    scope::ScopeSet,
+    time::Boot,
+};
+
+use super::event::LoginFailure;
+
+/// Something to be done outside the engine.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Prove the store writable, reserve room for the answer, and write the intent durably; then
+    /// [`Intended`](super::Event::Intended).
+    Intend {
+        /// What is intended.
+        exchange: Exchange,
+    },
+    /// Send the request, detached from whoever asked; then [`Answered`](super::Event::Answered).
+    Exchange(Exchange),
+    /// Write the answer's secrets with this grant durably and clear the intent; then
+    /// [`Committed`](super::Event::Committed).
+    Commit {
+        /// The attempt whose answer it is.
+        attempt: AttemptId,
+        /// The grant as it is from then on.
+        grant: Arc<Grant>,
+    },
+    /// The attempt ended and spent nothing, or its outcome is recorded in the grant: clear its intent.
+    Annul {
+        /// The account.
+        account: Account,
+        /// The attempt.
+        attempt: AttemptId,
+    },
+    /// Keep the grant as it now is: same generation, same secrets, other flags. Nothing waits for it.
+    Keep {
+        /// The grant.
+        grant: Arc<Grant>,
+    },
+    /// The latest commit is not in the database yet: try again; then
+    /// [`Saved`](super::Event::Saved).
+    Save {
+        /// The grant.
+        grant: Arc<Grant>,
+    },
+    /// Show readers the account as it now is. With `attempt`, its committed answer's secrets
+    /// replace those before.
+    Publish {
+        /// The attempt whose secrets are to be shown from now on.
+        attempt: Option<AttemptId>,
+        /// What to show.
+        view: View,
+    },
+    /// Show readers that the account is gone.
+    Withdraw {
+        /// The account.
+        account: Account,
+    },
+    /// Answer a client.
+    Reply {
+        /// Which.
+        ticket: Ticket,
+        /// With what.
+        result: Result<Served, Refusal>,
+    },
+    /// Tell the person, once, by whatever way there is.
+    Notify {
+        /// The account.
+        account: Account,
+        /// What to tell.
+        notice: Notice,
+    },
+    /// A login ended.
+    LoginEnded {
+        /// Which.
+        login: LoginId,
+        /// The grant it made.
+        result: Result<Arc<Grant>, LoginFailure>,
+    },
+    /// Take the account off the disk; with `revoke`, first keep its tokens as owed revocations.
+    Erase {
+        /// The account.
+        account: Account,
+        /// Whether the provider is to be told.
+        revoke: bool,
+    },
+    /// Try to revoke; then [`RevocationTried`](super::Event::RevocationTried).
+    Revoke {
+        /// Its number in the store.
+        id: u64,
+    },
+    /// Write down what the engine decided.
+    Record(Record),
+}
+
+/// One exchange at a token endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exchange {
+    /// Names it, here and on disk.
+    pub attempt: AttemptId,
+    /// Whose.
+    pub account: Account,
+    /// Of which grant.
+    pub grant: GrantId,
+    /// The generation whose refresh token is sent; for a login the one before its first.
+    pub generation: Generation,
+    /// Which grant type.
+    pub grant_type: GrantType,
+    /// For which lease.
+    pub key: LeaseKey,
+    /// The login that it belongs to, for codes and device codes.
+    pub login: Option<LoginId>,
+}
+
+/// An account as readers see it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct View {
+    /// The grant.
+    pub grant: Arc<Grant>,
+    /// The lease being renewed.
+    pub refreshing: Option<LeaseKey>,
+    /// When the next exchange is planned, on the boot clock; `None` when none is.
+    pub next_renewal: Option<Boot>,
+}
+
+/// Which token a client gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// Whose.
+    pub account: Account,
+    /// Which lease.
+    pub key: LeaseKey,
+    /// Which token, exactly.
+    pub fingerprint: Fingerprint,
+    /// What is left of it; `None` when not known.
+    pub ttl: Option<Duration>,
+    /// It has less left than the floor, because the provider cannot be reached.
+    pub low: bool,
+    /// It was renewed for this client's question.
+    pub renewed: bool,
+}
+
+/// Why a client gets no token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No such account.
+    UnknownAccount,
+    /// Only the user can mend it.
+    LoginRequired(LoginReason),
+    /// Not now; it goes on by itself. `retry_after` where the next attempt is known.
+    Unavailable {
+        /// What holds it up.
+        why: Unavailable,
+        /// When to ask again.
+        retry_after: Option<Duration>,
+    },
+    /// No token of this account lives so long.
+    MaxTtlExceeded {
+        /// The most that can be asked for.
+        max_ttl: Duration,
+    },
+    /// The login was not granted these scopes.
+    NotGranted(ScopeSet),
+    /// The API refuses even new tokens.
+    ProviderRejects,
+    /// The client or the request is misconfigured, with the provider's words.
+    Misconfigured(String),
+    /// The store is another machine's, or an older copy.
+    StaleStore(StaleStore),
+}
+
+/// What holds a renewal up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unavailable {
+    /// The provider cannot be reached or fails.
+    Provider,
+    /// The provider asked for patience.
+    Throttled,
+    /// The store cannot be written, so that nothing may be exchanged.
+    Store,
+    /// A lost answer must be settled first.
+    Ambiguous,
+    /// The refresh token was refused and this is being confirmed.
+    Suspect,
+    /// The client's own deadline ran out.
+    Deadline,
+    /// Too many reports of refused tokens.
+    TooManyReports,
+    /// The daemon stops.
+    ShuttingDown,
+}
+
+/// What a person is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// Only a login helps.
+    LoginNeeded(LoginReason),
+    /// An answer was lost, and the retry could end the login.
+    AnswerLost,
+    /// The API refuses even new tokens.
+    ProviderRejects,
+    /// A refresh brought other scopes.
+    ScopeChanged,
+    /// The store cannot be written.
+    StoreDegraded(String),
+}
+
+/// A decision, for the log and `events`. Never a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Whose.
+    pub account: Account,
+    /// Of which grant.
+    pub grant: GrantId,
+    /// In which generation.
+    pub generation: Generation,
+    /// In which attempt.
+    pub attempt: Option<AttemptId>,
+    /// The provider's id of the request.
+    pub request_id: Option<String>,
+    /// What was decided.
+    pub what: Decided,
+}
+
+/// What was decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decided {
+    /// To renew, and why.
+    Renewal(Cause),
+    /// What the answer means.
+    Judged(Verdict),
+    /// To take the answer as the new generation.
+    Committed,
+    /// To take the answer although the database could not be written.
+    CommittedElsewhere,
+    /// To drop an answer that came for a grant or generation that is no more.
+    Discarded,
+    /// To give up until the user acts.
+    LoginNeeded,
+    /// To believe a report, and renew.
+    ReportBelieved,
+    /// Not to renew for a report.
+    ReportSetAside,
+}

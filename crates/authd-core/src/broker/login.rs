@@ -1,0 +1,351 @@
+//! Logins under way: from the person's wish to the first generation of a grant.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use super::{
+    Broker, CommitOutcome, Decided, Effect, Exchange, LoginBegun, LoginFailure, LoginMethod, Owner,
+    Record, context,
+};
+use crate::{
+    answer::{Answer, Body, GrantType, Received, TokenSummary},
+    flag::Flags,
+    grant::Grant,
+    id::{AttemptId, Generation, LoginId},
+    lease::LeaseKey,
+    renewal::{Context, Renewal, Verdict, classify::classify, last_error, new_lease},
+    schedule::Health,
+    time::{Boot, Now, Stamp},
+};
+
+/// RFC 8628 §3.5: what `slow_down` adds to the interval.
+const SLOW_DOWN: Duration = Duration::from_secs(5);
+/// Attempts to send a code that never left this machine.
+const CODE_ATTEMPTS: u32 = 3;
+
+/// One login.
+#[derive(Debug)]
+pub(super) struct Login {
+    begun: LoginBegun,
+    /// The person must have finished by then.
+    expires: Boot,
+    phase: Phase,
+    /// Exchanges that failed without having left this machine.
+    failures: u32,
+    interval: Duration,
+}
+
+#[derive(Debug)]
+#[expect(clippy::enum_variant_names, reason = "each is named for what it awaits")]
+enum Phase {
+    /// The person is at the provider; the redirect has not come.
+    AwaitingCode,
+    /// The next exchange (a device poll, or a code once more) is due then.
+    AwaitingTurn(Boot),
+    /// The request is out.
+    AwaitingAnswer,
+    /// The grant is on its way to the disk.
+    AwaitingCommitted(Arc<Grant>),
+}
+
+impl Login {
+    pub(super) fn wakes_at(&self) -> Option<Boot> {
+        match self.phase {
+            Phase::AwaitingCode => Some(self.expires),
+            Phase::AwaitingTurn(at) => Some(at.min(self.expires)),
+            Phase::AwaitingAnswer | Phase::AwaitingCommitted(_) => None,
+        }
+    }
+
+    /// Whether nothing of it is in flight.
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self.phase, Phase::AwaitingCode | Phase::AwaitingTurn(_))
+    }
+
+    fn grant_type(&self) -> GrantType {
+        match self.begun.method {
+            LoginMethod::Code => GrantType::AuthorizationCode,
+            LoginMethod::Device { .. } => GrantType::DeviceCode,
+        }
+    }
+
+    fn key(&self) -> LeaseKey {
+        LeaseKey {
+            resource: self.begun.resource.clone(),
+            ..LeaseKey::default()
+        }
+    }
+}
+
+impl Broker {
+    pub(super) fn login_begun(&mut self, begun: LoginBegun, now: Now) {
+        let earlier: Vec<_> = self
+            .logins
+            .iter()
+            .filter(|(_, login)| login.begun.account == begun.account && login.is_waiting())
+            .map(|(id, _)| *id)
+            .collect();
+        for login in earlier {
+            self.end_login(login, Err(LoginFailure::Replaced));
+        }
+        let (phase, interval) = match begun.method {
+            LoginMethod::Code => (Phase::AwaitingCode, Duration::from_secs(1)),
+            LoginMethod::Device { interval } => {
+                let interval = interval.max(Duration::from_secs(1));
+                (Phase::AwaitingTurn(now.boot.after(interval)), interval)
+            }
+        };
+        let expires = now.boot.after(begun.patience);
+        let id = begun.login;
+        self.logins.insert(
+            id,
+            Login {
+                begun,
+                expires,
+                phase,
+                failures: 0,
+                interval,
+            },
+        );
+    }
+
+    pub(super) fn code_received(&mut self, id: LoginId, now: Now) {
+        if let Some(login) = self.logins.get_mut(&id)
+            && matches!(login.phase, Phase::AwaitingCode)
+        {
+            login.phase = Phase::AwaitingTurn(now.boot);
+        }
+    }
+
+    pub(super) fn poll_logins(&mut self, now: Now) {
+        let due: Vec<_> = self
+            .logins
+            .iter()
+            .filter(|(_, login)| login.wakes_at().is_some_and(|at| at <= now.boot))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in due {
+            let Some(login) = self.logins.get_mut(&id) else {
+                continue;
+            };
+            if login.expires <= now.boot {
+                self.end_login(id, Err(LoginFailure::TimedOut));
+                continue;
+            }
+            login.phase = Phase::AwaitingAnswer;
+            let attempt = AttemptId(self.rng.u64(..));
+            let exchange = Exchange {
+                attempt,
+                account: login.begun.account.clone(),
+                grant: login.begun.grant,
+                generation: Generation::default(),
+                grant_type: login.grant_type(),
+                key: login.key(),
+                login: Some(id),
+            };
+            self.attempts.insert(attempt, Owner::Login(id));
+            self.effects.push_back(Effect::Exchange(exchange));
+        }
+    }
+
+    pub(super) fn login_answered(
+        &mut self,
+        id: LoginId,
+        attempt: AttemptId,
+        answer: &Answer,
+        now: Now,
+    ) {
+        let Some(login) = self.logins.get_mut(&id) else {
+            self.attempts.remove(&attempt);
+            return;
+        };
+        let verdict = classify(answer, login.grant_type(), &login.begun.provider.profile);
+        if let Received::Response {
+            body: Body::Tokens(tokens),
+            ..
+        } = &answer.received
+            && verdict == Verdict::Accepted
+        {
+            self.login_granted(id, attempt, tokens, answer.sent_at, now);
+            return;
+        }
+        self.attempts.remove(&attempt);
+        login.interval += if verdict == Verdict::SlowDown {
+            SLOW_DOWN
+        } else {
+            Duration::ZERO
+        };
+        let polls = matches!(login.begun.method, LoginMethod::Device { .. });
+        let passing = matches!(
+            verdict,
+            Verdict::Transient | Verdict::Throttled | Verdict::Offline | Verdict::Ambiguous(_)
+        );
+        let again = match verdict {
+            Verdict::AuthorizationPending | Verdict::SlowDown => polls,
+            // RFC 8628 §3.5: a poll that fails in passing is repeated, more slowly.
+            _ if passing && polls => {
+                login.interval *= 2;
+                true
+            }
+            Verdict::Transient => {
+                login.failures += 1;
+                login.failures < CODE_ATTEMPTS
+            }
+            _ => false,
+        };
+        if again {
+            login.phase = Phase::AwaitingTurn(now.boot.after(login.interval));
+        } else {
+            self.end_login(id, Err(failure(verdict, answer, now)));
+        }
+    }
+
+    fn login_granted(
+        &mut self,
+        id: LoginId,
+        attempt: AttemptId,
+        tokens: &TokenSummary,
+        sent_at: Now,
+        now: Now,
+    ) {
+        let Some(login) = self.logins.get_mut(&id) else {
+            return;
+        };
+        let before = self.accounts.get(&login.begun.account);
+        let known = before.and_then(|renewal| renewal.grant().subject.as_ref());
+        if let (Some(expected), Some(found)) = (known, &tokens.subject)
+            && expected.sub != found.sub
+            && !login.begun.replace_subject
+        {
+            let (expected, found) = (Box::new(expected.clone()), Box::new(found.clone()));
+            self.attempts.remove(&attempt);
+            self.end_login(id, Err(LoginFailure::SubjectMismatch { expected, found }));
+            return;
+        }
+        // The counter goes on over a new login, so that an old copy of the store can be told.
+        let generation = before
+            .map_or(Generation(0), Renewal::newest_generation)
+            .next();
+        let begun = &login.begun;
+        let scopes = tokens
+            .scopes
+            .clone()
+            .unwrap_or_else(|| begun.scopes.clone());
+        let mut grant = Grant {
+            account: begun.account.clone(),
+            id: begun.grant,
+            generation,
+            provider: begun.provider.clone(),
+            subject: tokens.subject.clone(),
+            scopes: scopes.clone(),
+            resource: begun.resource.clone(),
+            renewable: tokens.refresh_token,
+            leases: BTreeMap::new(),
+            flags: Flags::default(),
+            renewals: 0,
+            created_at: now.wall,
+            last_error: None,
+        };
+        let issued = Stamp {
+            boot_id: self.boot_id,
+            at: sent_at,
+        };
+        let lease = new_lease(&grant, tokens, scopes, issued, self.rng.f64());
+        grant.leases.insert(login.key(), lease);
+        let grant = Arc::new(grant);
+        login.phase = Phase::AwaitingCommitted(Arc::clone(&grant));
+        self.effects.push_back(Effect::Commit { attempt, grant });
+    }
+
+    pub(super) fn login_committed(
+        &mut self,
+        id: LoginId,
+        attempt: AttemptId,
+        outcome: CommitOutcome,
+        now: Now,
+    ) {
+        self.attempts.remove(&attempt);
+        let Some(login) = self.logins.get(&id) else {
+            return;
+        };
+        let Phase::AwaitingCommitted(grant) = &login.phase else {
+            return;
+        };
+        let (account, grant) = (login.begun.account.clone(), Arc::clone(grant));
+        let failure = match &outcome {
+            CommitOutcome::Durable | CommitOutcome::Spilled(_) => None,
+            CommitOutcome::MemoryOnly(reason) => Some(LoginFailure::Store(reason.clone())),
+            CommitOutcome::Superseded => Some(LoginFailure::Replaced),
+        };
+        if let Some(failure) = failure {
+            return self.end_login(id, Err(failure));
+        }
+        self.dequeue(&account);
+        let before = self.accounts.remove(&account);
+        if let Some(old) = before.as_ref().and_then(Renewal::attempt) {
+            // Its answer, should it still come, is for a grant that is no more.
+            self.attempts.remove(&old.id);
+            let host = before
+                .as_ref()
+                .map(|renewal| renewal.grant().provider.host());
+            if let Some(host) = host {
+                self.schedule
+                    .ended(&host, &account, Health::Untried, now.boot);
+            }
+        }
+        let cx = &mut context!(self, now);
+        let mut renewal = match before {
+            Some(before) => before.replaced_by(Arc::clone(&grant), cx),
+            None => Renewal::new(Arc::clone(&grant), now),
+        };
+        renewal.logged_in(outcome, attempt, cx);
+        cx.effects.push_back(Effect::Record(Record {
+            account: account.clone(),
+            grant: grant.id,
+            generation: grant.generation,
+            attempt: Some(attempt),
+            request_id: None,
+            what: Decided::Committed,
+        }));
+        self.accounts.insert(account.clone(), renewal);
+        self.rewake(&account, now);
+        self.end_login(id, Ok(grant));
+    }
+
+    pub(super) fn end_login(&mut self, id: LoginId, result: Result<Arc<Grant>, LoginFailure>) {
+        if self.logins.remove(&id).is_some() {
+            self.effects
+                .push_back(Effect::LoginEnded { login: id, result });
+        }
+    }
+}
+
+impl Renewal {
+    /// The first generation of a new login is on disk.
+    fn logged_in(&mut self, outcome: CommitOutcome, attempt: AttemptId, cx: &mut Context<'_>) {
+        if let CommitOutcome::Spilled(reason) = outcome {
+            self.saved_elsewhere(reason, cx);
+        }
+        self.publish(Some(attempt), cx);
+        self.on_time(cx);
+    }
+}
+
+fn failure(verdict: Verdict, answer: &Answer, now: Now) -> LoginFailure {
+    match (&answer.received, verdict) {
+        (_, Verdict::AccessDenied) => LoginFailure::Denied,
+        (_, Verdict::ExpiredToken) => LoginFailure::TimedOut,
+        (
+            Received::Response {
+                body: Body::Error {
+                    code, description, ..
+                },
+                ..
+            },
+            _,
+        ) => LoginFailure::Refused {
+            code: code.clone(),
+            description: description.clone(),
+        },
+        _ => LoginFailure::Unreachable(last_error(verdict, answer, now).message),
+    }
+}

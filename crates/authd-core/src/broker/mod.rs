@@ -1,0 +1,486 @@
+//! All accounts, behind one door: [`Broker::handle`] takes what happened and when,
+//! [`Broker::poll_effect`] gives what is to be done, [`Broker::poll_timeout`] says when to come back.
+
+mod effect;
+mod event;
+mod login;
+mod revocation;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use fastrand::Rng;
+
+pub use self::{
+    effect::{Decided, Effect, Exchange, Notice, Record, Refusal, Served, Unavailable, View},
+    event::{CommitOutcome, Demand, Event, LoginBegun, LoginFailure, LoginMethod},
+};
+use self::{login::Login, revocation::Revocations};
+use crate::{
+    answer::Answer,
+    grant::Grant,
+    id::{Account, AttemptId, Host, LoginId, Ticket},
+    renewal::{Context, Renewal},
+    schedule::{Health, Schedule},
+    time::{Boot, BootId, Now},
+};
+
+/// What the user can set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// A lease that nobody asked for in this long is no longer renewed for its own sake; the login
+    /// alone is kept alive.
+    pub idle_after: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            idle_after: Duration::from_secs(12 * 3600),
+        }
+    }
+}
+
+/// Whose an attempt is.
+#[derive(Clone, Debug)]
+enum Owner {
+    Account(Account),
+    Login(LoginId),
+}
+
+/// All accounts, and the logins and revocations under way.
+#[derive(Debug)]
+pub struct Broker {
+    config: Config,
+    boot_id: BootId,
+    rng: Rng,
+    accounts: BTreeMap<Account, Renewal>,
+    logins: BTreeMap<LoginId, Login>,
+    revocations: Revocations,
+    schedule: Schedule,
+    attempts: BTreeMap<AttemptId, Owner>,
+    tickets: BTreeMap<Ticket, Account>,
+    /// When each account wants to be looked at, in both directions.
+    wakes: BTreeSet<(Boot, Account)>,
+    wake_of: BTreeMap<Account, Boot>,
+    /// Accounts whose wish stands in the schedule.
+    queued: BTreeSet<Account>,
+    suspended: bool,
+    shutting_down: bool,
+    effects: VecDeque<Effect>,
+}
+
+/// Builds the context in place, so that it borrows only what the accounts do not.
+macro_rules! context {
+    ($broker:expr, $now:expr) => {
+        Context {
+            now: $now,
+            boot_id: $broker.boot_id,
+            config: &$broker.config,
+            rng: &mut $broker.rng,
+            effects: &mut $broker.effects,
+            closing: $broker.suspended || $broker.shutting_down,
+        }
+    };
+}
+use context;
+
+impl Broker {
+    /// An empty broker. Everything it ever draws comes from `seed`; `boot_id` says which boot the
+    /// times given to it belong to.
+    #[must_use]
+    pub fn new(config: Config, seed: u64, boot_id: BootId) -> Self {
+        Self {
+            config,
+            boot_id,
+            rng: Rng::with_seed(seed),
+            accounts: BTreeMap::new(),
+            logins: BTreeMap::new(),
+            revocations: Revocations::default(),
+            schedule: Schedule::default(),
+            attempts: BTreeMap::new(),
+            tickets: BTreeMap::new(),
+            wakes: BTreeSet::new(),
+            wake_of: BTreeMap::new(),
+            queued: BTreeSet::new(),
+            suspended: false,
+            shutting_down: false,
+            effects: VecDeque::new(),
+        }
+    }
+
+    /// Takes a new configuration; what is under way goes on.
+    pub fn configure(&mut self, config: Config) {
+        self.config = config;
+    }
+
+    /// What is to be done next, in order.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        let effect = self.effects.pop_front();
+        if let Some(Effect::Reply { ticket, .. }) = &effect {
+            self.tickets.remove(ticket);
+        }
+        effect
+    }
+
+    /// When to call [`Broker::handle`] with [`Event::Tick`] if nothing happens before.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Boot> {
+        let accounts = self.wakes.first().map(|(at, _)| *at);
+        let schedule = (!self.closing())
+            .then(|| self.schedule.wakes_at())
+            .flatten();
+        let logins = self.logins.values().filter_map(Login::wakes_at).min();
+        let revocations = (!self.closing())
+            .then(|| self.revocations.wakes_at())
+            .flatten();
+        [accounts, schedule, logins, revocations]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// How many clients wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.accounts.values().map(Renewal::waiting).sum()
+    }
+
+    /// How many exchanges are under way: at shutdown, those that must be waited for.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.attempts.len()
+    }
+
+    /// The account's grant.
+    #[must_use]
+    pub fn grant(&self, account: &Account) -> Option<&Arc<Grant>> {
+        self.accounts.get(account).map(Renewal::grant)
+    }
+
+    fn closing(&self) -> bool {
+        self.suspended || self.shutting_down
+    }
+
+    /// Takes in what happened at `now`.
+    pub fn handle(&mut self, event: Event, now: Now) {
+        self.dispatch(event, now);
+        self.look_at_the_due(now);
+        self.admit(now);
+    }
+
+    fn dispatch(&mut self, event: Event, now: Now) {
+        match event {
+            Event::Tick => {}
+            Event::Loaded {
+                grant,
+                interrupted,
+                stale,
+            } => {
+                let account = grant.account.clone();
+                let renewal = Renewal::load(*grant, interrupted, stale, &mut context!(self, now));
+                self.accounts.insert(account.clone(), renewal);
+                self.rewake(&account, now);
+            }
+            Event::Demand(demand) => self.ask(demand, now, Renewal::demand),
+            Event::Renew(demand) => self.ask(demand, now, Renewal::renew),
+            Event::Reject {
+                fingerprint,
+                demand,
+            } => {
+                self.ask(demand, now, |renewal, demand, cx| {
+                    renewal.reject(fingerprint, demand, cx);
+                });
+            }
+            Event::Gone { ticket } => {
+                if let Some(account) = self.tickets.remove(&ticket) {
+                    self.with(&account, now, |renewal, _| {
+                        renewal.gone(ticket);
+                    });
+                }
+            }
+            Event::Used { account, key } => {
+                self.with(&account, now, |renewal, cx| renewal.used(&key, cx.now.boot));
+            }
+            Event::Intended { attempt, result } => {
+                if let Some(Owner::Account(account)) = self.attempts.get(&attempt).cloned() {
+                    let health =
+                        self.with(&account, now, |renewal, cx| renewal.intended(result, cx));
+                    self.conclude(attempt, &account, health.flatten(), now);
+                }
+            }
+            Event::Answered { attempt, answer } => self.answered(attempt, &answer, now),
+            Event::Committed { attempt, outcome } => self.committed(attempt, outcome, now),
+            Event::Saved { account, result } => {
+                self.with(&account, now, |renewal, cx| renewal.saved(result, cx));
+            }
+            Event::Adopt { account } => {
+                self.with(&account, now, |renewal, cx| renewal.adopt(cx));
+            }
+            Event::Leave { account, revoke } => {
+                self.with(&account, now, |renewal, _| renewal.leave(revoke));
+                self.let_go(&account, now);
+            }
+            Event::LoginBegun(begun) => self.login_begun(*begun, now),
+            Event::CodeReceived { login } => self.code_received(login, now),
+            Event::LoginCancelled { login, reason } => self.end_login(login, Err(reason)),
+            Event::RevocationOwed { id } => self.revocations.owe(id, now.boot),
+            Event::RevocationTried { id, settled } => {
+                self.revocations.tried(id, settled, now.boot, &mut self.rng);
+            }
+            Event::Suspending => self.suspended = true,
+            Event::Resumed => {
+                self.suspended = false;
+                self.schedule.probe(now.boot);
+                self.rewake_all(now);
+            }
+            Event::NetworkUp => {
+                self.schedule.probe(now.boot);
+                self.revocations.hasten(now.boot);
+                for account in self.accounts.keys().cloned().collect::<Vec<_>>() {
+                    self.with(&account, now, |renewal, cx| renewal.network_up(cx));
+                }
+            }
+            Event::ShuttingDown => self.shut_down(now),
+        }
+    }
+
+    /// Runs `step` on the account, and afterwards notes when it wants to be looked at again.
+    fn with<R>(
+        &mut self,
+        account: &Account,
+        now: Now,
+        step: impl FnOnce(&mut Renewal, &mut Context<'_>) -> R,
+    ) -> Option<R> {
+        let renewal = self.accounts.get_mut(account)?;
+        let result = step(renewal, &mut context!(self, now));
+        self.rewake(account, now);
+        Some(result)
+    }
+
+    fn ask(
+        &mut self,
+        demand: Demand,
+        now: Now,
+        step: impl FnOnce(&mut Renewal, Demand, &mut Context<'_>),
+    ) {
+        let (ticket, account) = (demand.ticket, demand.account.clone());
+        if self.accounts.contains_key(&account) {
+            self.tickets.insert(ticket, account.clone());
+            self.with(&account, now, |renewal, cx| step(renewal, demand, cx));
+        } else {
+            let result = Err(Refusal::UnknownAccount);
+            self.effects.push_back(Effect::Reply { ticket, result });
+        }
+    }
+
+    fn answered(&mut self, attempt: AttemptId, answer: &Answer, now: Now) {
+        match self.attempts.get(&attempt).cloned() {
+            Some(Owner::Account(account)) => {
+                let health = self
+                    .with(&account, now, |renewal, cx| renewal.answered(answer, cx))
+                    .flatten();
+                if let Some(health) = health {
+                    let host = self.host(&account);
+                    self.schedule.ended(&host, &account, health, now.boot);
+                }
+                self.settle(attempt, &account, now);
+            }
+            Some(Owner::Login(login)) => self.login_answered(login, attempt, answer, now),
+            None => {}
+        }
+    }
+
+    fn committed(&mut self, attempt: AttemptId, outcome: CommitOutcome, now: Now) {
+        match self.attempts.get(&attempt).cloned() {
+            Some(Owner::Account(account)) => {
+                self.with(&account, now, |renewal, cx| renewal.committed(outcome, cx));
+                self.settle(attempt, &account, now);
+            }
+            Some(Owner::Login(login)) => self.login_committed(login, attempt, outcome, now),
+            None => {}
+        }
+    }
+
+    fn conclude(
+        &mut self,
+        attempt: AttemptId,
+        account: &Account,
+        health: Option<Health>,
+        now: Now,
+    ) {
+        if let Some(health) = health {
+            let host = self.host(account);
+            self.schedule.ended(&host, account, health, now.boot);
+            self.settle(attempt, account, now);
+        }
+    }
+
+    /// Forgets the attempt once its account no longer has it, and lets a leaving account go.
+    fn settle(&mut self, attempt: AttemptId, account: &Account, now: Now) {
+        let goes_on = self
+            .accounts
+            .get(account)
+            .and_then(Renewal::attempt)
+            .is_some_and(|current| current.id == attempt);
+        if !goes_on {
+            self.attempts.remove(&attempt);
+        }
+        self.let_go(account, now);
+    }
+
+    fn host(&self, account: &Account) -> Host {
+        self.accounts.get(account).map_or_else(
+            || Host("".into()),
+            |renewal| renewal.grant().provider.host(),
+        )
+    }
+
+    /// A leaving account goes once nothing of it is in flight.
+    fn let_go(&mut self, account: &Account, now: Now) {
+        if !self.accounts.get(account).is_some_and(Renewal::may_leave) {
+            return;
+        }
+        self.dequeue(account);
+        let Some(mut renewal) = self.accounts.remove(account) else {
+            return;
+        };
+        let revoke = renewal.leaving().is_some_and(|leaving| leaving.revoke);
+        renewal.dismiss(&Refusal::UnknownAccount, &mut context!(self, now));
+        if let Some(at) = self.wake_of.remove(account) {
+            self.wakes.remove(&(at, account.clone()));
+        }
+        self.effects.push_back(Effect::Withdraw {
+            account: account.clone(),
+        });
+        self.effects.push_back(Effect::Erase {
+            account: account.clone(),
+            revoke,
+        });
+    }
+
+    fn dequeue(&mut self, account: &Account) {
+        if self.queued.remove(account) {
+            let host = self.host(account);
+            self.schedule.withdraw(&host, account);
+        }
+    }
+
+    /// Notes when the account wants to be looked at.
+    fn rewake(&mut self, account: &Account, now: Now) {
+        let Some(renewal) = self.accounts.get(account) else {
+            return;
+        };
+        let queued = self.queued.contains(account);
+        let at = renewal.wakes_at(queued, &context!(self, now));
+        let before = match at {
+            Some(at) => self.wake_of.insert(account.clone(), at),
+            None => self.wake_of.remove(account),
+        };
+        if before != at {
+            if let Some(before) = before {
+                self.wakes.remove(&(before, account.clone()));
+            }
+            if let Some(at) = at {
+                self.wakes.insert((at, account.clone()));
+            }
+        }
+    }
+
+    fn rewake_all(&mut self, now: Now) {
+        for account in self.accounts.keys().cloned().collect::<Vec<_>>() {
+            self.rewake(&account, now);
+        }
+    }
+
+    /// Everything whose time has come.
+    fn look_at_the_due(&mut self, now: Now) {
+        while let Some((at, _)) = self.wakes.first()
+            && *at <= now.boot
+        {
+            let Some((_, account)) = self.wakes.pop_first() else {
+                break;
+            };
+            self.wake_of.remove(&account);
+            self.look_at(&account, now);
+        }
+        self.poll_logins(now);
+        if !self.closing() {
+            self.effects.extend(
+                self.revocations
+                    .due(now.boot)
+                    .map(|id| Effect::Revoke { id }),
+            );
+        }
+    }
+
+    fn look_at(&mut self, account: &Account, now: Now) {
+        let Some(renewal) = self.accounts.get_mut(account) else {
+            return;
+        };
+        let cx = &mut context!(self, now);
+        renewal.on_time(cx);
+        if let Some((at, plan)) = renewal.next_exchange(cx)
+            && at <= now.boot
+            && self.queued.insert(account.clone())
+        {
+            let wish = renewal.wish(&plan, cx);
+            let host = renewal.grant().provider.host();
+            self.schedule.ask(&host, wish, now.boot);
+        }
+        self.rewake(account, now);
+    }
+
+    /// Starts what the schedule lets go.
+    fn admit(&mut self, now: Now) {
+        if self.closing() {
+            return;
+        }
+        for account in self.schedule.admit(now.boot) {
+            self.queued.remove(&account);
+            let id = AttemptId(self.rng.u64(..));
+            let started = self.with(&account, now, |renewal, cx| {
+                // Much may have happened since the wish was made.
+                let plan = renewal.next_exchange(cx).filter(|(at, _)| *at <= now.boot);
+                plan.map(|(_, plan)| renewal.start(id, plan, cx)).is_some()
+            });
+            if started == Some(true) {
+                self.attempts.insert(id, Owner::Account(account));
+            } else {
+                let host = self.host(&account);
+                self.schedule
+                    .ended(&host, &account, Health::Untried, now.boot);
+            }
+        }
+    }
+
+    /// Nothing new starts; who waits for something that is in flight still gets it.
+    fn shut_down(&mut self, now: Now) {
+        self.shutting_down = true;
+        for account in self.accounts.keys().cloned().collect::<Vec<_>>() {
+            self.dequeue(&account);
+            self.with(&account, now, |renewal, cx| {
+                if renewal.is_resting() {
+                    let why = Unavailable::ShuttingDown;
+                    renewal.dismiss(
+                        &Refusal::Unavailable {
+                            why,
+                            retry_after: None,
+                        },
+                        cx,
+                    );
+                }
+            });
+        }
+        let waiting = self.logins.iter().filter(|(_, login)| login.is_waiting());
+        for login in waiting.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.end_login(login, Err(LoginFailure::ShuttingDown));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

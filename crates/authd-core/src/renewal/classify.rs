@@ -1,0 +1,188 @@
+//! What an answer means: the error taxonomy.
+//!
+//! A verdict that could end a login needs a well-formed OAuth error from the token endpoint itself.
+//! Everything that could come from somebody in between (portals, proxies, gateways, firewalls) is
+//! never terminal, and what is not listed falls into a class that keeps the refresh token.
+
+use crate::{
+    answer::{Answer, Body, Failure, GrantType, Received},
+    flag::Ambiguity,
+    grant::{Profile, Quirk, Rotation},
+};
+
+/// What an answer means for the exchange that it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Tokens came.
+    Accepted,
+    /// Failed in passing; nothing was spent.
+    Transient,
+    /// Somebody else answers, or nobody: portal, proxy, wrong certificate.
+    Offline,
+    /// Too many requests.
+    Throttled,
+    /// The refresh token may have been spent.
+    Ambiguous(Ambiguity),
+    /// `invalid_grant`: to be confirmed once.
+    InvalidGrant,
+    /// The provider wants the person.
+    InteractionRequired,
+    /// The client or the request is wrong; an administrator must act.
+    Misconfigured,
+    /// The token endpoint is not there any more.
+    EndpointMoved,
+    /// A refusal in no form that the RFCs know.
+    Unintelligible,
+    /// RFC 8628 §3.5: the person has not decided yet.
+    AuthorizationPending,
+    /// RFC 8628 §3.5: poll more slowly.
+    SlowDown,
+    /// RFC 8628 §3.5: the device code ran out.
+    ExpiredToken,
+    /// The person said no.
+    AccessDenied,
+}
+
+/// Judges `answer` to an exchange of `grant_type` at a provider with `profile`.
+#[must_use]
+pub fn classify(answer: &Answer, grant_type: GrantType, profile: &Profile) -> Verdict {
+    match &answer.received {
+        Received::Nothing {
+            bytes_left: false,
+            failure: Failure::Tls,
+        } => Verdict::Offline,
+        Received::Nothing {
+            bytes_left: false, ..
+        } => Verdict::Transient,
+        Received::Nothing {
+            bytes_left: true, ..
+        } => lost(grant_type, Ambiguity::AnswerLost),
+        Received::Response { status: 429, .. } => Verdict::Throttled,
+        Received::Response {
+            status,
+            body: Body::Tokens(_),
+        } if is_success(*status) => Verdict::Accepted,
+        Received::Response {
+            status,
+            body:
+                Body::Error {
+                    code,
+                    description,
+                    detail,
+                },
+        } => {
+            let said = Said {
+                status: *status,
+                code,
+                description,
+                detail,
+            };
+            said.judge(grant_type, profile)
+        }
+        Received::Response { status, body } => by_status(*status, body, grant_type, profile),
+    }
+}
+
+fn is_success(status: u16) -> bool {
+    (200..300).contains(&status)
+}
+
+/// A loss matters only where the request could have spent something.
+fn lost(grant_type: GrantType, ambiguity: Ambiguity) -> Verdict {
+    if grant_type.spends() {
+        Verdict::Ambiguous(ambiguity)
+    } else {
+        Verdict::Transient
+    }
+}
+
+/// Whether a second sending of a spent refresh token could revoke what is still good.
+#[must_use]
+pub fn reuse_is_dangerous(profile: &Profile) -> bool {
+    matches!(
+        profile.rotation,
+        Rotation::Unknown | Rotation::ReuseDetected
+    ) && profile.leeway.is_none_or(|leeway| leeway.is_zero())
+}
+
+/// No OAuth error in the body: the status is all there is.
+fn by_status(status: u16, body: &Body, grant_type: GrantType, profile: &Profile) -> Verdict {
+    match status {
+        511 => Verdict::Offline,
+        502..=504 if reuse_is_dangerous(profile) => lost(grant_type, Ambiguity::Gateway),
+        408 | 500.. => Verdict::Transient,
+        404 | 410 => Verdict::EndpointMoved,
+        300..400 => Verdict::Offline,
+        200..300 => match body {
+            Body::Html => Verdict::Offline,
+            // The provider said yes and we cannot read what it gave: the old token may be spent.
+            _ => lost(grant_type, Ambiguity::AnswerLost),
+        },
+        _ => Verdict::Unintelligible,
+    }
+}
+
+/// A well-formed OAuth error.
+struct Said<'a> {
+    status: u16,
+    code: &'a str,
+    description: &'a Option<String>,
+    detail: &'a Option<String>,
+}
+
+impl Said<'_> {
+    fn mentions(&self, words: &[&str]) -> bool {
+        [self.description, self.detail]
+            .into_iter()
+            .flatten()
+            .any(|text| words.iter().any(|word| text.contains(word)))
+    }
+
+    fn judge(&self, grant_type: GrantType, profile: &Profile) -> Verdict {
+        match self.code {
+            // Entra reports a loop of requests as `invalid_grant`; it passes by itself.
+            "invalid_grant" if self.mentions(&["AADSTS50196"]) => Verdict::Throttled,
+            "invalid_grant" if self.mentions(INTERACTION) => Verdict::InteractionRequired,
+            "invalid_grant" => Verdict::InvalidGrant,
+            "interaction_required" | "login_required" | "consent_required" | "invalid_rapt" => {
+                Verdict::InteractionRequired
+            }
+            "invalid_client" | "unauthorized_client" => {
+                if profile
+                    .quirks
+                    .contains(&Quirk::ClientErrorMeansDeadRefreshToken)
+                {
+                    Verdict::InvalidGrant
+                } else {
+                    Verdict::Misconfigured
+                }
+            }
+            "invalid_request" | "invalid_scope" | "invalid_target" | "unsupported_grant_type" => {
+                Verdict::Misconfigured
+            }
+            "slow_down" if grant_type == GrantType::DeviceCode => Verdict::SlowDown,
+            "slow_down" => Verdict::Throttled,
+            "authorization_pending" => Verdict::AuthorizationPending,
+            "expired_token" => Verdict::ExpiredToken,
+            "access_denied" => Verdict::AccessDenied,
+            "server_error" | "temporarily_unavailable" => Verdict::Transient,
+            _ if self.status == 408 || self.status >= 500 => {
+                by_status(self.status, &Body::Unintelligible, grant_type, profile)
+            }
+            _ => Verdict::Unintelligible,
+        }
+    }
+}
+
+/// Google's `invalid_rapt`, and Entra's codes for multi-factor, consent and changed sign-in rules.
+const INTERACTION: &[&str] = &[
+    "invalid_rapt",
+    "AADSTS50076",
+    "AADSTS50079",
+    "AADSTS50078",
+    "AADSTS65001",
+    "interaction",
+];
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,291 @@
+//! One account's renewal: a pure machine.
+//!
+//! Its [phases](Phase) are those of one exchange, each named for what it awaits. Beside them stand
+//! the flags of [`crate::flag`] and the clients that wait.
+
+mod backoff;
+pub mod classify;
+mod demand;
+mod exchange;
+pub mod lifetime;
+mod timing;
+
+use std::{collections::BTreeMap, collections::VecDeque, sync::Arc, time::Duration};
+
+use fastrand::Rng;
+
+pub use self::classify::Verdict;
+pub(crate) use self::exchange::{last_error, new_lease};
+use self::{backoff::Backoff, demand::Waiter};
+use crate::{
+    broker::{Config, Decided, Effect, Record, View},
+    flag::{Ambiguity, Raised, StaleStore},
+    grant::Grant,
+    id::{AttemptId, Generation},
+    lease::LeaseKey,
+    schedule::Health,
+    time::{Boot, BootId, Now},
+};
+
+/// Why an exchange is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The renew point has come.
+    Due,
+    /// A client needs more than is left.
+    Demanded,
+    /// A client reported the token as refused.
+    Reported,
+    /// A person asked for it.
+    Asked,
+    /// The login is kept alive although nobody uses it.
+    KeepAlive,
+    /// An answer was lost; this finds out where the provider stands.
+    Settling,
+    /// `invalid_grant` is being confirmed.
+    Confirming,
+}
+
+/// What every step needs besides the account itself.
+pub(crate) struct Context<'a> {
+    pub(crate) now: Now,
+    pub(crate) boot_id: BootId,
+    pub(crate) config: &'a Config,
+    pub(crate) rng: &'a mut Rng,
+    pub(crate) effects: &'a mut VecDeque<Effect>,
+    /// Nothing new starts: the machine is about to sleep, or the daemon stops.
+    pub(crate) closing: bool,
+}
+
+/// One attempt to exchange.
+#[derive(Clone, Debug)]
+pub(crate) struct Attempt {
+    pub(crate) id: AttemptId,
+    pub(crate) key: LeaseKey,
+    pub(crate) cause: Cause,
+    pub(crate) generation: Generation,
+}
+
+/// Where an exchange stands.
+#[derive(Debug)]
+enum Phase {
+    /// None is under way.
+    Resting,
+    /// The intent is on its way to the disk.
+    AwaitingIntended(Attempt),
+    /// The request is out.
+    AwaitingAnswer(Attempt),
+    /// The answer is on its way to the disk.
+    AwaitingCommitted {
+        attempt: Attempt,
+        next: Arc<Grant>,
+        request_id: Option<String>,
+    },
+}
+
+/// A commit that the database did not take.
+#[derive(Debug)]
+struct Unsaved {
+    /// When to try again; `None` while a try is under way.
+    retry_at: Option<Boot>,
+    tries: u32,
+}
+
+/// How the account is to be left once nothing is in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Leaving {
+    pub(crate) revoke: bool,
+}
+
+/// One account.
+#[derive(Debug)]
+pub(crate) struct Renewal {
+    grant: Arc<Grant>,
+    phase: Phase,
+    waiters: Vec<Waiter>,
+    backoff: Backoff,
+    /// When the latest exchange of each lease started, and of any: the least distance counts from there.
+    started: BTreeMap<LeaseKey, Boot>,
+    latest_start: Option<Boot>,
+    /// When each lease was last handed out.
+    used: BTreeMap<LeaseKey, Boot>,
+    /// When confirmed 401 reports forced a renewal, within the last ten minutes.
+    reports: VecDeque<Boot>,
+    /// The generation that a report brought about: if that is refused too, renewing does not help.
+    brought_by_report: Option<Generation>,
+    /// Refusals in no known form, in a row.
+    unintelligible: u32,
+    /// When `invalid_grant` is to be confirmed.
+    confirm_at: Option<Boot>,
+    /// The one immediate retry after a lost answer was made.
+    settled_at_once: bool,
+    /// The latest answer is not in the database yet.
+    unsaved: Option<Unsaved>,
+    leaving: Option<Leaving>,
+}
+
+impl Renewal {
+    pub(crate) fn new(grant: Arc<Grant>, now: Now) -> Self {
+        let used = grant
+            .leases
+            .keys()
+            .map(|key| (key.clone(), now.boot))
+            .collect();
+        Self {
+            grant,
+            phase: Phase::Resting,
+            waiters: Vec::new(),
+            backoff: Backoff::default(),
+            started: BTreeMap::new(),
+            latest_start: None,
+            used,
+            reports: VecDeque::new(),
+            brought_by_report: None,
+            unintelligible: 0,
+            confirm_at: None,
+            unsaved: None,
+            settled_at_once: false,
+            leaving: None,
+        }
+    }
+
+    /// The account as the store gave it at start.
+    pub(crate) fn load(
+        grant: Grant,
+        interrupted: Option<Ambiguity>,
+        stale: Option<StaleStore>,
+        cx: &mut Context<'_>,
+    ) -> Self {
+        let mut renewal = Self::new(Arc::new(grant), cx.now);
+        if renewal.grant.flags.suspect.is_some() {
+            renewal.plan_confirmation(cx);
+        }
+        if let Some(reason) = stale {
+            let since = cx.now.wall;
+            renewal.grant_mut().flags.stale_store = Some(Raised { reason, since });
+        }
+        if let Some(ambiguity) = interrupted {
+            renewal.raise_ambiguous(ambiguity, cx);
+        }
+        renewal.publish(None, cx);
+        renewal
+    }
+
+    pub(crate) fn grant(&self) -> &Arc<Grant> {
+        &self.grant
+    }
+
+    fn grant_mut(&mut self) -> &mut Grant {
+        Arc::make_mut(&mut self.grant)
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiters.len()
+    }
+
+    pub(crate) fn is_resting(&self) -> bool {
+        matches!(self.phase, Phase::Resting)
+    }
+
+    /// The attempt under way.
+    pub(crate) fn attempt(&self) -> Option<&Attempt> {
+        match &self.phase {
+            Phase::Resting => None,
+            Phase::AwaitingIntended(attempt)
+            | Phase::AwaitingAnswer(attempt)
+            | Phase::AwaitingCommitted { attempt, .. } => Some(attempt),
+        }
+    }
+
+    /// The newest generation that this account has or is about to have on disk.
+    pub(crate) fn newest_generation(&self) -> Generation {
+        match &self.phase {
+            Phase::AwaitingCommitted { next, .. } => next.generation,
+            _ => self.grant.generation,
+        }
+    }
+
+    pub(crate) fn leaving(&self) -> Option<Leaving> {
+        self.leaving
+    }
+
+    pub(crate) fn leave(&mut self, revoke: bool) {
+        self.leaving = Some(Leaving { revoke });
+    }
+
+    pub(crate) fn used(&mut self, key: &LeaseKey, now: Boot) {
+        self.used.insert(key.clone(), now);
+    }
+
+    pub(crate) fn adopt(&mut self, cx: &mut Context<'_>) {
+        if self.grant.flags.stale_store.is_some() {
+            self.grant_mut().flags.stale_store = None;
+            self.keep(cx);
+            self.publish(None, cx);
+        }
+    }
+
+    /// The network came back: what was put off for its sake need not wait longer.
+    pub(crate) fn network_up(&mut self, cx: &mut Context<'_>) {
+        if self.grant.flags.throttled.is_none() && self.backoff.failures() > 0 {
+            self.backoff.reset();
+            self.publish(None, cx);
+        }
+    }
+
+    /// A login took this grant's place: the waiters go over to the new one.
+    pub(crate) fn replaced_by(mut self, grant: Arc<Grant>, cx: &mut Context<'_>) -> Self {
+        let waiters = std::mem::take(&mut self.waiters);
+        let mut renewal = Self::new(grant, cx.now);
+        renewal.waiters = waiters;
+        for waiter in &mut renewal.waiters {
+            waiter.newer_than = None;
+        }
+        renewal
+    }
+
+    /// Shows readers the account as it now is.
+    pub(crate) fn publish(&mut self, attempt: Option<AttemptId>, cx: &mut Context<'_>) {
+        let view = View {
+            grant: Arc::clone(&self.grant),
+            refreshing: self.attempt().map(|attempt| attempt.key.clone()),
+            next_renewal: self.next_exchange(cx).map(|(at, _)| at.max(cx.now.boot)),
+        };
+        cx.effects.push_back(Effect::Publish { attempt, view });
+    }
+
+    /// Keeps the flags over a restart.
+    fn keep(&self, cx: &mut Context<'_>) {
+        cx.effects.push_back(Effect::Keep {
+            grant: Arc::clone(&self.grant),
+        });
+    }
+
+    fn record(&self, what: Decided, request_id: Option<String>, cx: &mut Context<'_>) {
+        cx.effects.push_back(Effect::Record(Record {
+            account: self.grant.account.clone(),
+            grant: self.grant.id,
+            generation: self.grant.generation,
+            attempt: self.attempt().map(|attempt| attempt.id),
+            request_id,
+            what,
+        }));
+    }
+
+    /// What is left of the lease; nothing when there is none, and for ever when that is not known.
+    fn remaining(&self, key: &LeaseKey, cx: &Context<'_>) -> Duration {
+        self.grant.leases.get(key).map_or(Duration::ZERO, |lease| {
+            lease.remaining(cx.now, cx.boot_id).unwrap_or(Duration::MAX)
+        })
+    }
+
+    /// What an exchange told about its host; `None` while it goes on.
+    pub(crate) fn health(verdict: Verdict) -> Health {
+        match verdict {
+            Verdict::Accepted => Health::Succeeded,
+            Verdict::Throttled => Health::Throttled,
+            Verdict::Transient | Verdict::Offline | Verdict::Ambiguous(_) => Health::Failed,
+            _ => Health::Answered,
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! A circuit breaker for a host that fails for everyone: one canary at a time until it answers.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use crate::{id::Account, time::Boot};
+
+/// Failures in a row that open it, if they come from at least [`ACCOUNTS`] accounts.
+const FAILURES: u32 = 5;
+/// One account's failures never close the door for the others.
+const ACCOUNTS: usize = 2;
+/// Between canaries, at first and at most.
+const FIRST_WAIT: Duration = Duration::from_secs(30);
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+
+/// Open or closed, with what led there.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Breaker {
+    failures: u32,
+    accounts: BTreeSet<Account>,
+    /// `Some` when open: the wait between canaries, and when the next may leave.
+    open: Option<Open>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    wait: Duration,
+    next_canary: Boot,
+}
+
+impl Breaker {
+    /// Opens it for one immediate canary: after a wake, or when the network came back.
+    pub(super) fn probe(&mut self, now: Boot) {
+        self.open = Some(Open {
+            wait: FIRST_WAIT,
+            next_canary: now,
+        });
+    }
+
+    /// Whether an exchange may leave; `in_flight` counts those to the same host.
+    ///
+    /// `soonest` is what the most pressing account can bear: a canary never waits longer than an
+    /// eighth of what is left of its token.
+    pub(super) fn admit(
+        &self,
+        now: Boot,
+        in_flight: usize,
+        soonest: impl FnOnce() -> Boot,
+    ) -> Result<(), Boot> {
+        match self.open {
+            None => Ok(()),
+            Some(open) => {
+                let next = open.next_canary.min(soonest());
+                if in_flight > 0 {
+                    Err(Boot(u64::MAX))
+                } else if now < next {
+                    Err(next)
+                } else {
+                    Ok(())
+                }
+            }
+        }
+    }
+
+    /// The host answered: whatever it said, it is there.
+    pub(super) fn answered(&mut self) {
+        *self = Self::default();
+    }
+
+    /// No answer, or a 5xx.
+    pub(super) fn failed(&mut self, account: &Account, now: Boot) {
+        self.failures = self.failures.saturating_add(1);
+        self.accounts.insert(account.clone());
+        if let Some(open) = &mut self.open {
+            open.next_canary = now.after(open.wait);
+            open.wait = LONGEST_WAIT.min(open.wait * 2);
+        } else if self.failures >= FAILURES && self.accounts.len() >= ACCOUNTS {
+            self.open = Some(Open {
+                wait: 2 * FIRST_WAIT,
+                next_canary: now.after(FIRST_WAIT),
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEVER: fn() -> Boot = || Boot(u64::MAX);
+
+    fn account(name: &str) -> Account {
+        Account::new(name).unwrap()
+    }
+
+    #[test]
+    fn one_account_alone_never_opens_it() {
+        let mut breaker = Breaker::default();
+        (0..50).for_each(|_| breaker.failed(&account("a"), Boot(0)));
+        assert_eq!(breaker.admit(Boot(0), 0, NEVER), Ok(()));
+    }
+
+    #[test]
+    fn it_opens_sends_canaries_at_growing_distance_and_closes() {
+        let mut breaker = Breaker::default();
+        (0..4).for_each(|_| breaker.failed(&account("a"), Boot(0)));
+        breaker.failed(&account("b"), Boot(0));
+        let mut now = Boot(0);
+        for wait in [30, 60, 120, 240, 300, 300] {
+            let canary = breaker.admit(now, 0, NEVER).unwrap_err();
+            assert_eq!(canary, now.after(Duration::from_secs(wait)));
+            assert_eq!(breaker.admit(canary, 0, NEVER), Ok(()));
+            assert_eq!(
+                breaker.admit(canary, 1, NEVER),
+                Err(NEVER()),
+                "one canary at a time"
+            );
+            breaker.failed(&account("a"), canary);
+            now = canary;
+        }
+        breaker.answered();
+        assert_eq!(breaker.admit(now, 9, NEVER), Ok(()));
+    }
+
+    #[test]
+    fn a_pressing_account_brings_the_canary_forward() {
+        let mut breaker = Breaker::default();
+        (0..5).for_each(|n| breaker.failed(&account(&format!("a{n}")), Boot(0)));
+        assert_eq!(breaker.admit(Boot(0), 0, || Boot(4_000)), Err(Boot(4_000)));
+    }
+}

@@ -1,0 +1,254 @@
+//! Fairness: who goes next to which host, and when.
+//!
+//! Everything here is kept for each host, so that a sick provider delays its own accounts alone.
+
+mod breaker;
+mod bucket;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    id::{Account, Host},
+    time::Boot,
+};
+
+/// Exchanges in flight to one host at most.
+const CONCURRENCY: usize = 32;
+
+/// Who goes first: accounts that clients wait for, then those in use, then whose token ends soonest.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Rank {
+    pub(crate) nobody_waits: bool,
+    pub(crate) not_in_use: bool,
+    pub(crate) ends_at: Boot,
+}
+
+/// One account's wish to exchange.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Wish {
+    pub(crate) rank: Rank,
+    pub(crate) account: Account,
+    /// A canary of an open breaker goes by then at the latest.
+    pub(crate) canary_by: Boot,
+}
+
+/// All hosts.
+#[derive(Debug, Default)]
+pub(crate) struct Schedule {
+    hosts: BTreeMap<Host, Lane>,
+}
+
+/// One host's queue, rate and health.
+#[derive(Debug)]
+struct Lane {
+    queue: BTreeSet<Wish>,
+    /// The same wishes by account, so that one can be replaced without a search.
+    wishes: BTreeMap<Account, Wish>,
+    in_flight: BTreeSet<Account>,
+    bucket: bucket::Bucket,
+    breaker: breaker::Breaker,
+    /// When the head of the queue may go, if time alone holds it.
+    opens_at: Option<Boot>,
+}
+
+impl Lane {
+    fn new(now: Boot) -> Self {
+        Self {
+            queue: BTreeSet::new(),
+            wishes: BTreeMap::new(),
+            in_flight: BTreeSet::new(),
+            bucket: bucket::Bucket::full(now),
+            breaker: breaker::Breaker::default(),
+            opens_at: None,
+        }
+    }
+
+    fn next(&mut self, now: Boot) -> Option<Account> {
+        self.opens_at = None;
+        let head = self.queue.first()?;
+        if self.in_flight.len() >= CONCURRENCY {
+            return None;
+        }
+        let canary_by = || self.queue.iter().map(|wish| wish.canary_by).min();
+        let admitted = self
+            .breaker
+            .admit(now, self.in_flight.len(), || {
+                canary_by().unwrap_or(head.canary_by)
+            })
+            .and_then(|()| self.bucket.take(now));
+        match admitted {
+            Ok(()) => {
+                let account = self.queue.pop_first()?.account;
+                self.wishes.remove(&account);
+                self.in_flight.insert(account.clone());
+                Some(account)
+            }
+            Err(Boot(u64::MAX)) => None,
+            Err(at) => {
+                self.opens_at = Some(at);
+                None
+            }
+        }
+    }
+}
+
+impl Schedule {
+    fn lane(&mut self, host: &Host, now: Boot) -> &mut Lane {
+        self.hosts
+            .entry(host.clone())
+            .or_insert_with(|| Lane::new(now))
+    }
+
+    /// Puts `wish` in the queue of `host`, in the place of an earlier one of the same account.
+    pub(crate) fn ask(&mut self, host: &Host, wish: Wish, now: Boot) {
+        let lane = self.lane(host, now);
+        if let Some(earlier) = lane.wishes.insert(wish.account.clone(), wish.clone()) {
+            lane.queue.remove(&earlier);
+        }
+        lane.queue.insert(wish);
+    }
+
+    /// Takes the account's wish back.
+    pub(crate) fn withdraw(&mut self, host: &Host, account: &Account) {
+        if let Some(lane) = self.hosts.get_mut(host)
+            && let Some(wish) = lane.wishes.remove(account)
+        {
+            lane.queue.remove(&wish);
+        }
+    }
+
+    /// The accounts that may start now. Each counts as in flight until [`Schedule::ended`].
+    pub(crate) fn admit(&mut self, now: Boot) -> Vec<Account> {
+        let mut admitted = Vec::new();
+        for lane in self.hosts.values_mut() {
+            while let Some(account) = lane.next(now) {
+                admitted.push(account);
+            }
+        }
+        admitted
+    }
+
+    /// The next moment at which [`Schedule::admit`] could let somebody go without another event.
+    pub(crate) fn wakes_at(&self) -> Option<Boot> {
+        self.hosts.values().filter_map(|lane| lane.opens_at).min()
+    }
+
+    /// The exchange of `account` is over.
+    pub(crate) fn ended(&mut self, host: &Host, account: &Account, health: Health, now: Boot) {
+        let lane = self.lane(host, now);
+        lane.in_flight.remove(account);
+        match health {
+            Health::Untried => {}
+            Health::Succeeded => {
+                lane.breaker.answered();
+                lane.bucket.succeeded();
+            }
+            Health::Answered => lane.breaker.answered(),
+            Health::Throttled => {
+                lane.breaker.answered();
+                lane.bucket.throttled();
+            }
+            Health::Failed => lane.breaker.failed(account, now),
+        }
+    }
+
+    /// The machine woke or the network came back: one canary for each host proves it before the
+    /// rest follow.
+    pub(crate) fn probe(&mut self, now: Boot) {
+        for lane in self.hosts.values_mut() {
+            lane.breaker.probe(now);
+        }
+    }
+}
+
+/// What an exchange told about its host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Health {
+    /// It never got as far as the host.
+    Untried,
+    /// Tokens came.
+    Succeeded,
+    /// It answered something.
+    Answered,
+    /// It said "too many requests".
+    Throttled,
+    /// It did not answer, or with a 5xx.
+    Failed,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wish(name: &str, nobody_waits: bool, ends_at: u64) -> Wish {
+        Wish {
+            rank: Rank {
+                nobody_waits,
+                not_in_use: false,
+                ends_at: Boot(ends_at),
+            },
+            account: Account::new(name).unwrap(),
+            canary_by: Boot(u64::MAX),
+        }
+    }
+
+    fn host(name: &str) -> Host {
+        Host(name.into())
+    }
+
+    fn names(accounts: &[Account]) -> Vec<&str> {
+        accounts.iter().map(Account::as_str).collect()
+    }
+
+    #[test]
+    fn those_waited_for_go_first_then_those_that_end_soonest() {
+        let mut schedule = Schedule::default();
+        for wish in [
+            wish("late", true, 9),
+            wish("soon", true, 1),
+            wish("asked", false, 99),
+        ] {
+            schedule.ask(&host("h"), wish, Boot(0));
+        }
+        assert_eq!(names(&schedule.admit(Boot(0))), ["asked", "soon", "late"]);
+    }
+
+    #[test]
+    fn a_host_takes_a_bounded_number_at_once() {
+        let mut schedule = Schedule::default();
+        for n in 0..50 {
+            schedule.ask(&host("h"), wish(&format!("a{n:02}"), true, n), Boot(0));
+        }
+        assert_eq!(schedule.admit(Boot(0)).len(), CONCURRENCY);
+        assert!(schedule.admit(Boot(60_000)).is_empty());
+        let first = Account::new("a00").unwrap();
+        schedule.ended(&host("h"), &first, Health::Answered, Boot(60_000));
+        assert_eq!(names(&schedule.admit(Boot(60_000))), ["a32"]);
+    }
+
+    #[test]
+    fn a_sick_host_delays_no_other() {
+        let mut schedule = Schedule::default();
+        for n in 0..6 {
+            let name = format!("sick{n}");
+            schedule.ask(&host("sick"), wish(&name, false, 0), Boot(0));
+            let account = schedule.admit(Boot(0)).remove(0);
+            schedule.ended(&host("sick"), &account, Health::Failed, Boot(0));
+        }
+        schedule.ask(&host("sick"), wish("sick9", false, 0), Boot(0));
+        schedule.ask(&host("well"), wish("well", true, 0), Boot(0));
+        assert_eq!(names(&schedule.admit(Boot(0))), ["well"]);
+        let canary = schedule.wakes_at().unwrap();
+        assert_eq!(names(&schedule.admit(canary)), ["sick9"]);
+    }
+
+    #[test]
+    fn a_wish_is_replaced_and_withdrawn() {
+        let mut schedule = Schedule::default();
+        schedule.ask(&host("h"), wish("a", true, 1), Boot(0));
+        schedule.ask(&host("h"), wish("a", false, 1), Boot(0));
+        schedule.ask(&host("h"), wish("b", true, 1), Boot(0));
+        schedule.withdraw(&host("h"), &Account::new("b").unwrap());
+        assert_eq!(names(&schedule.admit(Boot(0))), ["a"]);
+    }
+}
