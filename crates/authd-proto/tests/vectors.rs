@@ -165,7 +165,7 @@ fn unknown_members_are_ignored_and_traceparent_is_found() {
     };
     assert_eq!(
         get,
-        TokenGet {
+        req::TokenGet {
             account: Some("work"),
             ..req::TokenGet::default()
         }
