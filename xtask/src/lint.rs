@@ -27,7 +27,7 @@ fn dependencies() -> Result<(), ChoreError> {
     tool::DENY.install()?;
     let deny = || -> Result<_, ChoreError> {
         let mut deny = tool::DENY.cargo()?;
-        deny.args(["--all-features", "--locked"]);
+        deny.args(["--log-level=error", "--all-features", "--locked"]);
         Ok(deny)
     };
     command::run(
