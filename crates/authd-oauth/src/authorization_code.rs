@@ -1,0 +1,351 @@
+//! The authorization code grant with PKCE (RFC 6749 §4.1, RFC 7636, RFC 9207).
+//!
+//! An [`AuthorizationAttempt`] is one attempt to log in: it makes the URL for the browser, knows
+//! what must come back, and yields the code. The `oauth2` crate builds the URL and the challenge.
+
+use authd_core::{grant::Provider, scope::ScopeSet, secret::Secret};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use oauth2::{
+    AuthUrl, ClientId, CsrfToken, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope,
+    basic::BasicClient,
+};
+use url::{Url, form_urlencoded};
+use zeroize::Zeroizing;
+
+use crate::{
+    error::Refusal,
+    exchange::ExchangeRequest,
+    http::{BadEndpoint, endpoint},
+    text::clean,
+};
+
+/// Bytes of randomness in `state`, in `nonce` and in the code verifier: 256 bits each.
+const RANDOM_BYTES: usize = 32;
+
+/// What the browser is sent to the provider with.
+#[derive(Clone, Copy)]
+pub struct AuthorizationRequest<'a> {
+    /// The provider; its authorization endpoint, client id and issuer are used.
+    pub provider: &'a Provider,
+    /// Byte for byte as registered, with the port of the listener where that is ephemeral.
+    pub redirect_uri: &'a str,
+    /// What is asked for.
+    pub scopes: &'a ScopeSet,
+    /// RFC 8707.
+    pub resource: Option<&'a str>,
+    /// Further parameters (`prompt`, `access_type`, …). Those that this module sets itself are
+    /// refused.
+    pub extra: &'a [(String, String)],
+    /// Whether the metadata promises `iss` in every response (RFC 9207 §3).
+    pub iss_expected: bool,
+}
+
+/// Why no attempt can begin. The user must mend the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadAuthorizationRequest {
+    /// The provider has no authorization endpoint.
+    #[error("the provider has no authorization endpoint")]
+    NoEndpoint,
+    /// The authorization endpoint must not be spoken to.
+    #[error("the authorization endpoint is refused: {0}")]
+    Endpoint(#[from] BadEndpoint),
+    /// The redirect URI is none.
+    #[error("the redirect URI is not an absolute URI")]
+    RedirectUri,
+    /// An extra parameter would change what keeps the login safe.
+    #[error("the parameter {0:?} is set by authd itself")]
+    ReservedParameter(String),
+}
+
+/// One attempt to log in. It cannot be printed: it holds the code verifier.
+pub struct AuthorizationAttempt {
+    url: String,
+    state: Secret,
+    nonce: Option<Secret>,
+    code_verifier: Secret,
+    redirect_uri: String,
+    resource: Option<String>,
+    issuer: Option<String>,
+    iss_expected: bool,
+}
+
+/// What an attempt yielded, for one exchange. It cannot be printed.
+pub struct AuthorizationGrant {
+    code: Secret,
+    code_verifier: Secret,
+    redirect_uri: String,
+    resource: Option<String>,
+    nonce: Option<Secret>,
+}
+
+impl AuthorizationGrant {
+    /// The exchange for tokens.
+    #[must_use]
+    pub fn exchange_request(&self) -> ExchangeRequest<'_> {
+        ExchangeRequest::Code {
+            code: &self.code,
+            redirect_uri: &self.redirect_uri,
+            code_verifier: &self.code_verifier,
+            resource: self.resource.as_deref(),
+            nonce: self.nonce.as_ref(),
+        }
+    }
+}
+
+/// Why a response yields no code.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AuthorizationError {
+    /// The response is not to this attempt. Nothing has happened: wait on for the one that is.
+    #[error("this answer belongs to another login attempt")]
+    WrongState,
+    /// A bare code was given where the response says more that must be checked. The user must give
+    /// the whole address.
+    #[error("paste the whole address that the browser was sent to, not the code alone")]
+    WholeAddressNeeded,
+    /// Another authorization server answered than was asked (RFC 9207). The attempt is over; the
+    /// user may be under attack.
+    #[error(
+        "the answer comes from {found:?} and not from {expected:?}: stop, and check the issuer"
+    )]
+    IssuerMismatch {
+        /// Who was asked.
+        expected: String,
+        /// Who answered, made fit to print; empty when it does not say, though it promised to.
+        found: String,
+    },
+    /// The user or the provider said no (RFC 6749 §4.1.2.1 `access_denied`).
+    #[error("the login was denied: {0}")]
+    Denied(Refusal),
+    /// The provider refused the request; its code says who must act.
+    #[error("the provider refused the login: {0}")]
+    Refused(Refusal),
+    /// The provider's response has neither a code nor an error, or both.
+    #[error("the provider's answer has neither a code nor an error, or both")]
+    Malformed,
+}
+
+/// The parameters of an authorization response (RFC 6749 §4.1.2, RFC 9207 §2). It cannot be
+/// printed.
+pub struct AuthorizationResponse {
+    code: Option<Secret>,
+    state: Option<Secret>,
+    iss: Option<String>,
+    error: Option<String>,
+    error_description: Option<String>,
+}
+
+/// A parameter stands twice in an authorization response (RFC 6749 §3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a parameter stands twice in the answer")]
+pub struct DuplicateParameter;
+
+impl AuthorizationResponse {
+    /// Reads a query string.
+    ///
+    /// # Errors
+    /// [`DuplicateParameter`]; even of a parameter that nobody asks for.
+    pub fn from_query(query: &str) -> Result<Self, DuplicateParameter> {
+        let mut seen: Vec<String> = Vec::new();
+        let mut response = Self {
+            code: None,
+            state: None,
+            iss: None,
+            error: None,
+            error_description: None,
+        };
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            if seen.iter().any(|earlier| *earlier == name) {
+                return Err(DuplicateParameter);
+            }
+            match &*name {
+                "code" => response.code = Some(Secret::from(value.into_owned())),
+                "state" => response.state = Some(Secret::from(value.into_owned())),
+                "iss" => response.iss = Some(value.into_owned()),
+                "error" => response.error = Some(value.into_owned()),
+                "error_description" => response.error_description = Some(value.into_owned()),
+                _ => {}
+            }
+            seen.push(name.into_owned());
+        }
+        Ok(response)
+    }
+}
+
+impl AuthorizationAttempt {
+    /// Begins an attempt: a fresh `state`, `nonce` (when `openid` is asked for) and code verifier
+    /// out of `random`, which must fill the slice from the system's source.
+    ///
+    /// # Errors
+    /// [`BadAuthorizationRequest`].
+    pub fn begin(
+        request: AuthorizationRequest<'_>,
+        random: &mut dyn FnMut(&mut [u8]),
+    ) -> Result<Self, BadAuthorizationRequest> {
+        let AuthorizationRequest {
+            provider,
+            redirect_uri,
+            scopes,
+            resource,
+            extra,
+            iss_expected,
+        } = request;
+        let authorization = provider
+            .endpoints
+            .authorization
+            .as_deref()
+            .ok_or(BadAuthorizationRequest::NoEndpoint)?;
+        // authd never speaks to it, the browser does; so a private address does no harm here.
+        let authorization = AuthUrl::from_url(endpoint(authorization, true)?);
+        let redirect = RedirectUrl::new(redirect_uri.to_owned())
+            .map_err(|_| BadAuthorizationRequest::RedirectUri)?;
+        if let Some((name, _)) = extra.iter().find(|(name, _)| is_reserved(name)) {
+            return Err(BadAuthorizationRequest::ReservedParameter(clean(name, 64)));
+        }
+
+        let state = random_text(random);
+        let nonce = scopes
+            .iter()
+            .any(|scope| scope == "openid")
+            .then(|| random_text(random));
+        let code_verifier = PkceCodeVerifier::new(random_text(random));
+        let client = BasicClient::new(ClientId::new(provider.client_id.clone()))
+            .set_auth_uri(authorization)
+            .set_redirect_uri(redirect);
+        let mut authorize = client
+            .authorize_url(|| CsrfToken::new(state.clone()))
+            .add_scopes(scopes.iter().map(|scope| Scope::new(scope.to_owned())))
+            .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&code_verifier));
+        let added = [("nonce", nonce.as_deref()), ("resource", resource)];
+        for (name, value) in added {
+            if let Some(value) = value {
+                authorize = authorize.add_extra_param(name, value);
+            }
+        }
+        for (name, value) in extra {
+            authorize = authorize.add_extra_param(name, value);
+        }
+        let (url, _) = authorize.url();
+        Ok(Self {
+            url: url.into(),
+            state: Secret::from(state),
+            nonce: nonce.map(Secret::from),
+            code_verifier: Secret::from(code_verifier.into_secret()),
+            redirect_uri: redirect_uri.to_owned(),
+            resource: resource.map(str::to_owned),
+            issuer: provider.issuer.clone(),
+            iss_expected,
+        })
+    }
+
+    /// What the browser shall open. It holds `state` and `nonce`, so it is for the user alone.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Judges a response: `state` first and in constant time, then the issuer, on errors too
+    /// (RFC 9207 §2.4), then the rest.
+    ///
+    /// # Errors
+    /// [`AuthorizationError`]. After [`AuthorizationError::WrongState`] the attempt goes on as if
+    /// nothing had come; any other outcome ends it, and it must not be asked again.
+    pub fn complete(
+        &self,
+        response: AuthorizationResponse,
+    ) -> Result<AuthorizationGrant, AuthorizationError> {
+        let state = response.state.as_ref().map_or("", Secret::expose);
+        if !self.state.matches(state) {
+            return Err(AuthorizationError::WrongState);
+        }
+        self.check_issuer(response.iss.as_deref())?;
+        match (response.code, response.error) {
+            (Some(code), None) if !code.is_empty() => Ok(self.grant(code)),
+            (None, Some(code)) if !code.is_empty() => {
+                let refusal =
+                    Refusal::new(&code, response.error_description.as_deref(), &[&self.state]);
+                Err(if refusal.code == "access_denied" {
+                    AuthorizationError::Denied(refusal)
+                } else {
+                    AuthorizationError::Refused(refusal)
+                })
+            }
+            _ => Err(AuthorizationError::Malformed),
+        }
+    }
+
+    /// The same for what a user pasted: the whole address the browser was sent to, its query, or
+    /// the code alone. A bare code has no `state`: the user brought it, and PKCE binds it to this
+    /// attempt; but it has no `iss` either, so it is not taken where that is promised.
+    ///
+    /// # Errors
+    /// As [`AuthorizationAttempt::complete`]; after [`AuthorizationError::WholeAddressNeeded`] the
+    /// attempt goes on as well.
+    pub fn complete_pasted(&self, text: &str) -> Result<AuthorizationGrant, AuthorizationError> {
+        let text = text.trim();
+        let query = match Url::parse(text) {
+            Ok(url) => Some(url.query().unwrap_or_default().to_owned()),
+            Err(_) if text.contains("code=") || text.contains("error=") => {
+                Some(text.trim_start_matches('?').to_owned())
+            }
+            Err(_) => None,
+        };
+        match query.map(Zeroizing::new) {
+            Some(query) => self.complete(
+                AuthorizationResponse::from_query(&query)
+                    .map_err(|DuplicateParameter| AuthorizationError::Malformed)?,
+            ),
+            None if self.iss_expected || text.is_empty() => {
+                Err(AuthorizationError::WholeAddressNeeded)
+            }
+            None => Ok(self.grant(Secret::new(text))),
+        }
+    }
+
+    fn check_issuer(&self, iss: Option<&str>) -> Result<(), AuthorizationError> {
+        let expected = self.issuer.as_deref();
+        let wrong = match iss {
+            Some(iss) => expected.is_some_and(|expected| expected != iss),
+            None => self.iss_expected,
+        };
+        if !wrong {
+            return Ok(());
+        }
+        Err(AuthorizationError::IssuerMismatch {
+            expected: clean(expected.unwrap_or_default(), 512),
+            found: clean(iss.unwrap_or_default(), 512),
+        })
+    }
+
+    fn grant(&self, code: Secret) -> AuthorizationGrant {
+        AuthorizationGrant {
+            code,
+            code_verifier: self.code_verifier.clone(),
+            redirect_uri: self.redirect_uri.clone(),
+            resource: self.resource.clone(),
+            nonce: self.nonce.clone(),
+        }
+    }
+}
+
+fn is_reserved(name: &str) -> bool {
+    const RESERVED: [&str; 11] = [
+        "response_type",
+        "response_mode",
+        "client_id",
+        "client_secret",
+        "redirect_uri",
+        "scope",
+        "state",
+        "nonce",
+        "code_challenge",
+        "code_challenge_method",
+        "resource",
+    ];
+    RESERVED.contains(&name)
+}
+
+fn random_text(random: &mut dyn FnMut(&mut [u8])) -> String {
+    let mut bytes = Zeroizing::new([0; RANDOM_BYTES]);
+    random(bytes.as_mut_slice());
+    URL_SAFE_NO_PAD.encode(bytes.as_slice())
+}

@@ -1,0 +1,51 @@
+//! OAuth 2.0 for authd: the one crate that speaks HTTP to providers.
+//!
+//! | Flow | Here |
+//! |---|---|
+//! | Discovery (RFC 8414, OpenID Connect Discovery) | [`discover`] |
+//! | Authorization code with PKCE (RFC 6749 §4.1, RFC 7636, RFC 9207) | [`AuthorizationAttempt`] |
+//! | Loopback redirect (RFC 8252 §7.3) | [`LoopbackRedirect`] |
+//! | Device authorization (RFC 8628) | [`authorize_device`] |
+//! | Token endpoint (RFC 6749 §3.2) | [`exchange`](fn@exchange) |
+//! | Revocation (RFC 7009) | [`revoke`] |
+//! | Introspection (RFC 7662) | [`introspect`] |
+//! | Who signed in (OpenID Connect Core) | [`exchange`](fn@exchange) by the ID token, [`userinfo`](fn@userinfo) |
+//!
+//! Facts are gathered here and judged in `authd-core`. Time and randomness are arguments. Nothing
+//! with a secret in it can be printed, and what providers say is made fit to print.
+
+mod authorization_code;
+mod device_authorization;
+mod error;
+mod exchange;
+mod http;
+mod id_token;
+mod introspection;
+mod loopback;
+mod metadata;
+mod request;
+mod response;
+mod revocation;
+mod text;
+mod userinfo;
+
+pub use self::{
+    authorization_code::{
+        AuthorizationAttempt, AuthorizationError, AuthorizationGrant, AuthorizationRequest,
+        AuthorizationResponse, BadAuthorizationRequest, DuplicateParameter,
+    },
+    device_authorization::{DeviceAuthorization, authorize_device},
+    error::{EndpointError, Refusal},
+    exchange::{ExchangeRequest, Exchanged, ID_TOKEN_REJECTED, Surroundings, exchange},
+    http::{
+        BadEndpoint, Http, HttpConfig, HttpConfigError, ProxyConfig, TransportError,
+        TransportFailure,
+    },
+    id_token::IdTokenError,
+    introspection::{Introspection, introspect},
+    loopback::{BadRedirectUri, DEFAULT_REDIRECT_URI, LoopbackError, LoopbackRedirect},
+    metadata::{BadIssuer, DiscoveryError, Metadata, Unusable, check_endpoints, discover},
+    response::Tokens,
+    revocation::{Revocation, RevocationFailure, TokenTypeHint, revoke},
+    userinfo::userinfo,
+};

@@ -1,0 +1,305 @@
+//! The loopback redirect (RFC 8252 §7.3): where the browser brings the provider's answer.
+//!
+//! Anything on this machine, and any web page in the browser, can send requests here. So only a GET
+//! of the exact path with the exact `Host` is looked at, and only an answer with the attempt's own
+//! `state` changes anything. Connections are few and short-lived; when all are taken the oldest
+//! gives way, because whoever holds one without speaking is not the browser.
+
+mod page;
+
+use std::{
+    collections::VecDeque,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    http::{Method, Response, header},
+};
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{mpsc, oneshot},
+    task::{AbortHandle, JoinSet},
+};
+use url::{Host, Position, Url};
+
+use self::page::Page;
+use crate::authorization_code::{
+    AuthorizationAttempt, AuthorizationError, AuthorizationGrant, AuthorizationResponse,
+};
+
+/// What is listened on when nothing else is registered: any free port (RFC 8252 §7.3).
+pub const DEFAULT_REDIRECT_URI: &str = "http://127.0.0.1/callback";
+
+/// Largest head of a request, in bytes.
+const HEAD_CAP: usize = 8 * 1024;
+/// Longest life of a connection.
+const CONNECTION_LIFE: Duration = Duration::from_secs(5);
+/// Most connections at a time.
+const CONNECTIONS: usize = 16;
+
+/// Why there is no listener.
+#[derive(Debug, thiserror::Error)]
+pub enum LoopbackError {
+    /// The user must give another redirect URI, or log in without a browser on this machine.
+    #[error("{0}")]
+    BadRedirectUri(#[from] BadRedirectUri),
+    /// The port is taken, or loopback is not usable: the user must free it.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Why a redirect URI cannot be listened on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadRedirectUri {
+    /// Not `http://`.
+    #[error("a redirect to this machine begins with http://")]
+    NotHttp,
+    /// The host is none of `127.0.0.1`, `[::1]`, `localhost`.
+    #[error("a redirect to this machine goes to 127.0.0.1, [::1] or localhost")]
+    NotLoopback,
+    /// It has a user name, a query or a fragment.
+    #[error("a redirect to this machine has neither user name nor query nor fragment")]
+    Decorated,
+}
+
+/// A listener for one login, open from [`bind`](Self::bind) to the end of [`wait`](Self::wait).
+pub struct LoopbackRedirect {
+    /// Two for `localhost` where the machine has IPv6.
+    listeners: Vec<TcpListener>,
+    uri: String,
+    authority: String,
+    path: String,
+}
+
+/// What a request must be to be looked at.
+#[derive(Clone)]
+struct Gate {
+    /// `host:port`, exactly.
+    authority: String,
+    /// Exactly.
+    path: String,
+    answers: mpsc::Sender<Asked>,
+}
+
+/// An answer from the gate, and where the page goes.
+struct Asked {
+    response: AuthorizationResponse,
+    page: oneshot::Sender<Page>,
+}
+
+impl LoopbackRedirect {
+    /// Listens where `redirect_uri` says: on its port, or on any free one when it names none (or
+    /// 0). Addresses are always the literals; `localhost` is both of them where there is IPv6,
+    /// because the browser may choose either.
+    ///
+    /// # Errors
+    /// [`LoopbackError`].
+    pub async fn bind(redirect_uri: &str) -> Result<Self, LoopbackError> {
+        let url = Url::parse(redirect_uri).map_err(|_| BadRedirectUri::NotHttp)?;
+        if url.scheme() != "http" {
+            return Err(BadRedirectUri::NotHttp.into());
+        }
+        let (first, second): (IpAddr, Option<IpAddr>) = match url.host() {
+            Some(Host::Ipv4(Ipv4Addr::LOCALHOST)) => (Ipv4Addr::LOCALHOST.into(), None),
+            Some(Host::Ipv6(Ipv6Addr::LOCALHOST)) => (Ipv6Addr::LOCALHOST.into(), None),
+            Some(Host::Domain("localhost")) => {
+                (Ipv4Addr::LOCALHOST.into(), Some(Ipv6Addr::LOCALHOST.into()))
+            }
+            _ => return Err(BadRedirectUri::NotLoopback.into()),
+        };
+        let rest = &url[Position::AfterPath..];
+        if !url.username().is_empty() || url.password().is_some() || !rest.is_empty() {
+            return Err(BadRedirectUri::Decorated.into());
+        }
+
+        let asked_port = url.port().unwrap_or(0);
+        let (listener, port) = listen(SocketAddr::new(first, asked_port)).await?;
+        let mut listeners = vec![listener];
+        if let Some(second) = second {
+            match listen(SocketAddr::new(second, port)).await {
+                Ok((listener, _)) => listeners.push(listener),
+                Err(LoopbackError::Bind { source, .. })
+                    if source.kind() == io::ErrorKind::AddrNotAvailable
+                        || source.kind() == io::ErrorKind::Unsupported => {}
+                Err(taken) => return Err(taken),
+            }
+        }
+        let authority = format!("{}:{port}", url.host_str().unwrap_or_default());
+        Ok(Self {
+            listeners,
+            // As registered to the byte when the port was given, for such registrations are exact.
+            uri: match asked_port {
+                0 => format!("http://{authority}{}", url.path()),
+                _ => redirect_uri.to_owned(),
+            },
+            authority,
+            path: url.path().to_owned(),
+        })
+    }
+
+    /// The redirect URI with its port: what the attempt must begin with.
+    #[must_use]
+    pub fn redirect_uri(&self) -> &str {
+        &self.uri
+    }
+
+    /// Waits for the answer to `attempt`, shows the browser what became of it, and closes. Dropping
+    /// the future closes as well. It waits for ever; give it a time-out.
+    ///
+    /// # Errors
+    /// [`AuthorizationError`], but never [`AuthorizationError::WrongState`].
+    pub async fn wait(
+        self,
+        attempt: &AuthorizationAttempt,
+    ) -> Result<AuthorizationGrant, AuthorizationError> {
+        let (answers, mut asked) = mpsc::channel(CONNECTIONS);
+        let gate = Gate {
+            authority: self.authority,
+            path: self.path,
+            answers,
+        };
+        let mut connections = Connections::default();
+        loop {
+            tokio::select! {
+                biased;
+                Some(Asked { response, page }) = asked.recv() => {
+                    let outcome = attempt.complete(response);
+                    // The connection may be gone; the answer counts all the same.
+                    let _ = page.send(match &outcome {
+                        Ok(_) => Page::Received,
+                        Err(AuthorizationError::WrongState) => Page::Strange,
+                        Err(AuthorizationError::Denied(_)) => Page::Denied,
+                        Err(_) => Page::Failed,
+                    });
+                    if !matches!(outcome, Err(AuthorizationError::WrongState)) {
+                        // Long enough for the page to be written: each ends by its own time-out.
+                        connections.tasks.detach_all();
+                        return outcome;
+                    }
+                }
+                stream = accept(&self.listeners) => connections.serve(stream, gate.clone()),
+                Some(_) = connections.tasks.join_next() => {}
+            }
+        }
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, u16), LoopbackError> {
+    let bound = async {
+        let listener = TcpListener::bind(address).await?;
+        let port = listener.local_addr()?.port();
+        Ok((listener, port))
+    };
+    bound
+        .await
+        .map_err(|source| LoopbackError::Bind { address, source })
+}
+
+/// The next connection on either listener. One that failed before it was taken is nobody's loss.
+async fn accept(listeners: &[TcpListener]) -> Option<TcpStream> {
+    let accepted = match listeners {
+        [one] => one.accept().await,
+        [one, other, ..] => tokio::select! {
+            accepted = one.accept() => accepted,
+            accepted = other.accept() => accepted,
+        },
+        [] => std::future::pending().await,
+    };
+    match accepted {
+        Ok((stream, _)) => Some(stream),
+        Err(error) => {
+            tracing::debug!(%error, "a connection was lost before it was taken");
+            // Out of descriptors, say: leave the others a turn before the next try.
+            tokio::task::yield_now().await;
+            None
+        }
+    }
+}
+
+/// The connections that are served, oldest first.
+#[derive(Default)]
+struct Connections {
+    tasks: JoinSet<()>,
+    ages: VecDeque<AbortHandle>,
+}
+
+impl Connections {
+    fn serve(&mut self, stream: Option<TcpStream>, gate: Gate) {
+        let Some(stream) = stream else { return };
+        self.ages.retain(|connection| !connection.is_finished());
+        if self.ages.len() >= CONNECTIONS
+            && let Some(oldest) = self.ages.pop_front()
+        {
+            oldest.abort();
+        }
+        self.ages
+            .push_back(self.tasks.spawn(converse(stream, gate)));
+    }
+}
+
+async fn converse(stream: TcpStream, gate: Gate) {
+    let router = Router::new().fallback(answer).with_state(gate);
+    let conversation = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(CONNECTION_LIFE)
+        .max_buf_size(HEAD_CAP)
+        .max_headers(64)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_LIFE, conversation).await {
+        tracing::debug!(%error, "a conversation on loopback broke");
+    }
+}
+
+async fn answer(State(gate): State<Gate>, request: Request) -> Response<Body> {
+    let page = match gate.admit(&request) {
+        Ok(response) => gate.ask(response).await,
+        Err(page) => page,
+    };
+    page.response()
+}
+
+impl Gate {
+    /// Whether this is the browser with an answer; if not, the page to be rid of it.
+    fn admit(&self, request: &Request) -> Result<AuthorizationResponse, Page> {
+        let mut hosts = request.headers().get_all(header::HOST).iter();
+        let exact_host = hosts
+            .next()
+            .is_some_and(|host| host == self.authority.as_str())
+            && hosts.next().is_none()
+            && request.uri().authority().is_none();
+        // A page that found us by rebinding a name learns nothing, not even the path.
+        if !exact_host || request.uri().path() != self.path {
+            return Err(Page::NotFound);
+        }
+        if request.method() != Method::GET {
+            return Err(Page::MethodNotAllowed);
+        }
+        let query = request.uri().query().unwrap_or_default();
+        AuthorizationResponse::from_query(query).map_err(|_| Page::Strange)
+    }
+
+    async fn ask(&self, response: AuthorizationResponse) -> Page {
+        let (page, shown) = oneshot::channel();
+        match self.answers.send(Asked { response, page }).await {
+            Ok(()) => shown.await.unwrap_or(Page::Strange),
+            Err(_) => Page::Strange,
+        }
+    }
+}

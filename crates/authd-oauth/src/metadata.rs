@@ -1,0 +1,462 @@
+//! Discovery: what a provider says of itself (RFC 8414, OpenID Connect Discovery 1.0).
+//!
+//! For the issuer `https://host/path` these are asked, in this order, until one answers with a
+//! document whose `issuer` is the one asked for, byte for byte (RFC 8414 §3.3):
+//!
+//! 1. `https://host/.well-known/oauth-authorization-server/path` (RFC 8414 §3.1)
+//! 2. `https://host/path/.well-known/openid-configuration` (OpenID Connect Discovery §4)
+//! 3. `https://host/.well-known/openid-configuration/path` (RFC 8414 §5)
+//! 4. `https://host/path/.well-known/oauth-authorization-server` (seen in the field)
+//!
+//! A redirect is followed within the same scheme, host and port alone.
+
+use authd_core::grant::{ClientAuth, Endpoints};
+use http::{HeaderMap, Method, header};
+use serde_json::Value;
+use url::Url;
+use zeroize::Zeroizing;
+
+use crate::{
+    http::{
+        BadEndpoint, Http, Incoming, METADATA_CAP, Outgoing, TransportError, endpoint, is_loopback,
+    },
+    response::Members,
+    text::clean,
+};
+
+/// Most redirects followed to one document.
+const REDIRECTS: usize = 3;
+
+/// Authorization server metadata (RFC 8414 §2).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metadata {
+    /// The issuer identifier, byte for byte.
+    pub issuer: String,
+    /// Where it listens. Every URL is checked; an optional one that fails the check is left out.
+    pub endpoints: Endpoints,
+    /// RFC 9207 §3: whether `iss` comes with every authorization response and must be demanded.
+    pub authorization_response_iss_parameter_supported: bool,
+    /// RFC 7636 by RFC 8414; `None` when not stated.
+    pub code_challenge_methods_supported: Option<Vec<String>>,
+    /// `None` when not stated.
+    pub grant_types_supported: Option<Vec<String>>,
+    /// `None` when not stated.
+    pub scopes_supported: Option<Vec<String>>,
+    /// `None` when not stated, which means `client_secret_basic` (RFC 8414 §2).
+    pub token_endpoint_auth_methods_supported: Option<Vec<String>>,
+}
+
+impl Metadata {
+    /// How a client proves itself there: the first of basic, post and none that is offered and that
+    /// it can do.
+    #[must_use]
+    pub fn client_auth(&self, has_secret: bool) -> ClientAuth {
+        if !has_secret {
+            return ClientAuth::None;
+        }
+        match &self.token_endpoint_auth_methods_supported {
+            Some(methods) => {
+                let offers = |name: &str| methods.iter().any(|method| method == name);
+                if !offers("client_secret_basic") && offers("client_secret_post") {
+                    ClientAuth::Post
+                } else {
+                    ClientAuth::Basic
+                }
+            }
+            None => ClientAuth::Basic,
+        }
+    }
+
+    /// Whether the metadata rules out a grant type. One that is not stated at all rules out none:
+    /// the default of RFC 8414 §2 is wrong for most providers that leave it out.
+    #[must_use]
+    pub fn rules_out(&self, grant_type: &str) -> bool {
+        self.grant_types_supported
+            .as_ref()
+            .is_some_and(|types| !types.iter().any(|offered| offered == grant_type))
+    }
+}
+
+/// Why discovery brought nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DiscoveryError {
+    /// The user must give another issuer.
+    #[error("the issuer is no usable URL: {0}")]
+    BadIssuer(#[source] BadIssuer),
+    /// Usually passing: try again later.
+    #[error("the issuer cannot be asked: {0}")]
+    Transport(#[from] TransportError),
+    /// There is no metadata: the user must check the issuer, or give the endpoints by hand.
+    #[error("the issuer publishes no metadata (HTTP {status}); give its endpoints by hand")]
+    NotFound {
+        /// The most telling status among the answers.
+        status: u16,
+    },
+    /// The document is another issuer's. The user must give exactly the name that the provider
+    /// gives itself, or is being deceived.
+    #[error("the metadata is for the issuer {found:?}, and {asked:?} was asked for")]
+    IssuerMismatch {
+        /// What was asked for.
+        asked: String,
+        /// What the document says, made fit to print.
+        found: String,
+    },
+    /// The provider must act: its document lacks something or names what must not be spoken to.
+    #[error("the issuer's metadata is unusable: {member} {why}")]
+    Unusable {
+        /// The member at fault.
+        member: &'static str,
+        /// What is wrong with it.
+        why: Unusable,
+    },
+}
+
+/// Why an issuer identifier cannot be one (RFC 8414 §2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadIssuer {
+    /// By the rules for every endpoint.
+    #[error(transparent)]
+    Endpoint(#[from] BadEndpoint),
+    /// It has a query.
+    #[error("it has a query")]
+    Query,
+}
+
+/// What is wrong with a member of the metadata.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// It is not there.
+    #[error("is missing")]
+    Missing,
+    /// It names what must not be spoken to.
+    #[error("is refused: {0}")]
+    Endpoint(#[source] BadEndpoint),
+}
+
+/// Asks the issuer for its metadata.
+///
+/// # Errors
+/// [`DiscoveryError`], the most telling one of all the places asked.
+pub async fn discover(http: &Http, issuer: &str) -> Result<Metadata, DiscoveryError> {
+    let url = endpoint(issuer, http.private_addresses())
+        .map_err(|why| DiscoveryError::BadIssuer(why.into()))?;
+    if url.query().is_some() {
+        return Err(DiscoveryError::BadIssuer(BadIssuer::Query));
+    }
+    let mut failure = DiscoveryError::NotFound { status: 404 };
+    for place in places(&url) {
+        // A host that cannot be reached at one place cannot be reached at the next.
+        let response = fetch(http, place).await?;
+        let better = match read(&response, issuer, &url, http.private_addresses()) {
+            Ok(metadata) => return Ok(metadata),
+            Err(error) => error,
+        };
+        if telling(&better) >= telling(&failure) {
+            failure = better;
+        }
+    }
+    Err(failure)
+}
+
+/// Checks endpoints that were given by hand.
+///
+/// # Errors
+/// The name of the first one that must not be spoken to, and why.
+pub fn check_endpoints(
+    http: &Http,
+    endpoints: &Endpoints,
+) -> Result<(), (&'static str, BadEndpoint)> {
+    let token = ("token_endpoint", Some(&endpoints.token));
+    let others = optional(endpoints).map(|(name, text)| (name, text.as_ref()));
+    for (name, text) in std::iter::once(token).chain(others) {
+        if let Some(text) = text {
+            endpoint(text, http.private_addresses()).map_err(|why| (name, why))?;
+        }
+    }
+    Ok(())
+}
+
+fn optional(endpoints: &Endpoints) -> [(&'static str, &Option<String>); 5] {
+    [
+        ("authorization_endpoint", &endpoints.authorization),
+        (
+            "device_authorization_endpoint",
+            &endpoints.device_authorization,
+        ),
+        ("revocation_endpoint", &endpoints.revocation),
+        ("introspection_endpoint", &endpoints.introspection),
+        ("userinfo_endpoint", &endpoints.userinfo),
+    ]
+}
+
+fn places(issuer: &Url) -> Vec<Url> {
+    const OAUTH: &str = "/.well-known/oauth-authorization-server";
+    const OIDC: &str = "/.well-known/openid-configuration";
+    let path = issuer.path().trim_end_matches('/');
+    let mut places: Vec<Url> = Vec::new();
+    for path in [
+        format!("{OAUTH}{path}"),
+        format!("{path}{OIDC}"),
+        format!("{OIDC}{path}"),
+        format!("{path}{OAUTH}"),
+    ] {
+        let mut place = issuer.clone();
+        place.set_path(&path);
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    places
+}
+
+async fn fetch(http: &Http, place: Url) -> Result<Incoming, TransportError> {
+    let mut place = place;
+    let mut redirects = 0;
+    loop {
+        let outgoing = Outgoing {
+            method: Method::GET,
+            url: place.clone(),
+            headers: HeaderMap::new(),
+            body: Zeroizing::default(),
+            cap: METADATA_CAP,
+        };
+        let response = http.send(outgoing, &|| ()).await?;
+        let target = match response.status {
+            301 | 302 | 303 | 307 | 308 if redirects < REDIRECTS => response
+                .headers
+                .get(header::LOCATION)
+                .and_then(|location| place.join(location.to_str().ok()?).ok())
+                .filter(|target| target.origin() == place.origin()),
+            _ => None,
+        };
+        let Some(target) = target else {
+            return Ok(response);
+        };
+        place = target;
+        redirects += 1;
+    }
+}
+
+/// Which of two failures says more.
+fn telling(error: &DiscoveryError) -> u8 {
+    match error {
+        DiscoveryError::NotFound { status: 404 } => 0,
+        DiscoveryError::NotFound { .. } => 1,
+        DiscoveryError::Unusable { .. } => 2,
+        _ => 3,
+    }
+}
+
+fn read(
+    response: &Incoming,
+    issuer: &str,
+    issuer_url: &Url,
+    private_allowed: bool,
+) -> Result<Metadata, DiscoveryError> {
+    let status = response.status;
+    let not_found = DiscoveryError::NotFound { status };
+    if status != 200 {
+        return Err(not_found);
+    }
+    let document = Members::from_json(&response.body).ok_or(not_found)?;
+    let missing = |member| DiscoveryError::Unusable {
+        member,
+        why: Unusable::Missing,
+    };
+    let found = document.text("issuer").ok_or(missing("issuer"))?;
+    if found != issuer {
+        return Err(DiscoveryError::IssuerMismatch {
+            asked: clean(issuer, 512),
+            found: clean(found, 512),
+        });
+    }
+
+    let allowed = |text: &str| -> Result<(), BadEndpoint> {
+        let url = endpoint(text, private_allowed)?;
+        let loopback = |url: &Url| url.host().is_some_and(|host| is_loopback(&host));
+        // A public issuer has no business on this machine.
+        if loopback(&url) && !loopback(issuer_url) {
+            Err(BadEndpoint::Loopback)
+        } else {
+            Ok(())
+        }
+    };
+    let required = |member: &'static str, text: &str| {
+        allowed(text).map_err(|why| DiscoveryError::Unusable {
+            member,
+            why: Unusable::Endpoint(why),
+        })
+    };
+    let optional = |member: &'static str| -> Option<String> {
+        let text = document.text(member)?;
+        match allowed(text) {
+            Ok(()) => Some(text.to_owned()),
+            Err(why) => {
+                tracing::warn!(member, %why, "an endpoint in the metadata is left out");
+                None
+            }
+        }
+    };
+
+    let token = document
+        .text("token_endpoint")
+        .ok_or(missing("token_endpoint"))?;
+    required("token_endpoint", token)?;
+    if let Some(authorization) = document.text("authorization_endpoint") {
+        required("authorization_endpoint", authorization)?;
+    }
+    let list = |member| -> Option<Vec<String>> {
+        let values = document.value(member)?.as_array()?;
+        Some(
+            values
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
+        )
+    };
+    Ok(Metadata {
+        issuer: issuer.to_owned(),
+        endpoints: Endpoints {
+            authorization: optional("authorization_endpoint"),
+            token: token.to_owned(),
+            device_authorization: optional("device_authorization_endpoint"),
+            revocation: optional("revocation_endpoint"),
+            introspection: optional("introspection_endpoint"),
+            userinfo: optional("userinfo_endpoint"),
+        },
+        authorization_response_iss_parameter_supported: document
+            .value("authorization_response_iss_parameter_supported")
+            == Some(&Value::Bool(true)),
+        code_challenge_methods_supported: list("code_challenge_methods_supported"),
+        grant_types_supported: list("grant_types_supported"),
+        scopes_supported: list("scopes_supported"),
+        token_endpoint_auth_methods_supported: list("token_endpoint_auth_methods_supported"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read_document(issuer: &str, document: &Value) -> Result<Metadata, DiscoveryError> {
+        let response = Incoming {
+            status: 200,
+            headers: HeaderMap::new(),
+            body: Zeroizing::new(document.to_string().into_bytes()),
+        };
+        read(&response, issuer, &Url::parse(issuer).unwrap(), false)
+    }
+
+    #[test]
+    fn every_place_is_asked_once_in_the_documented_order() {
+        let of = |issuer: &str| -> Vec<String> {
+            places(&Url::parse(issuer).unwrap())
+                .into_iter()
+                .map(String::from)
+                .collect()
+        };
+        assert_eq!(
+            of("https://idp.example/tenant/"),
+            [
+                "https://idp.example/.well-known/oauth-authorization-server/tenant",
+                "https://idp.example/tenant/.well-known/openid-configuration",
+                "https://idp.example/.well-known/openid-configuration/tenant",
+                "https://idp.example/tenant/.well-known/oauth-authorization-server",
+            ]
+        );
+        assert_eq!(
+            of("https://idp.example:8443"),
+            [
+                "https://idp.example:8443/.well-known/oauth-authorization-server",
+                "https://idp.example:8443/.well-known/openid-configuration",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_issuer_must_be_byte_identical() {
+        for found in [
+            "https://idp.example/",
+            "https://IDP.example",
+            "https://idp.example:443",
+        ] {
+            let document = json!({ "issuer": found, "token_endpoint": "https://idp.example/t" });
+            let error = read_document("https://idp.example", &document).unwrap_err();
+            assert!(
+                matches!(error, DiscoveryError::IssuerMismatch { .. }),
+                "{found}"
+            );
+        }
+    }
+
+    #[test]
+    fn required_endpoints_are_refused_and_optional_ones_left_out() {
+        let document = json!({
+            "issuer": "https://idp.example",
+            "token_endpoint": "https://other.example/t",
+            "authorization_endpoint": "https://idp.example/a",
+            "revocation_endpoint": "http://idp.example/r",
+            "userinfo_endpoint": "https://127.0.0.1/u",
+            "introspection_endpoint": 7,
+            "scopes_supported": ["a", 1, "b"],
+        });
+        let metadata = read_document("https://idp.example", &document).unwrap();
+        assert_eq!(
+            metadata.endpoints,
+            Endpoints {
+                token: "https://other.example/t".into(),
+                authorization: Some("https://idp.example/a".into()),
+                ..Endpoints::default()
+            }
+        );
+        assert_eq!(
+            metadata.scopes_supported,
+            Some(vec!["a".into(), "b".into()])
+        );
+
+        for (member, url) in [
+            ("token_endpoint", "http://idp.example/t"),
+            ("token_endpoint", "https://10.0.0.1/t"),
+            ("token_endpoint", "http://127.0.0.1/t"),
+            ("authorization_endpoint", "javascript:alert(1)"),
+        ] {
+            let mut document = document.clone();
+            document[member] = json!(url);
+            let error = read_document("https://idp.example", &document).unwrap_err();
+            assert!(
+                matches!(error, DiscoveryError::Unusable { member: at, why: Unusable::Endpoint(_) }
+                    if at == member),
+                "{url}: {error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_client_proves_itself_as_the_provider_offers() {
+        let offering = |methods: Option<&[&str]>| Metadata {
+            token_endpoint_auth_methods_supported: methods
+                .map(|methods| methods.iter().map(|&method| method.to_owned()).collect()),
+            ..Metadata::default()
+        };
+        for (methods, has_secret, auth) in [
+            (None, true, ClientAuth::Basic),
+            (None, false, ClientAuth::None),
+            (Some(&["client_secret_post"][..]), true, ClientAuth::Post),
+            (
+                Some(&["client_secret_post", "client_secret_basic"]),
+                true,
+                ClientAuth::Basic,
+            ),
+            (Some(&["private_key_jwt"]), true, ClientAuth::Basic),
+        ] {
+            assert_eq!(
+                offering(methods).client_auth(has_secret),
+                auth,
+                "{methods:?}"
+            );
+        }
+    }
+}
