@@ -1,6 +1,6 @@
 //! Names and numbers that identify things. None of them is a secret.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Borrow, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +42,12 @@ impl Account {
     /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for Account {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }
