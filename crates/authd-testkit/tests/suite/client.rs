@@ -1,6 +1,6 @@
 //! A client with just enough OAuth to test the server with.
 
-use std::{net::TcpListener, time::Duration};
+use std::time::Duration;
 
 use authd_testkit::{Browser, Endpoint, FakeServer, ManualClock, Options, Page};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -127,13 +127,4 @@ pub(crate) async fn bounded<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), future)
         .await
         .expect("it should have ended by now")
-}
-
-/// A port nobody listens on at this moment.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
 }

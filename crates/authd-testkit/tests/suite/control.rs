@@ -5,7 +5,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use crate::client::{bounded, free_port};
+use crate::client::bounded;
 use authd_testkit::{Browser, Page};
 use axum::http::Method;
 use serde_json::{Value, json};
@@ -60,12 +60,9 @@ impl Drop for FakeAs {
 
 #[tokio::test]
 async fn settings_faults_waits_and_sums_are_reached_from_another_process() {
-    let port = free_port().to_string();
-    let fake = FakeAs::start(&["--ttl", "20s", "--rotation", "lenient", "--port", &port]);
-    assert_eq!(
-        fake.ready["issuer"],
-        json!(format!("http://127.0.0.1:{port}"))
-    );
+    let fake = FakeAs::start(&["--ttl", "20s", "--rotation", "lenient"]);
+    let issuer = fake.ready["issuer"].as_str().unwrap();
+    assert!(issuer.starts_with("http://127.0.0.1:"));
     let settings = fake.control(Method::GET, "/settings", json!({})).await;
     let settings = settings.json().unwrap();
     assert_eq!(settings["access_token_ttl"], json!(20.0));
