@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
+use authd_proto::WireError;
 use thiserror::Error;
 
 /// The one error of all chores.
@@ -28,6 +29,21 @@ pub(crate) enum ChoreError {
         banned: &'static str,
         path: String,
     },
+    /// The daemon under measurement answered with an error.
+    #[error("the daemon refuses: {0}")]
+    Refused(WireError),
+    /// The daemon under measurement cannot be talked to.
+    #[error("talking to the daemon: {0}")]
+    Daemon(String),
+    /// The demo authorization server cannot be talked to.
+    #[error("{url}: {source}")]
+    Http {
+        url: String,
+        source: Box<ureq::Error>,
+    },
+    /// The demo ran, and did not show what it should.
+    #[error("demo: {0}")]
+    Demo(&'static str),
     /// A file operation failed.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
@@ -41,6 +57,14 @@ pub(crate) enum ChoreError {
 }
 
 impl ChoreError {
+    /// For `map_err` on a request.
+    pub(crate) fn http(url: &str) -> impl FnOnce(ureq::Error) -> Self {
+        move |source| Self::Http {
+            url: url.to_owned(),
+            source: Box::new(source),
+        }
+    }
+
     /// For `map_err` on a file operation: `action` is a verb, as in "cannot copy …".
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io {

@@ -9,19 +9,25 @@
 )]
 
 mod apt;
+mod bench;
 mod check_platforms;
 mod command;
+mod daemon;
+mod demo;
 mod error;
+mod fake_as;
 mod install;
 mod lint;
 mod purity;
 mod setup;
 mod test;
 mod tool;
+mod wire;
 mod workspace;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -41,11 +47,23 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Chore {
+    /// Watch tokens turn over under eight clients, with a demo authorization server
+    Demo {
+        /// For how long
+        #[arg(long, default_value_t = 30)]
+        seconds: u64,
+    },
     /// Install what the tests need (Debian packages, npm packages, cargo tools); safe to repeat
     Setup {
         /// Only say what is missing and how to install it
         #[arg(long)]
         no_install: bool,
+    },
+    /// Measure the figures that authd promises, beside what they are compared with
+    Bench {
+        /// For how long the daemon is left alone to count its wake-ups
+        #[arg(long, default_value_t = 120)]
+        idle_secs: u64,
     },
     /// Set up, then run every test of the ordinary tier
     Test {
@@ -89,6 +107,8 @@ fn main() -> ExitCode {
 
 fn run(chore: Chore) -> Result<(), ChoreError> {
     match chore {
+        Chore::Demo { seconds } => demo::run(seconds),
+        Chore::Bench { idle_secs } => bench::run(Duration::from_secs(idle_secs)),
         Chore::Setup { no_install } => setup::run(setup::Permission::from_flag(no_install)),
         Chore::Test {
             full,

@@ -1,0 +1,207 @@
+//! The figures that authd promises, measured in one run: each beside what it is compared with,
+//! both sides in turns, medians of many.
+
+mod cpu;
+mod floor;
+mod load;
+mod round_trip;
+mod sample;
+mod table;
+mod whole_process;
+
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use authd_proto::request::Renew;
+
+use self::load::Load;
+use self::table::Table;
+use crate::command;
+use crate::daemon::Daemon;
+use crate::error::ChoreError;
+use crate::fake_as::FakeAs;
+use crate::install;
+use crate::wire;
+use crate::workspace;
+
+const ACCOUNTS: usize = 100;
+/// Long enough that nothing is renewed meanwhile.
+const TOKEN_TTL: Duration = Duration::from_secs(12 * 3600);
+/// The daemon's core.
+const CORE: usize = 0;
+
+/// Measures, and prints the table. `idle` is for how long the daemon is left alone to count its
+/// wake-ups.
+pub(crate) fn run(idle: Duration) -> Result<(), ChoreError> {
+    let mut bench = Bench::set_up()?;
+    bench.footprint(idle)?;
+    bench.whole_process()?;
+    bench.round_trip()?;
+    bench.load()?;
+    bench.beside_trouble()?;
+    println!("\n{}", bench.table);
+    Ok(())
+}
+
+/// What all measurements share.
+struct Bench {
+    table: Table,
+    server: FakeAs,
+    daemon: Daemon,
+    /// `token.get` for the first account.
+    request: Vec<u8>,
+    /// The compiled floor.c.
+    floor: PathBuf,
+}
+
+impl Bench {
+    /// Release binaries, many accounts.
+    fn set_up() -> Result<Self, ChoreError> {
+        let authd = install::build_authd()?;
+        let authctl = install::build_authctl()?;
+        command::run(command::cargo().args([
+            "build",
+            "--locked",
+            "--package=authd-testkit",
+            "--bins",
+        ]))?;
+        let fake_as = workspace::target_dir()?.join("debug").join("fake-as");
+        let server = FakeAs::start(&fake_as, TOKEN_TTL)?;
+        let daemon = Daemon::start(&authd, &authctl)?;
+        println!("bench: logging {ACCOUNTS} accounts in");
+        for number in 0..ACCOUNTS {
+            daemon.login(&account(number), &server)?;
+        }
+        let request = wire::token_get(&account(0), 0)?;
+        Ok(Self {
+            table: Table::default(),
+            floor: floor::compile(daemon.dir(), &request)?,
+            server,
+            daemon,
+            request,
+        })
+    }
+
+    /// First of all, while nothing but the logins has touched the daemon's memory.
+    fn footprint(&mut self, idle: Duration) -> Result<(), ChoreError> {
+        let pid = self.daemon.pid();
+        let resident = format!("resident memory, {ACCOUNTS} accounts");
+        self.table.size(&resident, cpu::resident(pid)?, 10_000_000);
+
+        println!("bench: leaving it alone for {} s", idle.as_secs());
+        let before = cpu::switches(pid)?;
+        std::thread::sleep(idle);
+        let switches = cpu::switches(pid)? - before;
+        let what = format!("wake-ups in {} s idle", idle.as_secs());
+        self.table.count(&what, switches, 10 * idle.as_secs() / 120);
+        Ok(())
+    }
+
+    fn whole_process(&mut self) -> Result<(), ChoreError> {
+        println!("bench: whole processes");
+        let mut client = Command::new(&self.floor);
+        client.arg("client").arg(self.daemon.socket());
+        let mut token = self.daemon.authctl();
+        token.args(["token", &account(0)]);
+        let [nothing, client, ours] =
+            whole_process::measure([Command::new("/bin/true"), client, token])?;
+        let nothing = nothing.median();
+        self.table.time("/bin/true, whole process", nothing);
+        let floor = "static C client, whole process";
+        self.table.ratio(floor, client.median(), nothing, None);
+        let what = "authctl token, whole process";
+        self.table.ratio(what, ours.median(), nothing, Some(1.5));
+        Ok(())
+    }
+
+    fn round_trip(&mut self) -> Result<(), ChoreError> {
+        println!("bench: round trips");
+        cpu::pin_process(self.daemon.pid(), CORE)?;
+        cpu::pin_self(CORE)?;
+        let mut connection = self.daemon.connect()?;
+        let [floor, ours] = round_trip::measure(&self.floor, &mut connection, &self.request)?;
+        let (floor, ours) = (floor.median(), ours.median());
+        self.table.time("socketpair, one core, p50", floor);
+        let what = "token.get, one core, p50";
+        self.table.ratio(what, ours, floor, Some(1.5));
+        Ok(())
+    }
+
+    fn load(&mut self) -> Result<(), ChoreError> {
+        println!("bench: load");
+        cpu::pin_self(cpu::load_core())?;
+        for (what, load, aim) in LOADS {
+            let rate = load.measure(&self.daemon.socket(), &account(0))?;
+            self.table.rate(what, rate, aim);
+        }
+        Ok(())
+    }
+
+    /// Cached tokens while someone else has, or is, a problem.
+    fn beside_trouble(&mut self) -> Result<(), ChoreError> {
+        println!("bench: cached tokens beside trouble");
+        let mut connection = self.daemon.connect()?;
+        let mut p99 = |table: &mut Table, what: &str| -> Result<(), ChoreError> {
+            let sample = round_trip::latencies(&mut connection, &self.request)?;
+            table.limit(what, sample.percentile(99), P99);
+            Ok(())
+        };
+
+        let half_request = &self.request[..self.request.len() / 2];
+        let half = (0..100)
+            .map(|_| self.daemon.send(half_request))
+            .collect::<Result<Vec<UnixStream>, ChoreError>>()?;
+        p99(&mut self.table, "p99 beside 100 half requests")?;
+        drop(half);
+
+        self.server.hang_refreshes()?;
+        let renew = Renew {
+            account: account(1),
+            scopes: None,
+            resource: None,
+            wait_secs: None,
+        };
+        let hanging = self.daemon.send(&wire::encoded(0, &renew)?)?;
+        p99(&mut self.table, "p99 while a provider hangs")?;
+        drop(hanging);
+        Ok(())
+    }
+}
+
+const P99: Duration = Duration::from_millis(1);
+
+const LOADS: [(&str, Load, f64); 3] = [
+    (
+        "requests/s, 16 connections, 1 each",
+        Load {
+            connections: 16,
+            depth: 1,
+            keep_open: true,
+        },
+        150_000.0,
+    ),
+    (
+        "requests/s, 16 at a time, 1 a connection",
+        Load {
+            connections: 16,
+            depth: 1,
+            keep_open: false,
+        },
+        60_000.0,
+    ),
+    (
+        "requests/s, 64 connections, 16 each",
+        Load {
+            connections: 64,
+            depth: 16,
+            keep_open: true,
+        },
+        1_000_000.0,
+    ),
+];
+
+fn account(number: usize) -> String {
+    format!("bench-{number:03}")
+}
