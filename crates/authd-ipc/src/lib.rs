@@ -1,0 +1,35 @@
+//! The local socket of authd: where it is, who may listen, who is on the other end.
+//!
+//! [`path`] decides where things are and whether that place can be trusted; [`lock`] lets one daemon in;
+//! `unix` and `windows` listen and connect; [`peer`] tells who connected; `activation` (Unix) adopts a
+//! socket that the service manager has opened. With the feature `tokio`, `Listener`
+//! is what the daemon accepts from.
+//!
+//! The checks stand on both ends: the daemon asks the kernel for its peer's uid, and [`connect`] asks for
+//! the server's before a byte is sent, because MessagePack-RPC clients execute what a server sends them.
+
+#[cfg(unix)]
+pub mod activation;
+#[cfg(all(unix, feature = "tokio"))]
+mod bind;
+pub mod error;
+#[cfg(feature = "tokio")]
+mod listener;
+pub mod lock;
+pub mod path;
+pub mod peer;
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
+
+pub use error::{ConnectError, ListenError, LockError, PathError};
+#[cfg(feature = "tokio")]
+pub use listener::{Listener, TokioStream};
+pub use lock::InstanceLock;
+pub use path::{Directories, Environment, SocketPath};
+pub use peer::{Peer, PeerRule, Refused};
+#[cfg(unix)]
+pub use unix::{Stream, connect};
+#[cfg(windows)]
+pub use windows::{Stream, connect};

@@ -1,0 +1,79 @@
+//! What the daemon accepts from, on a tokio runtime.
+
+use std::io;
+
+use interprocess::local_socket::tokio as local;
+use interprocess::local_socket::traits::tokio::Listener as _;
+
+use crate::error::ListenError;
+use crate::path::SocketPath;
+use crate::peer::Peer;
+
+/// An accepted connection: `AsyncRead` and `AsyncWrite`, also by shared reference.
+pub type TokioStream = local::Stream;
+
+/// A listening socket. Dropping it removes the socket's file, unless the service manager owns it.
+#[derive(Debug)]
+pub struct Listener {
+    inner: local::Listener,
+    #[cfg(unix)]
+    _file: Option<crate::bind::SocketFile>,
+}
+
+impl Listener {
+    /// Listens on `socket`, inside a tokio runtime. Call it with the instance lock held: a socket file
+    /// that nobody answers on is taken for a dead daemon's and replaced.
+    ///
+    /// # Errors
+    /// [`ListenError::InUse`] when somebody answers; others when the place cannot be used.
+    #[cfg(unix)]
+    pub fn bind(socket: &SocketPath) -> Result<Self, ListenError> {
+        let crate::bind::Bound { listener, file } = crate::bind::listen(socket)?;
+        let failed = |source| ListenError::Io {
+            path: socket.path().to_owned(),
+            source,
+        };
+        Self::from_fd(listener, Some(file)).map_err(failed)
+    }
+
+    /// Listens on the pipe `socket`, inside a tokio runtime, for the owner alone.
+    ///
+    /// # Errors
+    /// [`ListenError::InUse`] when somebody else has the pipe's first instance.
+    #[cfg(windows)]
+    pub fn bind(socket: &SocketPath) -> Result<Self, ListenError> {
+        crate::windows::listen(socket).map(|inner| Self { inner })
+    }
+
+    /// Listens on the socket that the service manager opened, inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`ListenError::Activation`] when tokio does not take it.
+    #[cfg(unix)]
+    pub fn adopt(activated: crate::activation::Activated) -> Result<Self, ListenError> {
+        Self::from_fd(activated.into_fd(), None)
+            .map_err(|_| ListenError::Activation("the runtime does not take it"))
+    }
+
+    #[cfg(unix)]
+    fn from_fd(
+        fd: std::os::fd::OwnedFd,
+        file: Option<crate::bind::SocketFile>,
+    ) -> io::Result<Self> {
+        use interprocess::os::unix::uds_local_socket::tokio as uds;
+        // Sets it non-blocking. Its own name reclamation stays off: it would not look whose name it is.
+        let inner = local::Listener::from(uds::Listener::try_from(fd)?);
+        Ok(Self { inner, _file: file })
+    }
+
+    /// Waits for the next connection. Ask [`Peer::of`] and the [`crate::PeerRule`] who it is before
+    /// reading from it. Cancel-safe.
+    ///
+    /// # Errors
+    /// The system's; `EMFILE` and its like pass, so the caller pauses and goes on.
+    pub async fn accept(&self) -> io::Result<(TokioStream, io::Result<Peer>)> {
+        let stream = self.inner.accept().await?;
+        let peer = Peer::of(&stream);
+        Ok((stream, peer))
+    }
+}

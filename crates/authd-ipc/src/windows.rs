@@ -1,0 +1,239 @@
+//! Named pipes: for the owner's SID alone, first instance only, no remote clients.
+//!
+//! The blocking client reads on a thread of its own, because a pipe has no time-outs: a read that lasts
+//! too long is given up, and the thread ends with the connection.
+#![expect(unsafe_code, reason = "the token of a process is read through Win32")]
+
+use std::io::{self, Read, Write};
+use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::Duration;
+
+use interprocess::ConnectWaitMode;
+use interprocess::os::windows::named_pipe::{DuplexPipeStream, pipe_mode};
+use windows_sys::Win32::Foundation::LocalFree;
+use windows_sys::Win32::Security::Authorization::ConvertSidToStringSidW;
+use windows_sys::Win32::Security::{GetTokenInformation, TOKEN_QUERY, TOKEN_USER, TokenUser};
+use windows_sys::Win32::System::Threading::{
+    GetCurrentProcessId, OpenProcess, OpenProcessToken, PROCESS_QUERY_LIMITED_INFORMATION,
+};
+
+use crate::error::ConnectError;
+use crate::path::SocketPath;
+
+type Pipe = DuplexPipeStream<pipe_mode::Bytes>;
+
+/// A connection to the daemon.
+#[derive(Debug)]
+pub struct Stream {
+    pipe: Arc<Pipe>,
+    incoming: Receiver<io::Result<Vec<u8>>>,
+    pending: Vec<u8>,
+    read_timeout: std::cell::Cell<Option<Duration>>,
+}
+
+impl Stream {
+    fn new(pipe: Pipe) -> io::Result<Self> {
+        let pipe = Arc::new(pipe);
+        let (send, incoming) = sync_channel(1);
+        let reader = Arc::clone(&pipe);
+        std::thread::Builder::new()
+            .name("authd-pipe".into())
+            .spawn(move || {
+                loop {
+                    let mut chunk = vec![0; 4096];
+                    let read = (&*reader).read(&mut chunk);
+                    let last = !matches!(read, Ok(1..));
+                    let read = read.map(|count| {
+                        chunk.truncate(count);
+                        chunk
+                    });
+                    if send.send(read).is_err() || last {
+                        return;
+                    }
+                }
+            })?;
+        Ok(Self {
+            pipe,
+            incoming,
+            pending: Vec::new(),
+            read_timeout: std::cell::Cell::new(None),
+        })
+    }
+
+    /// How long one read may take; `None` is for ever. It then fails with `TimedOut`.
+    ///
+    /// # Errors
+    /// None on this platform.
+    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.read_timeout.set(timeout);
+        Ok(())
+    }
+
+    /// Without effect: a request fits the pipe's buffer.
+    ///
+    /// # Errors
+    /// None on this platform.
+    pub fn set_write_timeout(&self, _timeout: Option<Duration>) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.pending.is_empty() {
+            let received = match self.read_timeout.get() {
+                Some(timeout) => self.incoming.recv_timeout(timeout),
+                None => self
+                    .incoming
+                    .recv()
+                    .map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match received {
+                Ok(chunk) => self.pending = chunk?,
+                Err(RecvTimeoutError::Timeout) => return Err(io::ErrorKind::TimedOut.into()),
+                Err(RecvTimeoutError::Disconnected) => return Ok(0),
+            }
+        }
+        let count = self.pending.len().min(buf.len());
+        buf[..count].copy_from_slice(&self.pending[..count]);
+        self.pending.drain(..count);
+        Ok(count)
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        (&*self.pipe).write(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Connects to the daemon within `timeout` and checks that the server's SID is ours.
+///
+/// # Errors
+/// [`ConnectError`].
+pub fn connect(socket: &SocketPath, timeout: Duration) -> Result<Stream, ConnectError> {
+    let path = || socket.path().to_owned();
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => ConnectError::NotRunning(path()),
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => ConnectError::TimedOut(path()),
+        _ => ConnectError::Io {
+            path: path(),
+            source,
+        },
+    };
+    let wait = ConnectWaitMode::Timeout(timeout);
+    let pipe = Pipe::connect_by_path_with_wait_mode(socket.path(), wait).map_err(failed)?;
+    let own = own_sid().map_err(failed)?;
+    let found = pipe.server_process_id().and_then(sid_of).map_err(failed)?;
+    if found != own {
+        return Err(ConnectError::ServerUser {
+            path: path(),
+            found,
+            own,
+        });
+    }
+    Stream::new(pipe).map_err(failed)
+}
+
+/// Listens on the pipe, inside a tokio runtime.
+#[cfg(feature = "tokio")]
+pub(crate) fn listen(
+    socket: &SocketPath,
+) -> Result<interprocess::local_socket::tokio::Listener, crate::error::ListenError> {
+    use crate::error::ListenError;
+    use interprocess::local_socket::{GenericFilePath, ListenerOptions, ToFsName};
+    use interprocess::os::windows::local_socket::ListenerOptionsExt;
+    use interprocess::os::windows::security_descriptor::SecurityDescriptor;
+
+    let failed = |source: io::Error| match source.kind() {
+        // The pipe's first instance is someone's already.
+        io::ErrorKind::PermissionDenied | io::ErrorKind::AddrInUse => {
+            ListenError::InUse(socket.path().to_owned())
+        }
+        _ => ListenError::Io {
+            path: socket.path().to_owned(),
+            source,
+        },
+    };
+    // Protected (nothing inherited), and one entry: all access for the owner.
+    let sddl = own_sid()
+        .map(|sid| format!("D:P(A;;GA;;;{sid})"))
+        .map_err(failed)?;
+    let sddl = widestring::U16CString::from_str(sddl)
+        .map_err(|_| failed(io::ErrorKind::InvalidData.into()))?;
+    let descriptor = SecurityDescriptor::deserialize(&sddl).map_err(failed)?;
+    let name = socket
+        .path()
+        .to_fs_name::<GenericFilePath>()
+        .map_err(failed)?;
+    ListenerOptions::new()
+        .name(name)
+        .security_descriptor(descriptor)
+        .create_tokio()
+        .map_err(failed)
+}
+
+/// The SID of this process's user, as text.
+pub(crate) fn own_sid() -> io::Result<String> {
+    // SAFETY: takes nothing and cannot fail.
+    sid_of(unsafe { GetCurrentProcessId() })
+}
+
+/// The SID of the user that process `pid` runs as, as text.
+fn sid_of(pid: u32) -> io::Result<String> {
+    // SAFETY: plain integers go in; the result is checked before it is owned.
+    let process = unsafe { owned(OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, 0, pid)) }?;
+    let mut token = std::ptr::null_mut();
+    // SAFETY: the handle is open, and `token` is ours to write to.
+    if unsafe { OpenProcessToken(process.as_raw_handle(), TOKEN_QUERY, &mut token) } == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call above succeeded, so this is a handle that nobody else owns.
+    let token = unsafe { owned(token) }?;
+    // 8-aligned for the pointer in TOKEN_USER; a SID has at most 68 bytes.
+    let mut buffer = [0u64; 32];
+    let mut len = 0;
+    let size = u32::try_from(size_of_val(&buffer)).unwrap_or(u32::MAX);
+    // SAFETY: `buffer` has `size` bytes, and the system writes no more.
+    let read = unsafe {
+        GetTokenInformation(
+            token.as_raw_handle(),
+            TokenUser,
+            buffer.as_mut_ptr().cast(),
+            size,
+            &mut len,
+        )
+    };
+    if read == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let mut text = std::ptr::null_mut();
+    // SAFETY: the buffer begins with a TOKEN_USER whose SID lies in the same buffer, which still lives.
+    if unsafe {
+        ConvertSidToStringSidW((*buffer.as_ptr().cast::<TOKEN_USER>()).User.Sid, &mut text)
+    } == 0
+    {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the system returned a NUL-terminated string that is ours to free, once, after the copy.
+    let sid = unsafe { widestring::U16CStr::from_ptr_str(text) }.to_string_lossy();
+    // SAFETY: as above.
+    unsafe { LocalFree(text.cast()) };
+    Ok(sid)
+}
+
+/// # Safety
+/// `handle` is null or an open handle that nobody else owns.
+unsafe fn owned(handle: windows_sys::Win32::Foundation::HANDLE) -> io::Result<OwnedHandle> {
+    if handle.is_null() {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: not null, and the caller vouches for the rest.
+    Ok(unsafe { OwnedHandle::from_raw_handle(handle) })
+}

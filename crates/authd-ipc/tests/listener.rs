@@ -1,0 +1,222 @@
+//! The daemon's end: binding, adopting, and who gets in.
+#![cfg(unix)]
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use authd_ipc::{ListenError, Listener, Peer, PeerRule, Refused, SocketPath, activation, connect};
+use tokio::io::AsyncReadExt;
+
+mod child;
+mod common;
+use child::{place, ready, spawn};
+use common::{NOBODY, is_root, private_dir, set_mode};
+
+const SOON: Duration = Duration::from_secs(10);
+
+fn socket_in(dir: &std::path::Path) -> SocketPath {
+    SocketPath::explicit(dir.join("s")).expect("short")
+}
+
+async fn accepted(listener: &Listener) -> Peer {
+    let next = tokio::time::timeout(SOON, listener.accept());
+    let (_, peer) = next.await.expect("in time").expect("accepted");
+    peer.expect("the kernel knows")
+}
+
+#[tokio::test]
+async fn a_peer_of_our_own_is_admitted() {
+    let dir = private_dir();
+    let socket = socket_in(dir.path());
+    let listener = Listener::bind(&socket).expect("bound");
+    let _client = connect(&socket, SOON).expect("it listens");
+    let peer = accepted(&listener).await;
+    assert_eq!(peer.pid, Some(std::process::id()));
+    assert_eq!(PeerRule::of_process(false).admit(peer), Ok(()));
+}
+
+#[tokio::test]
+async fn with_loosened_modes_another_user_is_refused_by_the_peer_check_alone() {
+    if !is_root() {
+        return;
+    }
+    let dir = private_dir();
+    let socket = socket_in(dir.path());
+    let listener = Listener::bind(&socket).expect("bound");
+    set_mode(dir.path(), 0o777);
+    set_mode(socket.path(), 0o777);
+    let child = spawn("child_connects", dir.path(), Some(NOBODY));
+    let peer = accepted(&listener).await;
+    assert_eq!(peer.pid, Some(child.pid()));
+    assert_eq!(
+        PeerRule::of_process(true).admit(peer),
+        Err(Refused::OtherUser(NOBODY))
+    );
+    assert!(child.finish());
+}
+
+#[test]
+#[ignore = "the body of a child"]
+fn child_connects() {
+    let _client = UnixStream::connect(place().join("s")).expect("the modes let us");
+    ready();
+}
+
+#[tokio::test]
+async fn a_socket_left_by_a_killed_daemon_is_replaced() {
+    let dir = private_dir();
+    let socket = socket_in(dir.path());
+    let mut child = spawn("child_binds", dir.path(), None);
+    assert!(
+        matches!(Listener::bind(&socket), Err(ListenError::InUse(_))),
+        "it is alive"
+    );
+    assert!(
+        UnixStream::connect(socket.path()).is_ok(),
+        "and was not displaced"
+    );
+    child.kill();
+    assert!(socket.path().exists(), "a killed process leaves its socket");
+    let listener = Listener::bind(&socket).expect("nobody answers");
+    let _client = connect(&socket, SOON).expect("it listens");
+    accepted(&listener).await;
+}
+
+#[test]
+#[ignore = "the body of a child"]
+fn child_binds() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let _inside = runtime.enter();
+    let _listener = Listener::bind(&socket_in(&place())).expect("bound");
+    ready();
+}
+
+#[tokio::test]
+async fn a_daemon_whose_backlog_is_full_is_not_displaced() {
+    let dir = private_dir();
+    let socket = socket_in(dir.path());
+    let busy = UnixListener::bind(socket.path()).expect("bound");
+    rustix::net::listen(&busy, 0).expect("a backlog of one");
+    let _first = UnixStream::connect(socket.path()).expect("the backlog takes one");
+    assert!(matches!(
+        Listener::bind(&socket),
+        Err(ListenError::InUse(_))
+    ));
+}
+
+#[tokio::test]
+async fn a_file_in_the_sockets_place_is_left_alone() {
+    let dir = private_dir();
+    let socket = socket_in(dir.path());
+    std::fs::write(socket.path(), "precious").expect("written");
+    assert!(matches!(Listener::bind(&socket), Err(ListenError::Path(_))));
+    assert_eq!(std::fs::read(socket.path()).expect("there"), b"precious");
+}
+
+#[tokio::test]
+async fn dropping_removes_the_socket_unless_it_is_anothers() {
+    let dir = private_dir();
+    let socket = socket_in(dir.path());
+    drop(Listener::bind(&socket).expect("bound"));
+    assert!(!socket.path().exists());
+
+    let listener = Listener::bind(&socket).expect("bound");
+    std::fs::rename(socket.path(), dir.path().join("moved")).expect("ours");
+    let _other = UnixListener::bind(socket.path()).expect("bound");
+    drop(listener);
+    assert!(socket.path().exists(), "another's by now");
+}
+
+/// Starts this program again with `fd` as descriptor 3, as the service manager does. The shell gives the
+/// process its pid to compare with before it becomes the child.
+fn activate(body: &str, fd: OwnedFd) -> bool {
+    let script = r#"LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" --exact "$1" --ignored 3<&0"#;
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", script])
+        .arg(std::env::current_exe().expect("known on Linux"))
+        .arg(body);
+    command
+        .stdin(Stdio::from(fd))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command.status().expect("a shell").success()
+}
+
+#[test]
+fn an_activated_socket_is_adopted_and_its_variables_are_removed() {
+    let dir = private_dir();
+    let listener = UnixListener::bind(dir.path().join("s")).expect("bound");
+    let mut client = UnixStream::connect(dir.path().join("s")).expect("it listens");
+    assert!(activate("child_is_activated", listener.into()));
+    let mut got = Vec::new();
+    std::io::Read::read_to_end(&mut client, &mut got).expect("the child has ended");
+    assert_eq!(got, b"adopted");
+    assert!(
+        dir.path().join("s").exists(),
+        "the service manager's, not ours to remove"
+    );
+}
+
+#[test]
+#[expect(unsafe_code, reason = "activation takes descriptors by number")]
+#[ignore = "the body of a child"]
+fn child_is_activated() {
+    // SAFETY: the harness runs this one test and touches neither descriptor 3 nor the environment.
+    let activated = unsafe { activation::take() }
+        .expect("one listening socket")
+        .expect("activated");
+    assert!(
+        ["LISTEN_FDS", "LISTEN_PID"]
+            .iter()
+            .all(|name| std::env::var_os(name).is_none())
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let listener = Listener::adopt(activated).expect("adopted");
+        let (stream, peer) = listener.accept().await.expect("the parent waits");
+        assert_eq!(
+            PeerRule::of_process(false).admit(peer.expect("known")),
+            Ok(())
+        );
+        tokio::io::AsyncWriteExt::write_all(&mut &stream, b"adopted")
+            .await
+            .expect("written");
+    });
+}
+
+#[test]
+fn what_does_not_listen_is_not_adopted() {
+    let (ours, _theirs) = UnixStream::pair().expect("a pair");
+    assert!(activate("child_refuses_activation", ours.into()));
+}
+
+#[test]
+#[expect(unsafe_code, reason = "activation takes descriptors by number")]
+#[ignore = "the body of a child"]
+fn child_refuses_activation() {
+    // SAFETY: the harness runs this one test and touches neither descriptor 3 nor the environment.
+    let refused = unsafe { activation::take() };
+    assert!(matches!(refused, Err(ListenError::Activation(_))));
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_reads_as_the_end() {
+    let dir = private_dir();
+    let socket = socket_in(dir.path());
+    let listener = Listener::bind(&socket).expect("bound");
+    drop(connect(&socket, SOON).expect("it listens"));
+    let (stream, _) = listener.accept().await.expect("accepted");
+    let read = tokio::time::timeout(SOON, (&stream).read(&mut [0; 8]))
+        .await
+        .expect("in time");
+    assert_eq!(read.expect("a clean end"), 0);
+}
