@@ -233,7 +233,7 @@ impl Broker {
         let mut grant = Grant {
             account: begun.account.clone(),
             id: begun.grant,
-            generation,
+            generation: Generation::default().next(),
             provider: begun.provider.clone(),
             subject: tokens.subject.clone(),
             scopes: scopes.clone(),

@@ -197,14 +197,6 @@ impl Renewal {
         }
     }
 
-    /// The newest generation that this account has or is about to have on disk.
-    pub(crate) fn newest_generation(&self) -> Generation {
-        match &self.phase {
-            Phase::AwaitingCommitted { next, .. } => next.generation,
-            _ => self.grant.generation,
-        }
-    }
-
     pub(crate) fn leaving(&self) -> Option<Leaving> {
         self.leaving
     }
