@@ -1,0 +1,175 @@
+//! The operating system's key store, asked in a way in which it cannot hang us.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
+
+use zeroize::Zeroizing;
+
+use super::platform;
+
+/// Why the key store did not do it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyStoreTrouble {
+    /// There is none.
+    #[error("there is no key store: {0}")]
+    Absent(String),
+    /// The user must unlock it.
+    #[error("the key store is locked: {0}")]
+    Locked(String),
+    /// It does not answer.
+    #[error("the key store does not answer")]
+    Hanging,
+    /// It answers with an error.
+    #[error("the key store fails: {0}")]
+    Failed(String),
+}
+
+/// Secret Service, Keychain or Credential Manager.
+///
+/// Every question is asked on a thread of its own and given up after a time-out. The thread of a
+/// question that hangs cannot be ended, so while there is one no other is started: the answer is
+/// [`KeyStoreTrouble::Hanging`] at once.
+#[derive(Clone)]
+pub struct KeyStore {
+    service: String,
+    timeout: Duration,
+    busy: Arc<AtomicBool>,
+}
+
+impl fmt::Debug for KeyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyStore({}, {:?})", self.service, self.timeout)
+    }
+}
+
+impl Default for KeyStore {
+    fn default() -> Self {
+        Self::new(Self::DEFAULT_TIMEOUT)
+    }
+}
+
+impl KeyStore {
+    /// How long a question may take unless configured.
+    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+
+    /// The key store of this user, under the service name `authd`.
+    #[must_use]
+    pub fn new(timeout: Duration) -> Self {
+        Self {
+            service: "authd".to_owned(),
+            timeout,
+            busy: Arc::default(),
+        }
+    }
+
+    /// The service name under which entries are kept.
+    #[must_use]
+    pub fn service(&self) -> &str {
+        &self.service
+    }
+
+    /// The time-out of one question.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// An entry; `None` when the key store answers that there is none.
+    ///
+    /// # Errors
+    /// When it does not answer so.
+    pub fn read(&self, entry: &str) -> Result<Option<Zeroizing<Vec<u8>>>, KeyStoreTrouble> {
+        let (service, entry) = (self.service.clone(), entry.to_owned());
+        self.ask(move || platform::read(&service, &entry))
+    }
+
+    /// Writes an entry, replacing an older one.
+    ///
+    /// # Errors
+    /// When the key store does not take it.
+    pub fn write(&self, entry: &str, bytes: &[u8]) -> Result<(), KeyStoreTrouble> {
+        let (service, entry) = (self.service.clone(), entry.to_owned());
+        let bytes = Zeroizing::new(bytes.to_vec());
+        self.ask(move || platform::write(&service, &entry, &bytes))
+    }
+
+    fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce() -> Result<T, KeyStoreTrouble> + Send + 'static,
+    ) -> Result<T, KeyStoreTrouble> {
+        if self.busy.swap(true, Ordering::AcqRel) {
+            return Err(KeyStoreTrouble::Hanging);
+        }
+        let (sender, answer) = mpsc::sync_channel(1);
+        let idle = Idle(Arc::clone(&self.busy));
+        let spawned = thread::Builder::new()
+            .name("key-store".to_owned())
+            .spawn(move || {
+                let answer = question();
+                // Before the answer goes out: whoever has it may ask again.
+                drop(idle);
+                // Nobody may be waiting any more.
+                let _ = sender.send(answer);
+            });
+        if let Err(error) = spawned {
+            return Err(KeyStoreTrouble::Failed(error.to_string()));
+        }
+        match answer.recv_timeout(self.timeout) {
+            Ok(answer) => answer,
+            Err(mpsc::RecvTimeoutError::Timeout) => Err(KeyStoreTrouble::Hanging),
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                Err(KeyStoreTrouble::Failed("asking it panicked".to_owned()))
+            }
+        }
+    }
+}
+
+/// Says that no question is open any more, also when the question panicked.
+struct Idle(Arc<AtomicBool>);
+
+impl Drop for Idle {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_that_hangs_is_given_up_and_not_asked_twice() {
+        let store = KeyStore::new(Duration::from_millis(20));
+        let (release, held) = mpsc::channel::<()>();
+        let (ended, end) = mpsc::channel::<()>();
+        let hanging = store.ask(move || {
+            // Ends when the test lets go of it.
+            let _ = held.recv();
+            drop(ended);
+            Ok(())
+        });
+        assert_eq!(hanging, Err(KeyStoreTrouble::Hanging));
+        assert_eq!(
+            store.ask(|| -> Result<(), _> { panic!("asked") }),
+            Err(KeyStoreTrouble::Hanging)
+        );
+        drop(release);
+        assert!(end.recv().is_err(), "the thread ends");
+    }
+
+    #[test]
+    fn a_question_that_panics_is_an_error_and_the_next_is_asked() {
+        let store = KeyStore::new(Duration::from_secs(60));
+        let failed = store.ask(|| -> Result<(), _> { panic!("planted") });
+        assert!(matches!(failed, Err(KeyStoreTrouble::Failed(_))));
+        assert_eq!(store.ask(|| Ok(5)), Ok(5));
+    }
+}

@@ -1,0 +1,416 @@
+//! What a start makes of the files it finds: a pure function from rows, mirrors and spill files to
+//! the newest of everything, and to the changes that bring the files up to it.
+//!
+//! For each account the highest ordinal wins, wherever it stands: the database lost a commit to a
+//! crash, the mirror lags, the spill holds an answer that the database never took. One damaged copy
+//! harms nothing while another is whole, and one account at most where none is.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use authd_core::id::{Account, AttemptId, GrantId};
+
+use crate::{
+    database::{Change, Key, Row},
+    record::{Header, Intent, PendingRevocation, Stored, decode},
+    seal::{Kind, Name, Opened, SealError, Sealer, Unsealable},
+    spill,
+};
+
+/// The mirror of the header.
+pub(crate) const HEADER_MIRROR: &str = "header";
+
+/// The mirror of an owed revocation.
+pub(crate) fn revocation_mirror(id: u64) -> String {
+    format!("owed-{id:016x}")
+}
+
+/// Everything that was read.
+pub(crate) struct Inputs {
+    pub(crate) rows: Vec<Row>,
+    /// Name, path, content.
+    pub(crate) mirrors: Vec<(String, PathBuf, Vec<u8>)>,
+    pub(crate) slots: Vec<spill::Found>,
+    /// The database was missing or damaged: its rows say nothing.
+    pub(crate) database_lost: bool,
+}
+
+/// The newest of one account.
+pub(crate) struct Newest {
+    pub(crate) stored: Stored,
+    pub(crate) sealed: Arc<[u8]>,
+    /// The format it was sealed in.
+    version: u8,
+    in_database: bool,
+    in_mirror: bool,
+    /// The spill file, when only that has it.
+    spilled: Option<PathBuf>,
+}
+
+/// An intent without an outcome.
+#[derive(Clone)]
+pub(crate) struct StandingIntent {
+    pub(crate) intent: Intent,
+    pub(crate) sealed: Arc<[u8]>,
+}
+
+/// Something that does not open.
+pub(crate) struct Damaged {
+    pub(crate) what: String,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) place: Place,
+}
+
+/// Where it stands.
+pub(crate) enum Place {
+    Row(Key),
+    File(PathBuf),
+}
+
+/// The outcome.
+#[derive(Default)]
+pub(crate) struct Merged {
+    pub(crate) header: Option<Header>,
+    /// A header was found and none of its copies opened.
+    pub(crate) header_refused: bool,
+    pub(crate) accounts: BTreeMap<Name, Newest>,
+    pub(crate) intents: BTreeMap<AttemptId, StandingIntent>,
+    pub(crate) revocations: BTreeMap<u64, (PendingRevocation, Arc<[u8]>)>,
+    pub(crate) damaged: Vec<Damaged>,
+    /// What the database lacks or has too much of.
+    pub(crate) changes: Vec<Change>,
+    /// What the mirrors lack.
+    pub(crate) mirror_writes: Vec<(String, Arc<[u8]>)>,
+    /// Slots whose intent still stands.
+    pub(crate) kept_slots: Vec<(AttemptId, PathBuf)>,
+    /// Slots that are of no use once the changes are written.
+    pub(crate) spent_slots: Vec<PathBuf>,
+    /// Answers that were found in the spill alone.
+    pub(crate) from_spill: Vec<(Account, AttemptId, PathBuf)>,
+}
+
+/// Merges.
+pub(crate) fn merge(sealer: &Sealer, inputs: Inputs) -> Result<Merged, SealError> {
+    let mut merge = Merge {
+        sealer,
+        merged: Merged::default(),
+        intents: BTreeMap::new(),
+        mirrored: BTreeSet::new(),
+        slot_intents: BTreeMap::new(),
+        header_seen: false,
+        distrust_intents: inputs.database_lost,
+    };
+    for (key, bytes) in inputs.rows {
+        merge.row(key, bytes);
+    }
+    for (name, path, bytes) in inputs.mirrors {
+        merge.mirror(&name, path, bytes);
+    }
+    for slot in inputs.slots {
+        merge.slot(slot);
+    }
+    merge.finish()
+}
+
+struct Merge<'a> {
+    sealer: &'a Sealer,
+    merged: Merged,
+    /// Of the database: attempt, intent, bytes, format.
+    intents: BTreeMap<AttemptId, (Intent, Vec<u8>, u8)>,
+    /// The revocations that have a mirror.
+    mirrored: BTreeSet<u64>,
+    /// Of the slots.
+    slot_intents: BTreeMap<AttemptId, (Intent, Vec<u8>, u8, PathBuf)>,
+    header_seen: bool,
+    /// Intents of the database may be missing: those of the slots count too.
+    distrust_intents: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    Database,
+    Mirror,
+    Spill(&'a Path),
+}
+
+impl Merge<'_> {
+    fn row(&mut self, key: Key, bytes: Vec<u8>) {
+        if key.of(Kind::Header).is_some() {
+            self.header(&bytes);
+        } else if let Some(id) = key.of(Kind::Record) {
+            let name = <[u8; 32]>::try_from(id).ok().map(Name);
+            if self.record(name, &bytes, Source::Database).is_err() {
+                self.damaged(
+                    "the database's record of an account",
+                    bytes,
+                    Place::Row(key),
+                );
+            }
+        } else if key.of(Kind::Intent).is_some() {
+            match self.open_intent(&bytes) {
+                Some((intent, version)) => {
+                    self.intents
+                        .insert(intent.attempt, (intent, bytes, version));
+                }
+                None => {
+                    self.distrust_intents = true;
+                    self.damaged("an intent", bytes, Place::Row(key));
+                }
+            }
+        } else if key.of(Kind::Revocation).is_some() {
+            if self.revocation(&bytes, Source::Database).is_err() {
+                self.damaged("an owed revocation", bytes, Place::Row(key));
+            }
+        } else {
+            self.damaged("a row of unknown kind", bytes, Place::Row(key));
+        }
+    }
+
+    fn mirror(&mut self, name: &str, path: PathBuf, bytes: Vec<u8>) {
+        let (what, taken) = if name == HEADER_MIRROR {
+            self.header(&bytes);
+            return;
+        } else if name.starts_with("owed-") {
+            (
+                "the mirror of an owed revocation",
+                self.revocation(&bytes, Source::Mirror),
+            )
+        } else {
+            (
+                "the mirror of an account",
+                self.record(None, &bytes, Source::Mirror),
+            )
+        };
+        if taken.is_err() {
+            self.damaged(what, bytes, Place::File(path));
+        }
+    }
+
+    fn slot(&mut self, slot: spill::Found) {
+        if slot.answer.first().is_some_and(|byte| *byte != 0)
+            && self
+                .record(None, &slot.answer, Source::Spill(&slot.path))
+                .is_err()
+        {
+            // Torn while it was written: then nobody was told that it was kept.
+            self.damaged("a spilled answer", slot.answer, Place::File(slot.path));
+            return;
+        }
+        match self.open_intent(&slot.intent) {
+            Some((intent, version)) => {
+                self.slot_intents
+                    .insert(intent.attempt, (intent, slot.intent, version, slot.path));
+            }
+            None => self.merged.spent_slots.push(slot.path),
+        }
+    }
+
+    fn header(&mut self, bytes: &[u8]) {
+        self.header_seen = true;
+        let opened = self.sealer.open(Kind::Header, Some(Name::STORE), bytes);
+        if let Some(header) = opened.ok().and_then(|opened| decode(&opened.payload)) {
+            self.merged.header.get_or_insert(header);
+        }
+    }
+
+    fn record(
+        &mut self,
+        name: Option<Name>,
+        bytes: &[u8],
+        source: Source<'_>,
+    ) -> Result<(), Unsealable> {
+        let opened = self.sealer.open(Kind::Record, name, bytes)?;
+        let stored = Stored::decode(&opened.payload).ok_or(Unsealable::Malformed)?;
+        let Opened {
+            name,
+            generation,
+            version,
+            ..
+        } = opened;
+        let grant = &stored.record.grant;
+        if self.sealer.name(&grant.account) != name || grant.generation.0 != generation {
+            return Err(Unsealable::Misplaced);
+        }
+        let mut newest = Newest {
+            stored,
+            sealed: bytes.into(),
+            version,
+            in_database: false,
+            in_mirror: false,
+            spilled: None,
+        };
+        match source {
+            Source::Database => newest.in_database = true,
+            Source::Mirror => newest.in_mirror = true,
+            Source::Spill(path) => newest.spilled = Some(path.to_owned()),
+        }
+        match self.merged.accounts.get_mut(&name) {
+            Some(held) if held.stored.ordinal == newest.stored.ordinal => {
+                held.in_database |= newest.in_database;
+                held.in_mirror |= newest.in_mirror;
+            }
+            Some(held) if held.stored.ordinal > newest.stored.ordinal => {}
+            _ => {
+                self.merged.accounts.insert(name, newest);
+            }
+        }
+        Ok(())
+    }
+
+    fn revocation(&mut self, bytes: &[u8], source: Source<'_>) -> Result<(), Unsealable> {
+        let opened = self.sealer.open(Kind::Revocation, None, bytes)?;
+        let owed = PendingRevocation::decode(&opened.payload).ok_or(Unsealable::Malformed)?;
+        let id = owed.id;
+        let current = opened.version == self.sealer.current_version();
+        if matches!(source, Source::Mirror) && current {
+            self.mirrored.insert(id);
+        }
+        if !self.merged.revocations.contains_key(&id) {
+            let sealed: Arc<[u8]> = if current {
+                bytes.into()
+            } else {
+                let payload = owed.encode().map_err(|_| Unsealable::Malformed)?;
+                let sealed = self.sealer.seal(Kind::Revocation, opened.name, id, payload);
+                sealed.map_err(|_| Unsealable::Malformed)?.into()
+            };
+            if !current || !matches!(source, Source::Database) {
+                let key = Key::new(Kind::Revocation, &id.to_be_bytes());
+                self.merged.changes.push(Change {
+                    key,
+                    value: Some(Arc::clone(&sealed)),
+                });
+            }
+            self.merged.revocations.insert(id, (owed, sealed));
+        }
+        Ok(())
+    }
+
+    fn open_intent(&self, bytes: &[u8]) -> Option<(Intent, u8)> {
+        let opened = self.sealer.open(Kind::Intent, None, bytes).ok()?;
+        let intent: Intent = decode(&opened.payload)?;
+        (self.sealer.name(&intent.account) == opened.name).then_some((intent, opened.version))
+    }
+
+    fn damaged(&mut self, what: &str, bytes: Vec<u8>, place: Place) {
+        self.merged.damaged.push(Damaged {
+            what: what.to_owned(),
+            bytes,
+            place,
+        });
+    }
+
+    fn finish(mut self) -> Result<Merged, SealError> {
+        self.settle_intents()?;
+        let merged = &mut self.merged;
+        merged.header_refused = self.header_seen && merged.header.is_none();
+        for (name, newest) in &mut merged.accounts {
+            if newest.version < self.sealer.current_version() {
+                let payload = newest.stored.encode()?;
+                let generation = newest.stored.record.grant.generation.0;
+                newest.sealed = self
+                    .sealer
+                    .seal(Kind::Record, *name, generation, payload)?
+                    .into();
+                (newest.in_database, newest.in_mirror) = (false, false);
+            }
+            if !newest.in_database {
+                let key = Key::new(Kind::Record, &name.0);
+                let value = Some(Arc::clone(&newest.sealed));
+                merged.changes.push(Change { key, value });
+            }
+            if !newest.in_mirror {
+                merged
+                    .mirror_writes
+                    .push((name.to_string(), Arc::clone(&newest.sealed)));
+            }
+            if let (Some(path), Some(attempt)) = (newest.spilled.take(), newest.stored.attempt) {
+                let account = newest.stored.record.grant.account.clone();
+                merged.from_spill.push((account, attempt, path));
+            }
+        }
+        for (id, (_, sealed)) in &merged.revocations {
+            if !self.mirrored.contains(id) {
+                // A row without its mirror: the settling, or the owing, was cut short.
+                let name = self.sealer.name(&owed.account);
+                *sealed = self
+                    .sealer
+                    .seal(Kind::Revocation, name, *id, owed.encode()?)?
+                    .into();
+                merged
+                    .mirror_writes
+                    .push((revocation_mirror(*id), Arc::clone(sealed)));
+            }
+        }
+        Ok(self.merged)
+    }
+
+    fn settle_intents(&mut self) -> Result<(), SealError> {
+        for (attempt, (intent, bytes, version)) in std::mem::take(&mut self.intents) {
+            let key = Key::new(Kind::Intent, &attempt.0.to_be_bytes());
+            if self.is_settled(&intent) {
+                self.merged.changes.push(Change { key, value: None });
+                continue;
+            }
+            let sealed: Arc<[u8]> = if version < self.sealer.current_version() {
+                let sealed = seal_intent(self.sealer, &intent)?;
+                let value = Some(Arc::clone(&sealed));
+                self.merged.changes.push(Change { key, value });
+                sealed
+            } else {
+                bytes.into()
+            };
+            self.merged
+                .intents
+                .insert(attempt, StandingIntent { intent, sealed });
+        }
+        for (attempt, (intent, _, _, path)) in std::mem::take(&mut self.slot_intents) {
+            let known = self.merged.intents.contains_key(&attempt);
+            if !known && self.distrust_intents && !self.is_settled(&intent) {
+                let sealed = seal_intent(self.sealer, &intent)?;
+                let key = Key::new(Kind::Intent, &attempt.0.to_be_bytes());
+                let value = Some(Arc::clone(&sealed));
+                self.merged.changes.push(Change { key, value });
+                self.merged
+                    .intents
+                    .insert(attempt, StandingIntent { intent, sealed });
+            } else if !known {
+                self.merged.spent_slots.push(path);
+                continue;
+            }
+            self.merged.kept_slots.push((attempt, path));
+        }
+        Ok(())
+    }
+
+    /// Whether an intent's outcome is known, or of no account any more.
+    fn is_settled(&self, intent: &Intent) -> bool {
+        let newest = self.merged.accounts.get(&self.sealer.name(&intent.account));
+        let held = newest.map(|newest| {
+            let grant = &newest.stored.record.grant;
+            (grant.id, grant.generation)
+        });
+        outdated(intent, held.map(|(id, generation)| (id, generation.0)))
+    }
+}
+
+/// Whether what is held of the account shows that an intent's exchange needs no further thought: it
+/// succeeded, or its login has been replaced or forgotten since.
+pub(crate) fn outdated(intent: &Intent, held: Option<(GrantId, u64)>) -> bool {
+    match held {
+        Some((grant, generation)) if grant == intent.grant => generation > intent.generation.0,
+        // Another login stands there, or none: only a login under way can still matter.
+        _ => intent.generation.0 > 0,
+    }
+}
+
+/// Seals an intent.
+pub(crate) fn seal_intent(sealer: &Sealer, intent: &Intent) -> Result<Arc<[u8]>, SealError> {
+    let name = sealer.name(&intent.account);
+    let payload = crate::record::encode(intent)?;
+    Ok(sealer
+        .seal(Kind::Intent, name, intent.generation.0, payload)?
+        .into())
+}

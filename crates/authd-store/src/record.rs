@@ -1,0 +1,372 @@
+//! What is kept: records, intents, owed revocations; and their serial form.
+//!
+//! [`Secret`] cannot be serialised, on purpose. Here, and nowhere else, private mirror types write
+//! it into a buffer that is exactly large enough (so that growing leaves no copy behind) and is
+//! wiped after sealing.
+
+use std::{collections::BTreeMap, fmt, io};
+
+use authd_core::{
+    answer::GrantType,
+    grant::{ClientAuth, Grant},
+    id::{Account, AttemptId, Fingerprint, Generation, GrantId},
+    lease::LeaseKey,
+    secret::Secret,
+    time::{Stamp, Wall},
+};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{DeserializeOwned, Error as _, Visitor},
+};
+use zeroize::Zeroizing;
+
+use crate::seal::SealError;
+
+/// One account: the grant as the engine sees it, and the secrets beside it.
+#[derive(Clone)]
+pub struct Record {
+    /// What the engine knows.
+    pub grant: Grant,
+    /// What it must not.
+    pub secrets: Secrets,
+}
+
+/// The secrets of one account.
+#[derive(Clone, Default)]
+pub struct Secrets {
+    /// The refresh token of this generation (RFC 6749 §1.5).
+    pub refresh_token: Option<Secret>,
+    /// Its predecessor, kept until this one has been used once.
+    pub previous_refresh_token: Option<Secret>,
+    /// The client's secret, where the client is confidential (RFC 6749 §2.3.1).
+    pub client_secret: Option<Secret>,
+    /// The access tokens, one for each lease of the grant.
+    pub access_tokens: BTreeMap<LeaseKey, Secret>,
+}
+
+/// An exchange that is about to leave. While it stands, the refresh token may be spent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// Whose.
+    pub account: Account,
+    /// Of which login.
+    pub grant: GrantId,
+    /// The generation that is to be succeeded; 0 when the exchange is a login.
+    pub generation: Generation,
+    /// Names the attempt.
+    pub attempt: AttemptId,
+    /// Names what is about to be spent: the refresh token, the code or the device code.
+    pub refresh_token_hash: Fingerprint,
+    /// Which grant type it uses.
+    pub grant_type: GrantType,
+    /// For which access token.
+    pub lease: LeaseKey,
+    /// When it was written.
+    pub at: Stamp,
+}
+
+/// Which token a revocation is about (RFC 7009 §2.1, `token_type_hint`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenTypeHint {
+    /// `access_token`
+    AccessToken,
+    /// `refresh_token`
+    RefreshToken,
+}
+
+/// A revocation that the provider has not confirmed yet; it is tried again until it has.
+#[derive(Clone)]
+pub struct PendingRevocation {
+    /// Names it; drawn at random by whoever owes it.
+    pub id: u64,
+    /// Whose token it was. The account itself may be gone.
+    pub account: Account,
+    /// The revocation endpoint.
+    pub endpoint: String,
+    /// Our `client_id` there.
+    pub client_id: String,
+    /// How we prove to be that client.
+    pub client_auth: ClientAuth,
+    /// The client's secret, where it is confidential.
+    pub client_secret: Option<Secret>,
+    /// The token to be revoked.
+    pub token: Secret,
+    /// What kind of token it is.
+    pub hint: TokenTypeHint,
+}
+
+/// A record with what the store adds to it.
+#[derive(Clone)]
+pub(crate) struct Stored {
+    pub(crate) record: Record,
+    /// Counts the writes of the whole store. It orders an account's records across logins, which
+    /// the generation (1 anew at each login) cannot.
+    pub(crate) ordinal: u64,
+    /// The attempt that made this generation: by it a repeated commit is told from a rival one.
+    pub(crate) attempt: Option<AttemptId>,
+}
+
+/// What the store says about itself, sealed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Header {
+    pub(crate) machine: [u8; 32],
+    pub(crate) instance: u128,
+    pub(crate) created: Wall,
+}
+
+impl Stored {
+    pub(crate) fn encode(&self) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        let Record { grant, secrets } = &self.record;
+        encode(&StoredForm {
+            ordinal: self.ordinal,
+            attempt: self.attempt,
+            grant,
+            refresh_token: secrets.refresh_token.as_ref().map(Bare),
+            previous_refresh_token: secrets.previous_refresh_token.as_ref().map(Bare),
+            client_secret: secrets.client_secret.as_ref().map(Bare),
+            access_tokens: secrets
+                .access_tokens
+                .iter()
+                .map(|(key, token)| (key, Bare(token)))
+                .collect(),
+        })
+    }
+
+    pub(crate) fn decode(payload: &[u8]) -> Option<Self> {
+        let form: StoredForm<Grant, Taken, LeaseKey> = decode(payload)?;
+        Some(Self {
+            ordinal: form.ordinal,
+            attempt: form.attempt,
+            record: Record {
+                grant: form.grant,
+                secrets: Secrets {
+                    refresh_token: form.refresh_token.map(|token| token.0),
+                    previous_refresh_token: form.previous_refresh_token.map(|token| token.0),
+                    client_secret: form.client_secret.map(|secret| secret.0),
+                    access_tokens: form
+                        .access_tokens
+                        .into_iter()
+                        .map(|(key, token)| (key, token.0))
+                        .collect(),
+                },
+            },
+        })
+    }
+}
+
+impl PendingRevocation {
+    pub(crate) fn encode(&self) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        encode(&RevocationForm {
+            id: self.id,
+            account: self.account.clone(),
+            endpoint: self.endpoint.clone(),
+            client_id: self.client_id.clone(),
+            client_auth: self.client_auth,
+            client_secret: self.client_secret.as_ref().map(Bare),
+            token: Bare(&self.token),
+            hint: self.hint,
+        })
+    }
+
+    pub(crate) fn decode(payload: &[u8]) -> Option<Self> {
+        let form: RevocationForm<Taken> = decode(payload)?;
+        Some(Self {
+            id: form.id,
+            account: form.account,
+            endpoint: form.endpoint,
+            client_id: form.client_id,
+            client_auth: form.client_auth,
+            client_secret: form.client_secret.map(|secret| secret.0),
+            token: form.token.0,
+            hint: form.hint,
+        })
+    }
+}
+
+/// Serialises into a buffer that never grows, and is wiped when dropped.
+pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    let mut length = Length(0);
+    rmp_serde::encode::write_named(&mut length, value).map_err(|_| SealError::TooLarge)?;
+    let mut payload = Zeroizing::new(Vec::with_capacity(length.0));
+    rmp_serde::encode::write_named(&mut *payload, value).map_err(|_| SealError::TooLarge)?;
+    Ok(payload)
+}
+
+pub(crate) fn decode<T: DeserializeOwned>(payload: &[u8]) -> Option<T> {
+    rmp_serde::from_slice(payload).ok()
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredForm<G, T, K> {
+    ordinal: u64,
+    attempt: Option<AttemptId>,
+    grant: G,
+    refresh_token: Option<T>,
+    previous_refresh_token: Option<T>,
+    client_secret: Option<T>,
+    access_tokens: Vec<(K, T)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RevocationForm<T> {
+    id: u64,
+    account: Account,
+    endpoint: String,
+    client_id: String,
+    client_auth: ClientAuth,
+    client_secret: Option<T>,
+    token: T,
+    hint: TokenTypeHint,
+}
+
+/// A secret on its way into the sealer.
+struct Bare<'a>(&'a Secret);
+
+impl Serialize for Bare<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.expose())
+    }
+}
+
+/// A secret on its way out. Taken from the borrowed text at once, without a copy in between.
+struct Taken(Secret);
+
+impl<'de> Deserialize<'de> for Taken {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Taken;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a secret")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Taken, E> {
+                Ok(Taken(Secret::new(text)))
+            }
+
+            // The default would quote what it found into the error.
+            fn visit_bytes<E: serde::de::Error>(self, _: &[u8]) -> Result<Taken, E> {
+                Err(E::custom("no text"))
+            }
+        }
+        deserializer
+            .deserialize_str(Text)
+            .map_err(|_| D::Error::custom("no secret"))
+    }
+}
+
+struct Length(usize);
+
+impl io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use authd_core::{
+        flag::{Ambiguity, Raised},
+        grant::{LastError, Provider, Subject},
+        lease::{Expiry, Lease},
+        scope::ScopeSet,
+        time::{BootId, Now},
+    };
+
+    use super::*;
+
+    fn stored() -> Stored {
+        let key = LeaseKey {
+            resource: Some("https://api.example.com".to_owned()),
+            scopes: ScopeSet::parse("a b"),
+        };
+        let lease = Lease {
+            generation: Generation(3),
+            fingerprint: Fingerprint([7; 16]),
+            token_type: "bearer".to_owned(),
+            scopes: ScopeSet::parse("a"),
+            issued: Stamp {
+                boot_id: BootId(u128::MAX - 5),
+                at: Now::default(),
+            },
+            lifetime: Some(Duration::from_millis(3_600_500)),
+            expiry: Expiry::Exact,
+            lead: Duration::from_secs(9),
+            rejected: false,
+        };
+        let mut grant = Grant {
+            account: Account::new("work").unwrap(),
+            id: GrantId(u64::MAX),
+            generation: Generation(3),
+            provider: Provider::default(),
+            subject: Some(Subject {
+                sub: "1".to_owned(),
+                name: None,
+            }),
+            scopes: ScopeSet::parse("a b c"),
+            resource: None,
+            renewable: true,
+            leases: BTreeMap::from([(key.clone(), lease)]),
+            flags: Default::default(),
+            learned_lifetime: Some(Duration::from_secs(5)),
+            renewals: 2,
+            created_at: Wall(-1),
+            last_error: Some(LastError {
+                code: "x".to_owned(),
+                message: "y".to_owned(),
+                at: Wall(1),
+            }),
+        };
+        grant.flags.ambiguous = Some(Raised {
+            reason: Ambiguity::AnswerLost,
+            since: Wall(5),
+        });
+        Stored {
+            ordinal: 12,
+            attempt: Some(AttemptId(99)),
+            record: Record {
+                grant,
+                secrets: Secrets {
+                    refresh_token: Some(Secret::new("rt-3")),
+                    previous_refresh_token: None,
+                    client_secret: Some(Secret::new("")),
+                    access_tokens: BTreeMap::from([(key, Secret::new("at-3"))]),
+                },
+            },
+        }
+    }
+
+    #[test]
+    fn a_record_round_trips_in_a_buffer_that_never_grew() {
+        let stored = stored();
+        let payload = stored.encode().unwrap();
+        assert_eq!(payload.len(), payload.capacity());
+        let back = Stored::decode(&payload).unwrap();
+        assert_eq!(back.record.grant, stored.record.grant);
+        assert_eq!((back.ordinal, back.attempt), (12, Some(AttemptId(99))));
+        let secrets = back.record.secrets;
+        assert!(secrets.refresh_token.unwrap().matches("rt-3"));
+        assert!(secrets.previous_refresh_token.is_none());
+        assert!(secrets.client_secret.unwrap().is_empty());
+        let (key, token) = secrets.access_tokens.into_iter().next().unwrap();
+        assert_eq!(key.scopes.to_string(), "a b");
+        assert!(token.matches("at-3"));
+    }
+
+    #[test]
+    fn a_cut_payload_is_refused_without_a_panic() {
+        let payload = stored().encode().unwrap();
+        for end in 0..payload.len() {
+            assert!(Stored::decode(&payload[..end]).is_none(), "cut at {end}");
+        }
+    }
+}

@@ -1,0 +1,558 @@
+//! The store's own thread at work: one operation after the other, each whole or not at all.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use authd_core::id::{Account, AttemptId, Generation, GrantId};
+
+use crate::{
+    anchor::Anchor,
+    database::{Change, Database, Failure, Key},
+    disk::{self, Disk},
+    error::{DiskTrouble, StoreError},
+    load::{HEADER_MIRROR, StandingIntent, outdated, revocation_mirror, seal_intent},
+    mirror::Mirrors,
+    record::{Header, Intent, PendingRevocation, Record, Stored, encode},
+    seal::{Kind, Name, SealError, Sealer},
+    spill::Spill,
+    store::{CommitOutcome, Flushed},
+};
+
+/// What stands of an account, without its secrets.
+pub(crate) struct Held {
+    pub(crate) grant: GrantId,
+    pub(crate) generation: Generation,
+    pub(crate) ordinal: u64,
+    pub(crate) attempt: Option<AttemptId>,
+    /// Its sealed size, by which the space for the next answer is measured.
+    pub(crate) size: usize,
+}
+
+/// An answer that the database has not taken yet.
+pub(crate) struct Unsaved {
+    pub(crate) account: Account,
+    pub(crate) name: Name,
+    pub(crate) ordinal: u64,
+    pub(crate) sealed: Arc<[u8]>,
+    pub(crate) in_spill: bool,
+    /// The intents that it settles once the database has it; until then they stand.
+    pub(crate) settles: Vec<AttemptId>,
+}
+
+/// Everything the thread owns.
+pub(crate) struct Worker {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) clean_mark: PathBuf,
+    pub(crate) sealer: Sealer,
+    pub(crate) database: Database,
+    pub(crate) mirrors: Mirrors,
+    pub(crate) spill: Spill,
+    pub(crate) anchor: Anchor,
+    pub(crate) machine: [u8; 32],
+    pub(crate) header: Header,
+    pub(crate) held: BTreeMap<Name, Held>,
+    pub(crate) intents: BTreeMap<AttemptId, StandingIntent>,
+    pub(crate) revocations: BTreeMap<u64, Arc<[u8]>>,
+    /// Changes that the database owes; they go before or with the next ones.
+    pub(crate) backlog: Vec<Change>,
+    pub(crate) unsaved: BTreeMap<AttemptId, Unsaved>,
+    /// Mirrors that lag behind the database.
+    pub(crate) owed_mirrors: BTreeMap<String, Arc<[u8]>>,
+    pub(crate) next_ordinal: u64,
+}
+
+impl Worker {
+    pub(crate) fn intend(&mut self, intent: Intent) -> Result<(), StoreError> {
+        let name = self.sealer.name(&intent.account);
+        let held = self.held.get(&name);
+        if let Some(held) = held.filter(|held| held.grant == intent.grant)
+            && held.generation != intent.generation
+        {
+            let (held, offered) = (held.generation, intent.generation);
+            return Err(StoreError::Superseded { held, offered });
+        }
+        let expected = held.map_or(0, |held| held.size);
+        let (attempt, sealed) = (intent.attempt, seal_intent(&self.sealer, &intent)?);
+        self.spill
+            .reserve(attempt, &sealed, expected)
+            .map_err(|error| StoreError::NotWritable(error.into()))?;
+        let put = Change {
+            key: intent_key(attempt),
+            value: Some(Arc::clone(&sealed)),
+        };
+        if let Err(trouble) = self.apply(&[put]) {
+            self.spill.release(attempt, true);
+            return Err(StoreError::NotWritable(trouble));
+        }
+        self.intents
+            .insert(attempt, StandingIntent { intent, sealed });
+        Ok(())
+    }
+
+    pub(crate) fn commit(
+        &mut self,
+        record: Record,
+        attempt: AttemptId,
+    ) -> Result<CommitOutcome, StoreError> {
+        let grant = &record.grant;
+        let (account, name) = (grant.account.clone(), self.sealer.name(&grant.account));
+        let (id, generation) = (grant.id, grant.generation);
+        match self.held.get(&name) {
+            Some(held) => {
+                if held.grant == id
+                    && held.generation == generation
+                    && held.attempt == Some(attempt)
+                {
+                    return Ok(self.commit_again(attempt));
+                }
+                // A new login starts at generation 1; anything else of another login is a loser.
+                let newer = if held.grant == id {
+                    generation > held.generation
+                } else {
+                    generation == Generation(1)
+                };
+                if !newer {
+                    let (held, offered) = (held.generation, generation);
+                    return Err(StoreError::Superseded { held, offered });
+                }
+            }
+            // Forgotten while the exchange was in flight: it stays forgotten.
+            None if generation > Generation(1) => return Err(StoreError::NotHeld(account)),
+            None => {}
+        }
+        let ordinal = self.next_ordinal;
+        let sealed = self.seal_record(
+            name,
+            &Stored {
+                record,
+                ordinal,
+                attempt: Some(attempt),
+            },
+        )?;
+        self.next_ordinal += 1;
+
+        let settled: Vec<AttemptId> = self
+            .intents
+            .iter()
+            .filter(|(standing, StandingIntent { intent, .. })| {
+                **standing == attempt
+                    || intent.account == account && outdated(intent, Some((id, generation.0)))
+            })
+            .map(|(standing, _)| *standing)
+            .collect();
+        let mut changes = vec![record_change(name, Some(Arc::clone(&sealed)))];
+        changes.extend(settled.iter().map(|attempt| no_intent(*attempt)));
+        let size = sealed.len();
+        let held = Held {
+            grant: id,
+            generation,
+            ordinal,
+            attempt: Some(attempt),
+            size,
+        };
+
+        let outcome = match self.try_apply(&changes) {
+            Ok(()) => CommitOutcome::Durable,
+            Err(failure) => {
+                // First the spill, at once; only then is the database worth another thought.
+                let in_spill = self.keep_in_spill(attempt, &sealed);
+                self.backlog.extend(changes);
+                let sealed = Arc::clone(&sealed);
+                let settles = settled.clone();
+                let unsaved = Unsaved {
+                    account,
+                    name,
+                    ordinal,
+                    sealed,
+                    in_spill,
+                    settles,
+                };
+                self.unsaved.insert(attempt, unsaved);
+                self.settle_backlog(attempt, Some(failure))
+            }
+        };
+        self.held.insert(name, held);
+        if outcome == CommitOutcome::Durable {
+            self.settle(attempt, &settled);
+        }
+        if !matches!(outcome, CommitOutcome::MemoryOnly { .. }) {
+            self.anchor.note(name.short(), ordinal);
+        }
+        self.owed_mirrors.insert(name.to_string(), sealed);
+        Ok(outcome)
+    }
+
+    /// The same commit once more: the daemon tries again to get its answer onto the disk.
+    fn commit_again(&mut self, attempt: AttemptId) -> CommitOutcome {
+        if !self.unsaved.contains_key(&attempt) {
+            return CommitOutcome::Durable;
+        }
+        self.respill();
+        self.settle_backlog(attempt, None)
+    }
+
+    /// Tries to write what the database owes; says where the answer of `attempt` is afterwards.
+    fn settle_backlog(&mut self, attempt: AttemptId, failure: Option<Failure>) -> CommitOutcome {
+        let settled = match failure {
+            Some(failure) => self.mend(failure).and_then(|()| self.apply(&[])),
+            None => self.apply(&[]),
+        };
+        let in_spill = self
+            .unsaved
+            .get(&attempt)
+            .is_none_or(|unsaved| unsaved.in_spill);
+        match settled {
+            Ok(()) => CommitOutcome::Durable,
+            Err(reason) if in_spill => CommitOutcome::Spilled { reason },
+            Err(reason) => CommitOutcome::MemoryOnly { reason },
+        }
+    }
+
+    fn keep_in_spill(&mut self, attempt: AttemptId, sealed: &[u8]) -> bool {
+        match self.spill.keep_answer(attempt, sealed) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(%attempt, %error, "an answer is in memory alone");
+                false
+            }
+        }
+    }
+
+    /// Gives answers that are in memory alone another chance at a spill file.
+    fn respill(&mut self) {
+        let lacking: Vec<_> = self
+            .unsaved
+            .iter()
+            .filter(|(_, unsaved)| !unsaved.in_spill)
+            .map(|(attempt, unsaved)| (*attempt, Arc::clone(&unsaved.sealed)))
+            .collect();
+        for (attempt, sealed) in lacking {
+            let in_spill = self.keep_in_spill(attempt, &sealed);
+            if let Some(unsaved) = self.unsaved.get_mut(&attempt).filter(|_| in_spill) {
+                unsaved.in_spill = true;
+                self.anchor.note(unsaved.name.short(), unsaved.ordinal);
+            }
+        }
+    }
+
+    pub(crate) fn annul(&mut self, attempt: AttemptId) -> Result<(), StoreError> {
+        if self.intents.remove(&attempt).is_none() {
+            return Ok(());
+        }
+        let change = no_intent(attempt);
+        let applied = self.apply(std::slice::from_ref(&change));
+        self.spill.release(attempt, true);
+        applied.map_err(|trouble| {
+            // It goes with the next write. Until then a crash makes a false alarm, not a loss.
+            self.backlog.push(change);
+            StoreError::NotWritable(trouble)
+        })
+    }
+
+    pub(crate) fn save(&mut self, record: Record) -> Result<(), StoreError> {
+        let grant = &record.grant;
+        let name = self.sealer.name(&grant.account);
+        let Some(held) = self.held.get(&name) else {
+            return Err(StoreError::NotHeld(grant.account.clone()));
+        };
+        if held.grant != grant.id || held.generation != grant.generation {
+            let (held, offered) = (held.generation, grant.generation);
+            return Err(StoreError::Superseded { held, offered });
+        }
+        let (ordinal, attempt) = (self.next_ordinal, held.attempt);
+        let sealed = self.seal_record(
+            name,
+            &Stored {
+                record,
+                ordinal,
+                attempt,
+            },
+        )?;
+        self.apply(&[record_change(name, Some(Arc::clone(&sealed)))])
+            .map_err(StoreError::NotWritable)?;
+        self.next_ordinal += 1;
+        if let Some(held) = self.held.get_mut(&name) {
+            (held.ordinal, held.size) = (ordinal, sealed.len());
+        }
+        self.owed_mirrors.insert(name.to_string(), sealed);
+        Ok(())
+    }
+
+    /// Saves a record as adopted: its ordinal becomes the anchor, later than anything seen before.
+    pub(crate) fn adopt(&mut self, record: Record) -> Result<(), StoreError> {
+        let name = self.sealer.name(&record.grant.account);
+        self.save(record)?;
+        if let Some(held) = self.held.get(&name) {
+            self.anchor.note(name.short(), held.ordinal);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn adopt_machine(&mut self) -> Result<(), StoreError> {
+        let header = Header {
+            machine: self.machine,
+            ..self.header.clone()
+        };
+        let sealed = seal_header(&self.sealer, &header)?;
+        let change = header_change(Arc::clone(&sealed));
+        self.apply(&[change]).map_err(StoreError::NotWritable)?;
+        self.header = header;
+        self.owed_mirrors.insert(HEADER_MIRROR.to_owned(), sealed);
+        Ok(())
+    }
+
+    /// Forgets an account. The mirror goes first: a mirror without a row means that the database
+    /// lost it, and would bring the account back.
+    pub(crate) fn erase(&mut self, account: &Account) -> Result<(), StoreError> {
+        let name = self.sealer.name(account);
+        let not_writable = |trouble| StoreError::NotWritable(trouble);
+        self.owed_mirrors.remove(&name.to_string());
+        self.mirrors
+            .remove(&name.to_string())
+            .map_err(|error| not_writable(error.into()))?;
+        let attempts: Vec<AttemptId> = (self.intents.iter())
+            .filter(|(_, standing)| standing.intent.account == *account)
+            .map(|(attempt, _)| *attempt)
+            .collect();
+        let unsaved: Vec<AttemptId> = (self.unsaved.iter())
+            .filter(|(_, unsaved)| unsaved.name == name)
+            .map(|(attempt, _)| *attempt)
+            .collect();
+        let mut changes = vec![record_change(name, None)];
+        changes.extend(attempts.iter().map(|attempt| no_intent(*attempt)));
+        self.apply(&changes).map_err(not_writable)?;
+        for attempt in attempts.into_iter().chain(unsaved) {
+            self.intents.remove(&attempt);
+            self.unsaved.remove(&attempt);
+            self.spill.release(attempt, true);
+        }
+        self.owed_mirrors.remove(&name.to_string());
+        if self.held.remove(&name).is_some() {
+            // A copy from before would bring the account back: the anchor remembers.
+            self.anchor.note(name.short(), self.next_ordinal);
+            self.next_ordinal += 1;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn owe_revocation(&mut self, owed: &PendingRevocation) -> Result<(), StoreError> {
+        let name = self.sealer.name(&owed.account);
+        let sealed: Arc<[u8]> = self
+            .sealer
+            .seal(Kind::Revocation, name, owed.id, owed.encode()?)?
+            .into();
+        let change = revocation_change(owed.id, Some(Arc::clone(&sealed)));
+        self.apply(&[change]).map_err(StoreError::NotWritable)?;
+        self.revocations.insert(owed.id, Arc::clone(&sealed));
+        self.owed_mirrors.insert(revocation_mirror(owed.id), sealed);
+        Ok(())
+    }
+
+    pub(crate) fn settle_revocation(&mut self, id: u64) -> Result<(), StoreError> {
+        if !self.revocations.contains_key(&id) {
+            return Ok(());
+        }
+        self.owed_mirrors.remove(&revocation_mirror(id));
+        self.mirrors
+            .remove(&revocation_mirror(id))
+            .map_err(|error| StoreError::NotWritable(error.into()))?;
+        self.apply(&[revocation_change(id, None)])
+            .map_err(StoreError::NotWritable)?;
+        self.revocations.remove(&id);
+        Ok(())
+    }
+
+    /// Tries again to write all that is owed.
+    pub(crate) fn flush(&mut self) -> Flushed {
+        self.respill();
+        let trouble = if self.backlog.is_empty() {
+            None
+        } else {
+            self.apply(&[]).err()
+        };
+        let accounts = |in_spill: bool| {
+            self.unsaved
+                .values()
+                .filter(|unsaved| unsaved.in_spill == in_spill)
+                .map(|unsaved| unsaved.account.clone())
+                .collect()
+        };
+        Flushed {
+            trouble,
+            spilled: accounts(true),
+            memory_only: accounts(false),
+        }
+    }
+
+    /// What may be done after the answer to an operation is out: the mirrors.
+    pub(crate) fn tidy(&mut self) {
+        while let Some((name, sealed)) = self.owed_mirrors.pop_first() {
+            if let Err(error) = self.mirrors.write(&name, &sealed) {
+                // The database has it; the next operation tries again.
+                tracing::warn!(%error, "a mirror lags behind");
+                self.owed_mirrors.insert(name, sealed);
+                return;
+            }
+        }
+    }
+
+    /// Ends the work. Only an end in which all was written leaves the mark of a clean stop.
+    pub(crate) fn close(mut self) -> Result<(), StoreError> {
+        let flushed = self.flush();
+        self.tidy();
+        self.anchor.close();
+        let closed = self.database.close();
+        if let Some(trouble) = flushed.trouble {
+            if flushed.memory_only.is_empty() {
+                return Err(StoreError::NotWritable(trouble));
+            }
+            return Err(StoreError::Unsaved(flushed.memory_only));
+        }
+        closed.map_err(|failure| StoreError::NotWritable(failure.trouble()))?;
+        disk::replace(&*self.disk, &self.clean_mark, b"")
+            .map_err(|error| StoreError::NotWritable(error.into()))
+    }
+
+    /// Writes the backlog and `changes` in one transaction; mends the database and tries once more
+    /// when that fails.
+    pub(crate) fn apply(&mut self, changes: &[Change]) -> Result<(), DiskTrouble> {
+        let Err(failure) = self.try_apply(changes) else {
+            return Ok(());
+        };
+        self.mend(failure)?;
+        self.try_apply(changes).map_err(Failure::trouble)
+    }
+
+    fn try_apply(&mut self, changes: &[Change]) -> Result<(), Failure> {
+        if self.backlog.is_empty() {
+            return if changes.is_empty() {
+                Ok(())
+            } else {
+                self.database.apply(changes)
+            };
+        }
+        let mut all = self.backlog.clone();
+        all.extend_from_slice(changes);
+        self.database.apply(&all)?;
+        self.backlog.clear();
+        for (attempt, unsaved) in std::mem::take(&mut self.unsaved) {
+            self.settle(attempt, &unsaved.settles);
+            self.anchor.note(unsaved.name.short(), unsaved.ordinal);
+        }
+        Ok(())
+    }
+
+    /// The answer of `attempt` stands in the database, and the intents that it settles are gone.
+    fn settle(&mut self, attempt: AttemptId, settled: &[AttemptId]) {
+        self.spill.release(attempt, false);
+        for settled in settled {
+            self.intents.remove(settled);
+            self.spill.release(*settled, false);
+        }
+    }
+
+    fn mend(&mut self, failure: Failure) -> Result<(), DiskTrouble> {
+        match failure {
+            // Reopened, and with it repaired, by the next operation.
+            Failure::Disk(_) => return Ok(()),
+            Failure::SyncFailed(trouble) => {
+                tracing::error!(%trouble, "a sync failed; the database moves to a new file");
+            }
+            Failure::Damaged(what) => {
+                let aside = self.database.set_aside()?;
+                let aside = aside.unwrap_or_default();
+                tracing::error!(what, aside = %aside.display(), "the database is damaged; it is rebuilt from the mirrors");
+            }
+        }
+        let rows = self.rows_from_mirrors()?;
+        self.database.rebuild(&rows).map_err(Failure::trouble)
+    }
+
+    /// Every row that the database should have, but for the backlog.
+    fn rows_from_mirrors(&self) -> Result<Vec<Change>, DiskTrouble> {
+        let header = seal_header(&self.sealer, &self.header)
+            .map_err(|error| DiskTrouble::Damaged(error.to_string()))?;
+        let mut rows = vec![header_change(header)];
+        let mut records: BTreeMap<Name, Arc<[u8]>> = BTreeMap::new();
+        let owed = self
+            .owed_mirrors
+            .values()
+            .map(|sealed| (None, Arc::clone(sealed)));
+        let mirrored = self.mirrors.read_all()?;
+        let mirrored = mirrored
+            .into_iter()
+            .map(|(_, path, sealed)| (Some(path), sealed.into()));
+        for (path, sealed) in mirrored.chain(owed) {
+            match self.sealer.open(Kind::Record, None, &sealed) {
+                Ok(opened) if self.held.contains_key(&opened.name) => {
+                    records.insert(opened.name, sealed);
+                }
+                Ok(_) | Err(crate::seal::Unsealable::Misplaced) => {}
+                Err(error) => {
+                    let path = path.unwrap_or_default();
+                    tracing::error!(path = %path.display(), %error, "a mirror is damaged as well");
+                }
+            }
+        }
+        rows.extend(
+            records
+                .into_iter()
+                .map(|(name, sealed)| record_change(name, Some(sealed))),
+        );
+        rows.extend(self.intents.iter().map(|(attempt, standing)| Change {
+            key: intent_key(*attempt),
+            value: Some(Arc::clone(&standing.sealed)),
+        }));
+        rows.extend(
+            self.revocations
+                .iter()
+                .map(|(id, sealed)| revocation_change(*id, Some(Arc::clone(sealed)))),
+        );
+        Ok(rows)
+    }
+
+    fn seal_record(&self, name: Name, stored: &Stored) -> Result<Arc<[u8]>, SealError> {
+        let generation = stored.record.grant.generation.0;
+        Ok(self
+            .sealer
+            .seal(Kind::Record, name, generation, stored.encode()?)?
+            .into())
+    }
+}
+
+pub(crate) fn seal_header(sealer: &Sealer, header: &Header) -> Result<Arc<[u8]>, SealError> {
+    Ok(sealer
+        .seal(Kind::Header, Name::STORE, 0, encode(header)?)?
+        .into())
+}
+
+pub(crate) fn header_change(sealed: Arc<[u8]>) -> Change {
+    Change {
+        key: Key::new(Kind::Header, &[]),
+        value: Some(sealed),
+    }
+}
+
+pub(crate) fn record_change(name: Name, value: Option<Arc<[u8]>>) -> Change {
+    Change {
+        key: Key::new(Kind::Record, &name.0),
+        value,
+    }
+}
+
+pub(crate) fn revocation_change(id: u64, value: Option<Arc<[u8]>>) -> Change {
+    Change {
+        key: Key::new(Kind::Revocation, &id.to_be_bytes()),
+        value,
+    }
+}
+
+pub(crate) fn intent_key(attempt: AttemptId) -> Key {
+    Key::new(Kind::Intent, &attempt.0.to_be_bytes())
+}
+
+fn no_intent(attempt: AttemptId) -> Change {
+    Change {
+        key: intent_key(attempt),
+        value: None,
+    }
+}

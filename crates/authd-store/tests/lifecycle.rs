@@ -1,0 +1,336 @@
+//! The store when nothing fails: what goes in comes out, and nothing overtakes.
+
+mod common;
+
+use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt, path::Path};
+
+use authd_core::{
+    grant::ClientAuth,
+    id::{AttemptId, Generation},
+    secret::Secret,
+    time::Wall,
+};
+use authd_store::{
+    CommitOutcome, DataKey, Machine as Whose, OpenError, Options, PendingRevocation, Store,
+    StoreError, TokenTypeHint, key,
+};
+use common::*;
+
+fn revocation(id: u64) -> PendingRevocation {
+    PendingRevocation {
+        id,
+        account: account("work"),
+        endpoint: "https://idp.example.com/revoke".to_owned(),
+        client_id: "client".to_owned(),
+        client_auth: ClientAuth::Post,
+        client_secret: Some(Secret::new("CANARY-revocation-secret")),
+        token: Secret::new("CANARY-revoked"),
+        hint: TokenTypeHint::RefreshToken,
+    }
+}
+
+#[test]
+fn a_login_and_its_renewals_come_back_and_a_clean_stop_is_noticed() {
+    let machine = Machine::new();
+    let (store, loaded) = machine.open().unwrap();
+    assert!(loaded.records.is_empty() && !loaded.unclean && !loaded.rebuilt_from_mirrors);
+    assert_eq!(loaded.machine, Whose::Same);
+    login(&store, "work", 1);
+    login(&store, "home", 2);
+    assert_eq!(renew(&store, "work", 1, 1), CommitOutcome::Durable);
+    close(store).unwrap();
+
+    let (store, again) = machine.open().unwrap();
+    assert_eq!(summary(&again), [line("home", 2, 1), line("work", 1, 2)]);
+    assert!(again.intents.is_empty() && !again.unclean && again.set_aside.is_empty());
+    assert_eq!(again.instance_id, loaded.instance_id);
+    let client_secret = again.records[0].secrets.client_secret.as_ref().unwrap();
+    assert!(client_secret.matches("CANARY-client-secret"));
+    drop(store);
+}
+
+#[test]
+fn inv_03_an_intent_without_an_outcome_comes_back_until_it_has_one() {
+    let machine = Machine::new();
+    let (store, _) = machine.open().unwrap();
+    login(&store, "work", 1);
+    let lost = intent("work", 1, 1, 77);
+    intend(&store, lost.clone()).unwrap();
+    close(store).unwrap();
+
+    let (store, loaded) = machine.open().unwrap();
+    assert_eq!(loaded.intents, [lost]);
+    // The retry of the AMBIGUOUS rule succeeds: both attempts are settled by it.
+    assert_eq!(renew(&store, "work", 1, 1), CommitOutcome::Durable);
+    close(store).unwrap();
+    let (store, loaded) = machine.open().unwrap();
+    assert!(loaded.intents.is_empty());
+
+    intend(&store, intent("work", 1, 2, 78)).unwrap();
+    wait(|done| store.annul(AttemptId(78), done)).unwrap();
+    close(store).unwrap();
+    let (_store, loaded) = machine.open().unwrap();
+    assert!(loaded.intents.is_empty());
+    assert_eq!(summary(&loaded), [line("work", 1, 2)]);
+}
+
+#[test]
+fn inv_11_a_loser_never_overwrites_what_stands() {
+    let machine = Machine::new();
+    let (store, _) = machine.open().unwrap();
+    login(&store, "work", 1);
+    renew(&store, "work", 1, 1);
+    let superseded = |held, offered| {
+        Err(StoreError::Superseded {
+            held: Generation(held),
+            offered: Generation(offered),
+        })
+    };
+    // A rival of the same generation, an older one, an intent about the past, a save of the past.
+    assert_eq!(commit(&store, record("work", 1, 2), 5), superseded(2, 2));
+    assert_eq!(commit(&store, record("work", 1, 1), 5), superseded(2, 1));
+    assert_eq!(
+        intend(&store, intent("work", 1, 1, 5)),
+        superseded(2, 1).map(|_: ()| ())
+    );
+    assert_eq!(
+        wait(|done| store.save(record("work", 1, 1), done)),
+        superseded(2, 1).map(|_: ()| ())
+    );
+    // A new login replaces the old one; a late answer to the old one does not come back.
+    login(&store, "work", 9);
+    assert_eq!(commit(&store, record("work", 1, 3), 5), superseded(1, 3));
+    close(store).unwrap();
+    let (_store, loaded) = machine.open().unwrap();
+    assert_eq!(summary(&loaded), [line("work", 9, 1)]);
+}
+
+#[test]
+fn a_commit_given_twice_counts_once() {
+    let machine = Machine::new();
+    let (store, _) = machine.open().unwrap();
+    login(&store, "work", 1);
+    intend(&store, intent("work", 1, 1, 5)).unwrap();
+    for _ in 0..2 {
+        assert_eq!(
+            commit(&store, record("work", 1, 2), 5),
+            Ok(CommitOutcome::Durable)
+        );
+    }
+}
+
+#[test]
+fn an_erased_account_is_gone_and_stays_gone() {
+    let machine = Machine::new();
+    let (store, _) = machine.open().unwrap();
+    login(&store, "work", 1);
+    login(&store, "home", 2);
+    intend(&store, intent("work", 1, 1, 5)).unwrap();
+    wait(|done| store.erase(account("work"), done)).unwrap();
+    // The answer to an exchange that was in flight meanwhile.
+    let late = commit(&store, record("work", 1, 2), 5);
+    assert_eq!(late, Err(StoreError::NotHeld(account("work"))));
+    close(store).unwrap();
+    let (_store, loaded) = machine.open().unwrap();
+    assert_eq!(summary(&loaded), [line("home", 2, 1)]);
+    assert!(loaded.intents.is_empty());
+}
+
+#[test]
+fn a_save_changes_the_flags_and_not_the_generation() {
+    let machine = Machine::new();
+    let (store, _) = machine.open().unwrap();
+    login(&store, "work", 1);
+    let mut changed = record("work", 1, 1);
+    changed.grant.learned_lifetime = Some(std::time::Duration::from_secs(1800));
+    wait(|done| store.save(changed.clone(), done)).unwrap();
+    let stranger = wait(|done| store.save(record("home", 1, 1), done));
+    assert_eq!(stranger, Err(StoreError::NotHeld(account("home"))));
+    close(store).unwrap();
+    let (_store, loaded) = machine.open().unwrap();
+    assert!(loaded.records[0].grant == changed.grant);
+}
+
+#[test]
+fn owed_revocations_outlive_the_account_and_the_process() {
+    let machine = Machine::new();
+    let (store, _) = machine.open().unwrap();
+    login(&store, "work", 1);
+    wait(|done| store.owe_revocation(revocation(1), done)).unwrap();
+    wait(|done| store.owe_revocation(revocation(2), done)).unwrap();
+    wait(|done| store.erase(account("work"), done)).unwrap();
+    wait(|done| store.settle_revocation(1, done)).unwrap();
+    close(store).unwrap();
+    let (_store, loaded) = machine.open().unwrap();
+    let owed: Vec<_> = loaded.revocations.iter().map(|owed| owed.id).collect();
+    assert_eq!(owed, [2]);
+    assert!(loaded.revocations[0].token.matches("CANARY-revoked"));
+}
+
+#[test]
+fn a_second_store_on_the_same_directory_is_refused() {
+    let machine = Machine::new();
+    let (store, _) = machine.open().unwrap();
+    assert!(matches!(machine.open(), Err(OpenError::InUse(_))));
+    close(store).unwrap();
+    assert!(machine.open().is_ok());
+}
+
+#[test]
+fn a_wrong_key_is_refused_and_touches_nothing() {
+    let machine = Machine::new();
+    let (store, _) = machine.open().unwrap();
+    login(&store, "work", 1);
+    close(store).unwrap();
+    let refused = Store::open(machine.options(), DataKey::from_bytes(&[8; 32]).unwrap());
+    assert!(matches!(refused, Err(OpenError::WrongKey)));
+    // Also when the plain file, which says so first, is gone.
+    machine.memory.put(&machine.path("about"), Vec::new());
+    assert!(matches!(machine.open(), Err(OpenError::Disk { .. })));
+    let (_store, loaded) = {
+        use authd_store::disk::Disk;
+        machine.memory.remove(&machine.path("about")).unwrap();
+        let refused = Store::open(machine.options(), DataKey::from_bytes(&[8; 32]).unwrap());
+        assert!(matches!(refused, Err(OpenError::WrongKey)));
+        machine.open().unwrap()
+    };
+    assert_eq!(summary(&loaded), [line("work", 1, 1)]);
+    assert!(loaded.set_aside.is_empty());
+}
+
+#[test]
+fn operations_after_the_end_are_answered_too() {
+    let machine = Machine::new();
+    let (store, _) = machine.open().unwrap();
+    let stall = machine.faults.stall(authd_store::fault::Op::Sync, DIR);
+    let (sender, answers) = std::sync::mpsc::channel();
+    let (closed, late) = (sender.clone(), sender);
+    store.owe_revocation(revocation(1), |result| result.unwrap());
+    stall.wait_until_reached();
+    store.close(move |result| closed.send(result).unwrap());
+    drop(stall);
+    assert_eq!(answers.recv().unwrap(), Ok(()));
+    drop(late);
+}
+
+#[test]
+fn inv_19_another_machine_and_an_older_copy_are_noticed_until_adopted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (state, copy) = (dir.path().join("state"), dir.path().join("copy"));
+    let mut options = Options::new(&state, MACHINE, Wall(0));
+    options.anchor_file = Some(dir.path().join("elsewhere/anchor"));
+    let open = |machine| {
+        let options = Options {
+            machine,
+            ..options.clone()
+        };
+        Store::open(options, key()).unwrap()
+    };
+    let (store, _) = open(MACHINE);
+    login(&store, "work", 1);
+    login(&store, "home", 2);
+    close(store).unwrap();
+    copy_dir(&state, &copy);
+    let (store, _) = open(MACHINE);
+    renew(&store, "work", 1, 1);
+    close(store).unwrap();
+
+    // Yesterday's copy comes back.
+    fs::remove_dir_all(&state).unwrap();
+    copy_dir(&copy, &state);
+    let (store, loaded) = open(MACHINE);
+    assert_eq!(loaded.stale, [account("work")]);
+    assert_eq!(loaded.machine, Whose::Same);
+    wait(|done| store.adopt(record("work", 1, 1), done)).unwrap();
+    close(store).unwrap();
+    let (store, loaded) = open(MACHINE);
+    assert!(loaded.stale.is_empty());
+    close(store).unwrap();
+
+    // The same directory on another machine.
+    let (store, loaded) = open([4; 32]);
+    assert_eq!(loaded.machine, Whose::Other);
+    close(store).unwrap();
+    let (store, loaded) = open([4; 32]);
+    assert_eq!(
+        loaded.machine,
+        Whose::Other,
+        "looking at it does not adopt it"
+    );
+    wait(|done| store.adopt_machine(done)).unwrap();
+    close(store).unwrap();
+    assert_eq!(open([4; 32]).1.machine, Whose::Same);
+}
+
+#[test]
+fn no_secret_stands_in_any_file_and_every_file_is_private() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    let data_key = match key::obtain(&authd_store::disk::RealDisk, &state, None).unwrap() {
+        key::KeyState::Ready(key) => key.data_key,
+        _ => panic!("a key file is always to be had"),
+    };
+    let mut options = Options::new(&state, MACHINE, Wall(0));
+    options.anchor_file = Some(dir.path().join("anchor/anchor"));
+    let (store, _) = Store::open(options, data_key).unwrap();
+    login(&store, "my-account-name", 1);
+    wait(|done| store.owe_revocation(revocation(1), done)).unwrap();
+    intend(&store, intent("my-account-name", 1, 1, 5)).unwrap();
+    for generation in 1..20 {
+        renew(&store, "my-account-name", 1, generation);
+    }
+    let mut seen = BTreeSet::new();
+    // While it is open, with an exchange in flight, and after it is closed.
+    intend(&store, intent("my-account-name", 1, 20, 6)).unwrap();
+    check_dir(dir.path(), &mut seen);
+    close(store).unwrap();
+    check_dir(dir.path(), &mut seen);
+    for part in [
+        "authd.redb",
+        "mirrors/",
+        "spill/",
+        "about",
+        "key",
+        "clean",
+        "anchor/anchor",
+    ] {
+        assert!(
+            seen.iter().any(|path| path.contains(part)),
+            "{part} was looked at: {seen:?}"
+        );
+    }
+}
+
+fn check_dir(dir: &Path, seen: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let mode = fs::symlink_metadata(&path).unwrap().mode();
+        if path.is_dir() {
+            assert_eq!(mode & 0o777, 0o700, "{}", path.display());
+            check_dir(&path, seen);
+            continue;
+        }
+        assert_eq!(mode & 0o777, 0o600, "{}", path.display());
+        let bytes = fs::read(&path).unwrap();
+        for canary in [&b"CANARY"[..], b"my-account-name", b"idp.example.com"] {
+            let found = bytes.windows(canary.len()).any(|window| window == canary);
+            assert!(!found, "{} holds a canary", path.display());
+        }
+        seen.insert(path.to_string_lossy().into_owned());
+    }
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    use std::os::unix::fs::DirBuilderExt;
+
+    fs::DirBuilder::new().mode(0o700).create(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy_dir(&path, &target);
+        } else {
+            fs::copy(&path, &target).unwrap();
+        }
+    }
+}
