@@ -221,10 +221,6 @@ impl Broker {
             self.end_login(id, Err(LoginFailure::SubjectMismatch { expected, found }));
             return;
         }
-        // The counter goes on over a new login, so that an old copy of the store can be told.
-        let generation = before
-            .map_or(Generation(0), Renewal::newest_generation)
-            .next();
         let begun = &login.begun;
         let scopes = tokens
             .scopes
