@@ -440,3 +440,6 @@ fn http_date(text: &str) -> Option<Wall> {
         .ok()?;
     Some(Wall::default().after(since_epoch))
 }
+
+#[cfg(test)]
+mod tests;

@@ -255,3 +255,34 @@ impl Service<Name> for Guarded {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn resolve(name: &str, private_allowed: bool) -> Result<Vec<SocketAddr>, Unresolved> {
+        let mut guarded = Guarded {
+            resolver: GaiResolver::new(),
+            private_allowed,
+        };
+        guarded
+            .call(name.parse().unwrap())
+            .await
+            .map(Iterator::collect)
+    }
+
+    #[tokio::test]
+    async fn a_name_must_not_lead_into_the_local_network() {
+        // A literal resolves to itself, so it can stand for any name that leads there.
+        for inside in ["127.0.0.1", "10.0.0.1", "::1"] {
+            assert!(
+                matches!(resolve(inside, false).await, Err(Unresolved::Private)),
+                "{inside}"
+            );
+            assert_eq!(resolve(inside, true).await.unwrap().len(), 1, "{inside}");
+        }
+        assert_eq!(resolve("1.1.1.1", false).await.unwrap().len(), 1);
+        let localhost = resolve("localhost", false).await.unwrap();
+        assert!(localhost.iter().all(|address| address.ip().is_loopback()));
+    }
+}

@@ -2,8 +2,9 @@
 //!
 //! Anything on this machine, and any web page in the browser, can send requests here. So only a GET
 //! of the exact path with the exact `Host` is looked at, and only an answer with the attempt's own
-//! `state` changes anything. Connections are few and short-lived; when all are taken the oldest
-//! gives way, because whoever holds one without speaking is not the browser.
+//! `state` changes anything. Connections are few and short-lived. When all are taken, new ones wait
+//! in the system's queue until one ends, or until the oldest has had its moment: a browser speaks at
+//! once, so whoever holds a connection in silence is none, and gives way.
 
 mod page;
 
@@ -29,6 +30,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::{mpsc, oneshot},
     task::{AbortHandle, JoinSet},
+    time::{Instant, sleep_until},
 };
 use url::{Host, Position, Url};
 
@@ -46,6 +48,8 @@ const HEAD_CAP: usize = 8 * 1024;
 const CONNECTION_LIFE: Duration = Duration::from_secs(5);
 /// Most connections at a time.
 const CONNECTIONS: usize = 16;
+/// What each connection has for its request before it may have to give way.
+const MOMENT: Duration = Duration::from_millis(100);
 
 /// Why there is no listener.
 #[derive(Debug, thiserror::Error)]
@@ -176,6 +180,7 @@ impl LoopbackRedirect {
         };
         let mut connections = Connections::default();
         loop {
+            let gives_way_at = connections.oldest_gives_way_at();
             tokio::select! {
                 biased;
                 Some(Asked { response, page }) = asked.recv() => {
@@ -193,8 +198,11 @@ impl LoopbackRedirect {
                         return outcome;
                     }
                 }
-                stream = accept(&self.listeners) => connections.serve(stream, gate.clone()),
-                Some(_) = connections.tasks.join_next() => {}
+                Some(_) = connections.tasks.join_next() => connections.forget_the_finished(),
+                stream = accept(&self.listeners), if gives_way_at.is_none() => {
+                    connections.serve(stream, gate.clone());
+                }
+                () = until(gives_way_at) => connections.shed_the_oldest(),
             }
         }
     }
@@ -232,24 +240,47 @@ async fn accept(listeners: &[TcpListener]) -> Option<TcpStream> {
     }
 }
 
-/// The connections that are served, oldest first.
+/// The connections that are served.
 #[derive(Default)]
 struct Connections {
     tasks: JoinSet<()>,
-    ages: VecDeque<AbortHandle>,
+    /// Since when, oldest first.
+    ages: VecDeque<(Instant, AbortHandle)>,
 }
 
 impl Connections {
+    /// When the oldest must give way; `None` while there is room.
+    fn oldest_gives_way_at(&self) -> Option<Instant> {
+        let full = self.ages.len() >= CONNECTIONS;
+        self.ages
+            .front()
+            .filter(|_| full)
+            .map(|(since, _)| *since + MOMENT)
+    }
+
     fn serve(&mut self, stream: Option<TcpStream>, gate: Gate) {
-        let Some(stream) = stream else { return };
-        self.ages.retain(|connection| !connection.is_finished());
-        if self.ages.len() >= CONNECTIONS
-            && let Some(oldest) = self.ages.pop_front()
-        {
+        if let Some(stream) = stream {
+            self.ages
+                .push_back((Instant::now(), self.tasks.spawn(converse(stream, gate))));
+        }
+    }
+
+    fn forget_the_finished(&mut self) {
+        self.ages
+            .retain(|(_, connection)| !connection.is_finished());
+    }
+
+    fn shed_the_oldest(&mut self) {
+        if let Some((_, oldest)) = self.ages.pop_front() {
             oldest.abort();
         }
-        self.ages
-            .push_back(self.tasks.spawn(converse(stream, gate)));
+    }
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,0 +1,269 @@
+//! TLS and proxies: who is trusted, and what has left when nobody is.
+
+mod common;
+
+use std::{env, process::Command, sync::Arc};
+
+use authd_core::{
+    answer::{Failure, Received},
+    grant::Provider,
+};
+use authd_oauth::{Http, HttpConfig, HttpConfigError, ProxyConfig};
+use common::{Server, bounded, http, http_with, provider, read_request, refresh, response};
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
+    net::TcpStream,
+};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer},
+};
+
+const TOKENS: &str = r#"{"access_token":"AT"}"#;
+
+/// A token endpoint behind TLS with a certificate of its own for `name`; and that certificate.
+async fn tls_server(name: &str) -> (Server, Vec<u8>) {
+    let CertifiedKey { cert, signing_key } =
+        generate_simple_self_signed([name.to_owned()]).unwrap();
+    let der = cert.der().clone();
+    let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![der.clone()], key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let server = Server::start(move |stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                return;
+            };
+            read_request(&mut stream).await;
+            let _ = stream
+                .write_all(response("200 OK", "", TOKENS).as_bytes())
+                .await;
+            let _ = stream.shutdown().await;
+        }
+    })
+    .await;
+    (server, der.to_vec())
+}
+
+/// A CONNECT proxy that leads every name to `target`, once the credentials are right.
+async fn proxy(target: std::net::SocketAddr) -> Server {
+    Server::start(move |mut stream| async move {
+        let request = read_request(&mut stream).await;
+        let head = request.to_ascii_lowercase();
+        let known = head.starts_with("connect idp.test:443 http/1.1\r\n")
+            && request.contains("Proxy-Authorization: Basic dXNlcjpwQHNz\r\n");
+        if !known {
+            let _ = stream
+                .write_all(b"HTTP/1.1 407 No\r\ncontent-length: 0\r\n\r\n")
+                .await;
+            return;
+        }
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
+        if let Ok(mut target) = TcpStream::connect(target).await {
+            let _ = copy_bidirectional(&mut stream, &mut target).await;
+        }
+    })
+    .await
+}
+
+fn trusting(root: &[u8], proxy: ProxyConfig) -> Http {
+    http_with(|config| {
+        config.extra_roots = vec![root.to_vec()];
+        config.proxy = proxy;
+    })
+}
+
+async fn received(http: &Http, provider: &Provider) -> Received {
+    let (exchanged, told) = bounded(refresh(http, provider)).await;
+    let left = !matches!(
+        exchanged.answer.received,
+        Received::Nothing {
+            bytes_left: false,
+            ..
+        }
+    );
+    assert_eq!(told, usize::from(left));
+    exchanged.answer.received
+}
+
+fn nothing(failure: Failure) -> Received {
+    Received::Nothing {
+        bytes_left: false,
+        failure,
+    }
+}
+
+#[tokio::test]
+async fn a_trusted_certificate_is_spoken_to_and_any_other_is_not() {
+    let (server, root) = tls_server("127.0.0.1").await;
+    let by_address = provider(format!("https://{}/token", server.address));
+    let by_name = provider(format!("https://localhost:{}/token", server.address.port()));
+
+    let trusting = trusting(&root, ProxyConfig::Off);
+    let answer = received(&trusting, &by_address).await;
+    assert!(
+        matches!(answer, Received::Response { status: 200, .. }),
+        "{answer:?}"
+    );
+    // Nobody vouches for it.
+    assert_eq!(received(&http(), &by_address).await, nothing(Failure::Tls));
+    // The certificate is another host's.
+    assert_eq!(received(&trusting, &by_name).await, nothing(Failure::Tls));
+}
+
+#[tokio::test]
+async fn what_does_not_speak_tls_is_a_tls_failure_with_nothing_left() {
+    let portal = Server::start(|mut stream| async move {
+        let _ = stream.read(&mut [0; 1024]).await;
+        let answer = response("302 F", "location: http://portal/\r\n", "");
+        let _ = stream.write_all(answer.as_bytes()).await;
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    })
+    .await;
+    let closing = Server::start(|stream| async move { drop(stream) }).await;
+    for server in [portal, closing] {
+        let provider = provider(format!("https://{}/token", server.address));
+        assert_eq!(received(&http(), &provider).await, nothing(Failure::Tls));
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_is_used_with_its_credentials_but_not_for_loopback() {
+    let (server, root) = tls_server("idp.test").await;
+    let proxy = proxy(server.address).await;
+    let outside = provider("https://idp.test/token");
+    let via = |userinfo: &str, except: &str| ProxyConfig::Explicit {
+        proxy: format!("http://{userinfo}{}", proxy.address),
+        except: except.into(),
+    };
+
+    let answer = received(&trusting(&root, via("user:p%40ss@", "")), &outside).await;
+    assert!(
+        matches!(answer, Received::Response { status: 200, .. }),
+        "{answer:?}"
+    );
+    assert_eq!(proxy.count(), 1);
+
+    let refused = received(&trusting(&root, via("", "")), &outside).await;
+    assert_eq!(refused, nothing(Failure::Connect));
+    assert_eq!(proxy.count(), 2);
+
+    let excepted = received(&trusting(&root, via("", "idp.test")), &outside).await;
+    assert_eq!(excepted, nothing(Failure::Dns));
+    let (local, root) = tls_server("127.0.0.1").await;
+    let loopback = provider(format!("https://{}/token", local.address));
+    let answer = received(&trusting(&root, via("", "")), &loopback).await;
+    assert!(
+        matches!(answer, Received::Response { status: 200, .. }),
+        "{answer:?}"
+    );
+    assert_eq!(proxy.count(), 2);
+}
+
+#[tokio::test]
+async fn a_private_address_behind_a_proxy_is_refused_all_the_same() {
+    let proxy = Server::answering("").await;
+    let http = http_with(|config| {
+        config.proxy = ProxyConfig::Explicit {
+            proxy: format!("http://{}", proxy.address),
+            except: String::new(),
+        };
+    });
+    let provider = provider("https://192.168.0.1/token");
+    assert_eq!(received(&http, &provider).await, nothing(Failure::Connect));
+    assert_eq!(proxy.count(), 0);
+}
+
+#[test]
+fn a_configuration_that_cannot_work_is_refused() {
+    for proxy in ["", "gopher://proxy:1", "not a url"] {
+        let proxy = ProxyConfig::Explicit {
+            proxy: proxy.into(),
+            except: String::new(),
+        };
+        let config = HttpConfig {
+            proxy,
+            ..HttpConfig::default()
+        };
+        assert_eq!(Http::new(config).err(), Some(HttpConfigError::Proxy));
+    }
+    let config = HttpConfig {
+        extra_roots: vec![b"no DER".to_vec()],
+        ..HttpConfig::default()
+    };
+    assert!(matches!(Http::new(config), Err(HttpConfigError::Root(_))));
+}
+
+/// Runs `environment_child` in a process of its own with these variables.
+fn in_environment(url: &str, variables: &[(&str, &str)]) {
+    let output = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "environment_child", "--ignored"])
+        .env_clear()
+        .env("AUTHD_TEST_URL", url)
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+#[ignore = "started by the tests below, in an environment of its own"]
+async fn environment_child() {
+    let provider = provider(env::var("AUTHD_TEST_URL").unwrap());
+    let answer = received(&Http::new(HttpConfig::default()).unwrap(), &provider).await;
+    assert!(
+        matches!(answer, Received::Response { status: 200, .. }),
+        "{answer:?}"
+    );
+}
+
+fn pem_file(der: &[u8]) -> tempfile::NamedTempFile {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let pem = format!(
+        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+        STANDARD.encode(der)
+    );
+    std::fs::write(file.path(), pem).unwrap();
+    file
+}
+
+#[cfg(all(unix, not(target_vendor = "apple")))]
+#[tokio::test(flavor = "multi_thread")]
+async fn ssl_cert_file_is_trusted() {
+    let (server, root) = tls_server("127.0.0.1").await;
+    let pem = pem_file(&root);
+    let url = format!("https://{}/token", server.address);
+    in_environment(&url, &[("SSL_CERT_FILE", pem.path().to_str().unwrap())]);
+    assert_eq!(server.count(), 1);
+}
+
+#[cfg(all(unix, not(target_vendor = "apple")))]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_proxy_of_the_environment_is_used() {
+    let (server, root) = tls_server("idp.test").await;
+    let pem = pem_file(&root);
+    let proxy = proxy(server.address).await;
+    let address = format!("http://user:p%40ss@{}", proxy.address);
+    for variable in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"] {
+        in_environment(
+            "https://idp.test/token",
+            &[
+                ("SSL_CERT_FILE", pem.path().to_str().unwrap()),
+                (variable, &address),
+            ],
+        );
+    }
+    assert_eq!(proxy.count(), 3);
+}
