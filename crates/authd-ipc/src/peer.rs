@@ -1,7 +1,9 @@
 //! Who is on the other end, as the kernel says, and whether the daemon talks to them.
 
+#[cfg(any(unix, feature = "tokio"))]
 use std::io;
 
+#[cfg(any(unix, feature = "tokio"))]
 use interprocess::local_socket::PeerCreds;
 #[cfg(any(unix, feature = "tokio"))]
 use interprocess::local_socket::traits::StreamCommon;
@@ -16,6 +18,7 @@ pub struct Peer {
     pub pid: Option<u32>,
 }
 
+#[cfg(any(unix, feature = "tokio"))]
 impl Peer {
     pub(crate) fn from_creds(creds: &PeerCreds) -> Self {
         #[cfg(unix)]
