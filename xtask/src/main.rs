@@ -16,6 +16,7 @@ mod daemon;
 mod demo;
 mod error;
 mod fake_as;
+mod fuzz;
 mod install;
 mod lint;
 mod purity;
@@ -81,6 +82,14 @@ enum Chore {
     Lint,
     /// Prove that the core and the command stay free of what they must not depend on
     Purity,
+    /// Fuzz what is read from outside: one target, or each in turn
+    Fuzz {
+        /// A file of fuzz/fuzz_targets, without .rs
+        target: Option<String>,
+        /// For how long, each
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
     /// Build both release binaries and put them into ROOT/bin
     Install {
         /// Where to install [default: ~/.local]
@@ -115,6 +124,7 @@ fn run(chore: Chore) -> Result<(), ChoreError> {
             no_install,
             nextest,
         } => test::run(full, setup::Permission::from_flag(no_install), &nextest),
+        Chore::Fuzz { target, seconds } => fuzz::run(target, seconds),
         Chore::Lint => lint::run(),
         Chore::Purity => purity::run(),
         Chore::Install { root } => install::run(root),
