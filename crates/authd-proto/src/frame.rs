@@ -200,7 +200,8 @@ impl FrameBuffer {
     pub fn spare(&mut self) -> &mut [u8] {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
-            if self.bytes.len() > LARGEST_READ {
+            // Twice, so that a cut-off frame before a full read does not make a busy buffer start over.
+            if self.bytes.len() > 2 * LARGEST_READ {
                 self.bytes = Vec::new();
                 self.read_size = FIRST_READ;
             }

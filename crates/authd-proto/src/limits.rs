@@ -14,8 +14,6 @@ pub const DEFAULT_WAIT_SECS: u64 = 10;
 pub const MAX_PAGE: usize = 500;
 /// What an absent `limit` means.
 pub const DEFAULT_PAGE: usize = 100;
-/// Bytes of an account's name.
-pub const MAX_ACCOUNT_LEN: usize = 128;
 /// Entries of `scopes`.
 pub const MAX_SCOPES: usize = 128;
 

@@ -128,6 +128,12 @@ pub enum FlagName {
     ProviderRejects,
     /// The newest tokens are in memory but not on disk.
     StoreDegraded,
+    /// The provider refuses the client or the request.
+    Misconfigured,
+    /// The store was copied or restored: nothing is exchanged until it is adopted.
+    StaleStore,
+    /// The latest token has other scopes than the login.
+    ScopeChanged,
     /// The store is locked.
     Locked,
     /// One of a newer version.
