@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use authd_client::{Client, ClientError, SocketPath, Who};
+use authd_proto::Request;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -15,10 +17,9 @@ use tempfile::TempDir;
 use crate::command;
 use crate::error::ChoreError;
 use crate::fake_as::{self, FakeAs};
-use crate::wire::Connection;
 
-/// A daemon that takes longer to start has failed.
-const START_DEADLINE: Duration = Duration::from_secs(30);
+/// A daemon that takes longer to start, or to answer, has failed.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A running daemon. Dropping it ends the process and removes its directory.
 pub(crate) struct Daemon {
@@ -40,7 +41,7 @@ impl Daemon {
         let ready =
             UnixDatagram::bind(&ready_at).map_err(ChoreError::io("listen at", &ready_at))?;
         ready
-            .set_read_timeout(Some(START_DEADLINE))
+            .set_read_timeout(Some(DEADLINE))
             .map_err(ChoreError::io("listen at", &ready_at))?;
         let log = dir.path().join("authd.log");
         let log_file = std::fs::File::create(&log).map_err(ChoreError::io("create", &log))?;
@@ -94,9 +95,14 @@ impl Daemon {
         self.child.id()
     }
 
-    /// A connection to it.
-    pub(crate) fn connect(&self) -> Result<Connection, ChoreError> {
-        Connection::open(&self.socket())
+    /// Connects to it and makes one call.
+    pub(crate) fn call<R: Request>(&self, request: &R) -> Result<R::Reply, ClientError> {
+        let socket = SocketPath::explicit(self.socket())?;
+        let who = Who {
+            name: "xtask",
+            version: env!("CARGO_PKG_VERSION"),
+        };
+        Client::connect(&socket, who, DEADLINE)?.call(request, DEADLINE)
     }
 
     /// A connection on which these bytes were sent, and nothing is read.

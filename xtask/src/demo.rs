@@ -12,6 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use authd_client::ClientError;
 use authd_proto::request::{AccountGet, TokenGet};
 use authd_proto::response::{AccountInfo, State};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -193,7 +194,7 @@ impl Client<'_> {
 
     /// As an editor would.
     fn token_by_socket(&self) -> Result<String, ChoreError> {
-        let reply = self.daemon.connect()?.call(&TokenGet {
+        let reply = self.daemon.call(&TokenGet {
             account: Some(ACCOUNT),
             ..TokenGet::default()
         })?;
@@ -219,7 +220,7 @@ fn watch(
     tally: &Tally,
     deadline: Instant,
     interrupted: &AtomicBool,
-) -> Result<(), ChoreError> {
+) -> Result<(), ClientError> {
     let live = io::stdout().is_terminal();
     let started = Instant::now();
     let mut logged = started;
@@ -243,8 +244,8 @@ fn watch(
     Ok(())
 }
 
-fn account(daemon: &Daemon) -> Result<AccountInfo, ChoreError> {
-    daemon.connect()?.call(&AccountGet {
+fn account(daemon: &Daemon) -> Result<AccountInfo, ClientError> {
+    daemon.call(&AccountGet {
         account: ACCOUNT.to_owned(),
     })
 }

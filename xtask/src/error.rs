@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
-use authd_proto::WireError;
+use authd_client::ClientError;
 use thiserror::Error;
 
 /// The one error of all chores.
@@ -29,11 +29,11 @@ pub(crate) enum ChoreError {
         banned: &'static str,
         path: String,
     },
-    /// The daemon under measurement answered with an error.
-    #[error("the daemon refuses: {0}")]
-    Refused(WireError),
-    /// The daemon under measurement cannot be talked to.
-    #[error("talking to the daemon: {0}")]
+    /// The daemon says no, or cannot be talked to.
+    #[error("the daemon: {0}")]
+    Client(#[from] ClientError),
+    /// The daemon does not do what its client takes for granted.
+    #[error("the daemon: {0}")]
     Daemon(String),
     /// The demo authorization server cannot be talked to.
     #[error("{url}: {source}")]

@@ -23,7 +23,7 @@ use crate::daemon::Daemon;
 use crate::error::ChoreError;
 use crate::fake_as::FakeAs;
 use crate::install;
-use crate::wire;
+use crate::wire::{self, Connection};
 use crate::workspace;
 
 const ACCOUNTS: usize = 100;
@@ -120,7 +120,7 @@ impl Bench {
         println!("bench: round trips");
         cpu::pin_process(self.daemon.pid(), CORE)?;
         cpu::pin_self(CORE)?;
-        let mut connection = self.daemon.connect()?;
+        let mut connection = Connection::open(&self.daemon.socket())?;
         let [floor, ours] = round_trip::measure(&self.floor, &mut connection, &self.request)?;
         let (floor, ours) = (floor.median(), ours.median());
         self.table.time("socketpair, one core, p50", floor);
@@ -142,7 +142,7 @@ impl Bench {
     /// Cached tokens while someone else has, or is, a problem.
     fn beside_trouble(&mut self) -> Result<(), ChoreError> {
         println!("bench: cached tokens beside trouble");
-        let mut connection = self.daemon.connect()?;
+        let mut connection = Connection::open(&self.daemon.socket())?;
         let mut p99 = |table: &mut Table, what: &str| -> Result<(), ChoreError> {
             let sample = round_trip::latencies(&mut connection, &self.request)?;
             table.limit(what, sample.percentile(99), P99);
