@@ -116,6 +116,13 @@ impl Broker {
         }
     }
 
+    /// A login whose code is being exchanged is finished: its answer stands.
+    pub(super) fn cancel_login(&mut self, id: LoginId, reason: LoginFailure) {
+        if self.logins.get(&id).is_some_and(Login::is_waiting) {
+            self.end_login(id, Err(reason));
+        }
+    }
+
     pub(super) fn poll_logins(&mut self, now: Now) {
         let due: Vec<_> = self
             .logins

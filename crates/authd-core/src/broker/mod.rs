@@ -226,7 +226,7 @@ impl Broker {
             }
             Event::LoginBegun(begun) => self.login_begun(*begun, now),
             Event::CodeReceived { login } => self.code_received(login, now),
-            Event::LoginCancelled { login, reason } => self.end_login(login, Err(reason)),
+            Event::LoginCancelled { login, reason } => self.cancel_login(login, reason),
             Event::RevocationOwed { id } => self.revocations.owe(id, now.boot),
             Event::RevocationTried { id, settled } => {
                 self.revocations.tried(id, settled, now.boot, &mut self.rng);
