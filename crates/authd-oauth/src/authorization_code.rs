@@ -9,7 +9,7 @@ use oauth2::{
     AuthUrl, ClientId, CsrfToken, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope,
     basic::BasicClient,
 };
-use url::{Url, form_urlencoded};
+use url::form_urlencoded;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -282,16 +282,18 @@ impl AuthorizationAttempt {
     /// attempt goes on as well.
     pub fn complete_pasted(&self, text: &str) -> Result<AuthorizationGrant, AuthorizationError> {
         let text = text.trim();
-        let query = match Url::parse(text) {
-            Ok(url) => Some(url.query().unwrap_or_default().to_owned()),
-            Err(_) if text.contains("code=") || text.contains("error=") => {
-                Some(text.trim_start_matches('?').to_owned())
-            }
-            Err(_) => None,
+        // Some providers end the address with a fragment of no meaning.
+        let text = text.split('#').next().unwrap_or_default();
+        let query = if text.contains("://") {
+            Some(text.split_once('?').map_or("", |(_, query)| query))
+        } else if text.contains("code=") || text.contains("error=") {
+            Some(text.trim_start_matches('?'))
+        } else {
+            None
         };
-        match query.map(Zeroizing::new) {
+        match query {
             Some(query) => self.complete(
-                AuthorizationResponse::from_query(&query)
+                AuthorizationResponse::from_query(query)
                     .map_err(|DuplicateParameter| AuthorizationError::Malformed)?,
             ),
             None if self.iss_expected || text.is_empty() => {

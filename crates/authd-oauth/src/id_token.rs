@@ -221,4 +221,15 @@ mod tests {
             );
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_token_makes_it_panic(text in ".{0,80}", payload in ".{0,80}") {
+            let _ = check(&Value::from(payload.as_str()));
+            let expected =
+                Expected { issuer: None, client_id: "c", nonce: None, now: Wall(i64::MAX) };
+            let token = format!("{text}.{}.{text}", URL_SAFE_NO_PAD.encode(payload));
+            proptest::prop_assert!(subject(&token, expected).is_err());
+        }
+    }
 }

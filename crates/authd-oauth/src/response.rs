@@ -9,28 +9,28 @@
 //!   within the characters that RFC 6749 §5.2 allows: no other error can end a grant.
 //! - Tokens count only at a 2xx status, and only when the access token can be one.
 
+mod headers;
+
 use std::time::Duration;
 
 use authd_core::{
-    answer::{Body, ExpiresIn, RetryAfter, TokenSummary},
+    answer::{Body, ExpiresIn, TokenSummary},
     id::Fingerprint,
     scope::ScopeSet,
     secret::Secret,
     time::Wall,
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use http::{HeaderMap, header};
 use serde_json::{Map, Value};
 use zeroize::Zeroize;
 
+pub(crate) use self::headers::{date, retry_after};
 use crate::text::cleaned;
 
 /// Longest error code kept, in characters.
 pub(crate) const CODE_LEN: usize = 128;
 /// Longest description kept, in characters.
 pub(crate) const DESCRIPTION_LEN: usize = 512;
-/// Longest request id kept, in characters.
-const REQUEST_ID_LEN: usize = 128;
 /// Ten years: what a stated lifetime is cut to.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
 
@@ -173,25 +173,6 @@ pub(crate) struct Reading<'a> {
 impl Reading<'_> {
     fn printable(&self, text: &str, max: usize) -> Option<String> {
         printable(text, max, self.sent)
-    }
-
-    /// The provider's own id of the request, by the names in use.
-    pub(crate) fn request_id(&self, headers: &HeaderMap) -> Option<String> {
-        const NAMES: [&str; 9] = [
-            "x-request-id",
-            "x-ms-request-id",
-            "request-id",
-            "x-github-request-id",
-            "x-okta-request-id",
-            "x-slack-req-id",
-            "x-amzn-requestid",
-            "x-correlation-id",
-            "cf-ray",
-        ];
-        NAMES.iter().find_map(|name| {
-            let text = String::from_utf8_lossy(headers.get(*name)?.as_bytes());
-            self.printable(&text, REQUEST_ID_LEN)
-        })
     }
 }
 
@@ -416,29 +397,6 @@ pub(crate) fn moment(value: &Value) -> Option<Wall> {
     let secs = value.as_f64().filter(|secs| *secs > 0.0)?;
     // The cast saturates.
     Some(Wall::from_unix_secs(secs as i64))
-}
-
-/// `Date`.
-pub(crate) fn date(headers: &HeaderMap) -> Option<Wall> {
-    http_date(headers.get(header::DATE)?.to_str().ok()?)
-}
-
-/// `Retry-After` (RFC 9110 §10.2.3).
-pub(crate) fn retry_after(headers: &HeaderMap) -> Option<RetryAfter> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        let secs = text.parse().unwrap_or(u64::MAX);
-        return Some(RetryAfter::Delay(Duration::from_secs(secs)));
-    }
-    http_date(text).map(RetryAfter::Until)
-}
-
-fn http_date(text: &str) -> Option<Wall> {
-    let since_epoch = httpdate::parse_http_date(text)
-        .ok()?
-        .duration_since(std::time::UNIX_EPOCH)
-        .ok()?;
-    Some(Wall::default().after(since_epoch))
 }
 
 #[cfg(test)]

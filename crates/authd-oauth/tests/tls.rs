@@ -1,5 +1,10 @@
 //! TLS and proxies: who is trusted, and what has left when nobody is.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot set itself up has failed"
+)]
+
 mod common;
 
 use std::{env, process::Command, sync::Arc};

@@ -258,6 +258,14 @@ async fn an_early_answer_and_an_informational_one_do_not_confuse_it() {
 }
 
 #[tokio::test]
+async fn an_exchange_can_be_a_task_of_its_own() {
+    let server = Server::answering(response("200 OK", "", TOKENS)).await;
+    let provider = provider(server.url("/"));
+    let task = tokio::spawn(async move { refresh(&http(), &provider).await.1 });
+    assert_eq!(bounded(task).await.unwrap(), 1);
+}
+
+#[tokio::test]
 async fn a_token_lives_from_the_moment_the_request_left() {
     let server = Server::answering(response("200 OK", "", TOKENS)).await;
     let readings = AtomicU64::new(0);

@@ -68,6 +68,12 @@ pub enum LoopbackError {
     },
 }
 
+impl LoopbackError {
+    fn is_in_use(&self) -> bool {
+        matches!(self, Self::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse)
+    }
+}
+
 /// Why a redirect URI cannot be listened on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadRedirectUri {
@@ -138,10 +144,10 @@ impl LoopbackRedirect {
         if let Some(second) = second {
             match listen(SocketAddr::new(second, port)).await {
                 Ok((listener, _)) => listeners.push(listener),
-                Err(LoopbackError::Bind { source, .. })
-                    if source.kind() == io::ErrorKind::AddrNotAvailable
-                        || source.kind() == io::ErrorKind::Unsupported => {}
-                Err(taken) => return Err(taken),
+                // Somebody else has it, and would be given what is ours.
+                Err(taken) if taken.is_in_use() => return Err(taken),
+                // No IPv6 here, then.
+                Err(_) => {}
             }
         }
         let authority = format!("{}:{port}", url.host_str().unwrap_or_default());

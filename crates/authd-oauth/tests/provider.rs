@@ -1,0 +1,775 @@
+//! Whole flows against the fake authorization server.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot set itself up has failed"
+)]
+
+mod common;
+
+use authd_core::{
+    answer::{Body, ExpiresIn, Received, TokenSummary},
+    grant::{ClientAuth, Endpoints, Provider},
+    scope::ScopeSet,
+    secret::Secret,
+};
+use authd_oauth::{
+    AuthorizationAttempt, AuthorizationError, AuthorizationRequest, AuthorizationResponse,
+    BadAuthorizationRequest, BadEndpoint, BadIssuer, DEFAULT_REDIRECT_URI, DiscoveryError,
+    EndpointError, ExchangeRequest, Exchanged, ID_TOKEN_REJECTED, LoopbackRedirect, Metadata,
+    Revocation, RevocationFailure, Surroundings, TokenTypeHint, Tokens, Unusable, authorize_device,
+    check_endpoints, discover, exchange, introspect, revoke, userinfo,
+};
+use authd_testkit::{
+    Browser, Client, ClientAuthentication, Consent, DiscoveryForm, Endpoint, FakeServer, Fault,
+    Options, SendIss,
+};
+use common::{Server, bounded, fingerprint, http, response};
+
+fn server() -> FakeServer {
+    FakeServer::start(Options::default()).unwrap()
+}
+
+fn client_of(metadata: &Metadata) -> Provider {
+    Provider {
+        issuer: Some(metadata.issuer.clone()),
+        endpoints: metadata.endpoints.clone(),
+        client_id: "native".into(),
+        ..Provider::default()
+    }
+}
+
+async fn discovered(server: &FakeServer) -> (Metadata, Provider) {
+    let metadata = discover(&http(), server.issuer()).await.unwrap();
+    let provider = client_of(&metadata);
+    (metadata, provider)
+}
+
+fn random(bytes: &mut [u8]) {
+    use std::hash::{BuildHasher, RandomState};
+    for chunk in bytes.chunks_mut(8) {
+        let number = RandomState::new().hash_one(0_u8).to_ne_bytes();
+        chunk.copy_from_slice(&number[..chunk.len()]);
+    }
+}
+
+/// The real clock: ID tokens carry real times.
+fn clock() -> authd_core::time::Now {
+    let since_epoch = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    authd_core::time::Now {
+        wall: authd_core::time::Wall::default().after(since_epoch),
+        ..authd_core::time::Now::default()
+    }
+}
+
+fn surroundings() -> Surroundings<'static> {
+    Surroundings {
+        fingerprint: &fingerprint,
+        clock: &clock,
+        on_bytes_sent: &|| (),
+    }
+}
+
+async fn exchanged(provider: &Provider, request: ExchangeRequest<'_>) -> Exchanged {
+    exchange(&http(), provider, None, request, surroundings()).await
+}
+
+#[track_caller]
+fn accepted(exchanged: Exchanged) -> (TokenSummary, Tokens) {
+    let Received::Response {
+        status: 200,
+        body: Body::Tokens(summary),
+    } = exchanged.answer.received
+    else {
+        panic!("no tokens: {:?}", exchanged.answer);
+    };
+    (*summary, exchanged.tokens.unwrap())
+}
+
+#[track_caller]
+fn error_code(exchanged: Exchanged) -> String {
+    assert!(exchanged.tokens.is_none());
+    let Received::Response {
+        body: Body::Error { code, .. },
+        ..
+    } = exchanged.answer.received
+    else {
+        panic!("no error: {:?}", exchanged.answer);
+    };
+    code
+}
+
+/// A login in the browser, up to the answer of the token endpoint.
+async fn log_in(
+    server: &FakeServer,
+    scopes: &str,
+    resource: Option<&str>,
+) -> Result<Exchanged, AuthorizationError> {
+    let (metadata, provider) = discovered(server).await;
+    let loopback = LoopbackRedirect::bind(DEFAULT_REDIRECT_URI).await.unwrap();
+    let request = AuthorizationRequest {
+        provider: &provider,
+        redirect_uri: loopback.redirect_uri(),
+        scopes: &ScopeSet::parse(scopes),
+        resource,
+        extra: &[("prompt".into(), "consent".into())],
+        iss_expected: metadata.authorization_response_iss_parameter_supported,
+    };
+    let attempt = AuthorizationAttempt::begin(request, &mut random).unwrap();
+    let mut browser = Browser::new();
+    let (grant, page) = tokio::join!(loopback.wait(&attempt), browser.follow(attempt.url()));
+    page.unwrap();
+    Ok(exchanged(&provider, grant?.exchange_request()).await)
+}
+
+#[tokio::test]
+async fn a_login_by_code_then_a_refresh_then_a_revocation() {
+    bounded(async {
+        let server = server();
+        let resource = Some("https://api.example/");
+        let (summary, tokens) = accepted(
+            log_in(&server, "openid offline_access api", resource)
+                .await
+                .unwrap(),
+        );
+        assert_eq!(summary.subject.unwrap().sub, "user-1");
+        assert_eq!(
+            summary.fingerprint,
+            fingerprint(tokens.access_token.expose())
+        );
+        assert!(matches!(summary.expires_in, ExpiresIn::Stated(_)));
+        let first = tokens.refresh_token.unwrap();
+
+        let (_, provider) = discovered(&server).await;
+        let none = ScopeSet::default();
+        let refresh = |refresh_token| ExchangeRequest::Refresh {
+            refresh_token,
+            scopes: &none,
+            resource,
+        };
+        let (_, tokens) = accepted(exchanged(&provider, refresh(&first)).await);
+        let second = tokens.refresh_token.unwrap();
+        assert!(!second.matches(first.expose()));
+        assert_eq!(server.ledger().presented_twice().count(), 0);
+
+        let hint = TokenTypeHint::RefreshToken;
+        assert_eq!(
+            revoke(&http(), &provider, None, &second, hint).await,
+            Revocation::Revoked
+        );
+        assert_eq!(
+            error_code(exchanged(&provider, refresh(&second)).await),
+            "invalid_grant"
+        );
+        let unknown = Secret::new("never-issued");
+        assert_eq!(
+            revoke(&http(), &provider, None, &unknown, hint).await,
+            Revocation::Revoked
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_login_by_device_polls_until_the_person_decides() {
+    bounded(async {
+        let server = server();
+        server.update(|settings| settings.device_interval = std::time::Duration::ZERO);
+        let (_, provider) = discovered(&server).await;
+        let scopes = ScopeSet::parse("openid api");
+        let device = authorize_device(&http(), &provider, None, &scopes, None)
+            .await
+            .unwrap();
+        assert!(device.verification_uri.starts_with(server.issuer()));
+        let complete = device.verification_uri_complete.unwrap();
+        assert!(complete.contains(&device.user_code));
+
+        let poll = || ExchangeRequest::Device {
+            device_code: &device.device_code,
+            resource: None,
+        };
+        assert_eq!(
+            error_code(exchanged(&provider, poll()).await),
+            "authorization_pending"
+        );
+        server.approve_device(&device.user_code).unwrap();
+        let (summary, _) = accepted(exchanged(&provider, poll()).await);
+        assert_eq!(summary.subject.unwrap().sub, "user-1");
+
+        let device = authorize_device(&http(), &provider, None, &scopes, None)
+            .await
+            .unwrap();
+        server.deny_device(&device.user_code).unwrap();
+        let poll = ExchangeRequest::Device {
+            device_code: &device.device_code,
+            resource: None,
+        };
+        assert_eq!(
+            error_code(exchanged(&provider, poll).await),
+            "access_denied"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn device_authorization_reads_what_providers_really_send() {
+    bounded(async {
+        let authorize = async |status: &str, body: &str| {
+            let server = Server::answering(response(status, "", body)).await;
+            let provider = Provider {
+                endpoints: Endpoints {
+                    device_authorization: Some(server.url("/device")),
+                    ..Endpoints::default()
+                },
+                ..Provider::default()
+            };
+            authorize_device(&http(), &provider, None, &ScopeSet::default(), None).await
+        };
+        // Google's name for the address, strings for numbers, no interval.
+        let google = r#"{"device_code":"DC","user_code":"AB\u001b[31m-CD","expires_in":"1800",
+            "verification_url":"https://google.example/device"}"#;
+        let device = authorize("200 OK", google).await.ok().unwrap();
+        assert_eq!(device.user_code, "AB[31m-CD");
+        assert_eq!(device.verification_uri, "https://google.example/device");
+        assert_eq!(
+            (device.expires_in.as_secs(), device.interval.as_secs()),
+            (1800, 5)
+        );
+        assert!(device.device_code.matches("DC"));
+
+        let refused = authorize("200 OK", r#"{"error":"device_flow_disabled"}"#)
+            .await
+            .err();
+        assert!(
+            matches!(refused, Some(EndpointError::Refused { status: 200, .. })),
+            "{refused:?}"
+        );
+        for useless in [
+            "{}",
+            "<html>",
+            r#"{"device_code":"DC","user_code":"AB","verification_uri":"javascript:alert(1)"}"#,
+            r#"{"device_code":"DC","user_code":"AB","verification_uri":"http://idp.example/"}"#,
+            r#"{"user_code":"AB","verification_uri":"https://idp.example/"}"#,
+        ] {
+            let error = authorize("200 OK", useless).await.err();
+            assert_eq!(
+                error,
+                Some(EndpointError::Unintelligible { status: 200 }),
+                "{useless}"
+            );
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn confidential_clients_prove_themselves_by_basic_and_by_post() {
+    bounded(async {
+        let awkward = "s3:cr%t/+ü";
+        let server = FakeServer::start(Options {
+            clients: vec![
+                Client::native("basic")
+                    .authenticated_by(ClientAuthentication::Basic(awkward.into())),
+                Client::native("post").authenticated_by(ClientAuthentication::Post(awkward.into())),
+            ],
+            ..Options::default()
+        })
+        .unwrap();
+        let (_, mut provider) = discovered(&server).await;
+        let secret = Secret::new(awkward);
+        let token = Secret::new("RT");
+        for (id, auth) in [("basic", ClientAuth::Basic), ("post", ClientAuth::Post)] {
+            provider.client_id = id.into();
+            provider.client_auth = auth;
+            let none = ScopeSet::default();
+            let refresh = || ExchangeRequest::Refresh {
+                refresh_token: &token,
+                scopes: &none,
+                resource: None,
+            };
+            let known =
+                exchange(&http(), &provider, Some(&secret), refresh(), surroundings()).await;
+            assert_eq!(error_code(known), "invalid_grant", "{id}");
+            let unknown = exchange(&http(), &provider, None, refresh(), surroundings()).await;
+            assert_eq!(error_code(unknown), "invalid_client", "{id}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_form_of_discovery_is_found() {
+    bounded(async {
+        for path in ["", "/tenant/a"] {
+            for form in [
+                DiscoveryForm::OpenidAppend,
+                DiscoveryForm::OpenidInsert,
+                DiscoveryForm::OauthInsert,
+                DiscoveryForm::OauthAppend,
+            ] {
+                let issuer_path = path.to_owned();
+                let server = FakeServer::start(Options {
+                    issuer_path,
+                    ..Options::default()
+                })
+                .unwrap();
+                server.update(|settings| settings.discovery = vec![form]);
+                let (metadata, _) = discovered(&server).await;
+                assert_eq!(metadata.issuer, server.issuer(), "{form:?}");
+                assert_eq!(metadata.endpoints.token, server.url(Endpoint::Token));
+                assert!(metadata.authorization_response_iss_parameter_supported);
+                assert!(metadata.endpoints.userinfo.is_some());
+                assert!(!metadata.rules_out("refresh_token"));
+                check_endpoints(&http(), &metadata.endpoints).unwrap();
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn discovery_says_what_is_wrong() {
+    bounded(async {
+        let server = server();
+        let asked = server.issuer().to_owned();
+        let error = async |change: &dyn Fn()| {
+            change();
+            discover(&http(), &asked).await.unwrap_err()
+        };
+        let overlay = |name: &'static str, value: &'static str| {
+            let server = server.clone();
+            move || {
+                server.update(|settings| {
+                    settings.metadata = [(name.to_owned(), value.into())].into_iter().collect();
+                });
+            }
+        };
+        let mismatch = error(&overlay("issuer", "https://other.example")).await;
+        assert_eq!(
+            mismatch,
+            DiscoveryError::IssuerMismatch {
+                asked: asked.clone(),
+                found: "https://other.example".into()
+            }
+        );
+        let insecure = error(&overlay("token_endpoint", "http://idp.example/t")).await;
+        let why = Unusable::Endpoint(BadEndpoint::NotHttps);
+        assert_eq!(
+            insecure,
+            DiscoveryError::Unusable {
+                member: "token_endpoint",
+                why
+            }
+        );
+
+        let nowhere = error(&|| server.update(|settings| settings.discovery.clear())).await;
+        assert_eq!(nowhere, DiscoveryError::NotFound { status: 404 });
+        let down =
+            error(&|| server.fault_always(Endpoint::Discovery, Fault::Status { status: 503 }))
+                .await;
+        assert_eq!(down, DiscoveryError::NotFound { status: 503 });
+        server.clear_faults(Endpoint::Discovery);
+        let broken = error(&|| server.fault_always(Endpoint::Discovery, Fault::Drop)).await;
+        assert!(matches!(broken, DiscoveryError::Transport(_)), "{broken:?}");
+        let gone = error(&|| server.kill()).await;
+        assert!(matches!(gone, DiscoveryError::Transport(_)), "{gone:?}");
+
+        for (issuer, why) in [
+            (
+                "http://idp.example",
+                BadIssuer::Endpoint(BadEndpoint::NotHttps),
+            ),
+            ("https://idp.example?x", BadIssuer::Query),
+            (
+                "https://idp.example#x",
+                BadIssuer::Endpoint(BadEndpoint::Fragment),
+            ),
+            ("idp.example", BadIssuer::Endpoint(BadEndpoint::NotAUrl)),
+        ] {
+            let error = discover(&http(), issuer).await.unwrap_err();
+            assert_eq!(error, DiscoveryError::BadIssuer(why), "{issuer}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn discovery_follows_a_redirect_within_the_host_alone() {
+    bounded(async {
+        let elsewhere = Server::answering(response("200 OK", "", "{}")).await;
+        let away = format!("location: {}\r\n", elsewhere.url("/"));
+        let server = Server::answering(response("302 Found", &away, "")).await;
+        let error = discover(&http(), &server.url("")).await.unwrap_err();
+        assert_eq!(error, DiscoveryError::NotFound { status: 302 });
+        assert_eq!(elsewhere.count(), 0);
+
+        let circle = Server::answering(response("302 Found", "location: /again\r\n", "")).await;
+        let error = discover(&http(), &circle.url("")).await.unwrap_err();
+        assert_eq!(error, DiscoveryError::NotFound { status: 302 });
+        // Two places, each with its three redirects.
+        assert_eq!(circle.count(), 8);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_denied_consent_and_a_mix_up_end_the_login() {
+    bounded(async {
+        let server = server();
+        server.update(|settings| settings.consent = Consent::Deny("access_denied".into()));
+        let denied = log_in(&server, "api", None).await.err();
+        assert!(
+            matches!(denied, Some(AuthorizationError::Denied(_))),
+            "{denied:?}"
+        );
+
+        server.update(|settings| settings.consent = Consent::Approve);
+        for send_iss in [
+            SendIss::Omitted,
+            SendIss::Other("https://attacker.example".into()),
+        ] {
+            server.update(|settings| settings.send_iss = send_iss);
+            let error = log_in(&server, "api", None).await.err();
+            assert!(
+                matches!(error, Some(AuthorizationError::IssuerMismatch { .. })),
+                "{error:?}"
+            );
+        }
+        assert_eq!(server.counts().requests(Endpoint::Token), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tokens_with_another_logins_id_token_are_not_taken() {
+    bounded(async {
+        let server = server();
+        for (claim, value) in [
+            ("nonce", "other"),
+            ("iss", "https://other.example"),
+            ("aud", "other"),
+        ] {
+            server.update(|settings| {
+                settings.id_token_claims = [(claim.to_owned(), value.into())].into_iter().collect();
+            });
+            let exchanged = log_in(&server, "openid", None).await.unwrap();
+            assert_eq!(error_code(exchanged), ID_TOKEN_REJECTED, "{claim}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_refresh_keeps_its_tokens_whatever_its_id_token_says() {
+    bounded(async {
+        let server = server();
+        server.update(|settings| settings.id_token_on_refresh = true);
+        let (_, tokens) = accepted(
+            log_in(&server, "openid offline_access", None)
+                .await
+                .unwrap(),
+        );
+        let (_, provider) = discovered(&server).await;
+        let none = ScopeSet::default();
+        let refresh = async |token: &Secret| {
+            let request = ExchangeRequest::Refresh {
+                refresh_token: token,
+                scopes: &none,
+                resource: None,
+            };
+            accepted(exchanged(&provider, request).await)
+        };
+        let (summary, tokens) = refresh(&tokens.refresh_token.unwrap()).await;
+        assert_eq!(summary.subject.unwrap().sub, "user-1");
+        // Another person: a fact for the engine.
+        server.update(|settings| settings.subject = "user-2".into());
+        let (summary, tokens) = refresh(&tokens.refresh_token.unwrap()).await;
+        assert_eq!(summary.subject.unwrap().sub, "user-2");
+        server.update(|settings| {
+            settings.id_token_claims = [("aud".to_owned(), "other".into())].into_iter().collect();
+        });
+        let (summary, tokens) = refresh(&tokens.refresh_token.unwrap()).await;
+        assert_eq!(summary.subject, None);
+        assert!(tokens.refresh_token.is_some());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_signed_in_and_whether_a_token_lives_can_be_asked() {
+    bounded(async {
+        let server = server();
+        let (_, tokens) = accepted(log_in(&server, "openid api", None).await.unwrap());
+        let (_, mut provider) = discovered(&server).await;
+        assert_eq!(
+            userinfo(&http(), &provider, &tokens.access_token)
+                .await
+                .unwrap()
+                .sub,
+            "user-1"
+        );
+
+        let hint = TokenTypeHint::AccessToken;
+        let alive = introspect(&http(), &provider, None, &tokens.access_token, hint)
+            .await
+            .unwrap();
+        assert!(alive.active && alive.expires_at.is_some());
+        server.revoke_access_tokens();
+        let dead = introspect(&http(), &provider, None, &tokens.access_token, hint)
+            .await
+            .unwrap();
+        assert!(!dead.active);
+        let refused = userinfo(&http(), &provider, &tokens.access_token)
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(
+                refused,
+                EndpointError::Refused { status: 401, .. }
+                    | EndpointError::Unintelligible { status: 401 }
+            ),
+            "{refused:?}"
+        );
+
+        provider.endpoints.introspection = None;
+        provider.endpoints.userinfo = None;
+        provider.endpoints.revocation = None;
+        let token = &tokens.access_token;
+        let nothing = introspect(&http(), &provider, None, token, hint)
+            .await
+            .unwrap_err();
+        assert_eq!(nothing, EndpointError::NotOffered);
+        let nothing = userinfo(&http(), &provider, token).await.unwrap_err();
+        assert_eq!(nothing, EndpointError::NotOffered);
+        assert_eq!(
+            revoke(&http(), &provider, None, token, hint).await,
+            Revocation::Unsupported
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_revocation_that_failed_says_whether_to_try_again() {
+    bounded(async {
+        let server = server();
+        let (_, mut provider) = discovered(&server).await;
+        let (token, hint) = (Secret::new("RT"), TokenTypeHint::RefreshToken);
+        server.fault_next(Endpoint::Revocation, Fault::Status { status: 503 });
+        assert_eq!(
+            revoke(&http(), &provider, None, &token, hint).await,
+            Revocation::Failed {
+                retryable: true,
+                cause: RevocationFailure::Unavailable(503)
+            }
+        );
+        provider.client_id = "nobody".into();
+        let refused = revoke(&http(), &provider, None, &token, hint).await;
+        assert!(
+            matches!(
+                refused,
+                Revocation::Failed {
+                    retryable: false,
+                    ..
+                }
+            ),
+            "{refused:?}"
+        );
+        server.kill();
+        let lost = revoke(&http(), &provider, None, &token, hint).await;
+        assert!(
+            matches!(
+                lost,
+                Revocation::Failed {
+                    retryable: true,
+                    ..
+                }
+            ),
+            "{lost:?}"
+        );
+    })
+    .await;
+}
+
+fn by_hand() -> Provider {
+    Provider {
+        client_id: "cli ent".into(),
+        issuer: Some("https://idp.example".into()),
+        endpoints: Endpoints {
+            authorization: Some("https://idp.example/authorize?tenant=t".into()),
+            token: "https://idp.example/token".into(),
+            ..Endpoints::default()
+        },
+        ..Provider::default()
+    }
+}
+
+fn request<'a>(
+    provider: &'a Provider,
+    scopes: &'a ScopeSet,
+    extra: &'a [(String, String)],
+) -> AuthorizationRequest<'a> {
+    AuthorizationRequest {
+        provider,
+        redirect_uri: "http://127.0.0.1:4000/callback",
+        scopes,
+        resource: Some("https://api.example/"),
+        extra,
+        iss_expected: false,
+    }
+}
+
+#[test]
+fn the_authorization_url_has_everything_once() {
+    let provider = by_hand();
+    let scopes = ScopeSet::parse("openid api");
+    let extra = [("prompt".to_owned(), "consent".to_owned())];
+    let mut fill = 0;
+    let mut counting = |bytes: &mut [u8]| {
+        fill += 1;
+        bytes.fill(fill);
+    };
+    let attempt =
+        AuthorizationAttempt::begin(request(&provider, &scopes, &extra), &mut counting).unwrap();
+    let url = url::Url::parse(attempt.url()).unwrap();
+    assert!(
+        attempt
+            .url()
+            .starts_with("https://idp.example/authorize?tenant=t&")
+    );
+    let mut parameters: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+    parameters.sort();
+    let of = |byte: &str| byte.repeat(43);
+    let names: Vec<&str> = parameters.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "client_id",
+            "code_challenge",
+            "code_challenge_method",
+            "nonce",
+            "prompt",
+            "redirect_uri",
+            "resource",
+            "response_type",
+            "scope",
+            "state",
+            "tenant",
+        ]
+    );
+    let value = |name: &str| &parameters.iter().find(|(seen, _)| seen == name).unwrap().1;
+    assert_eq!(value("client_id"), "cli ent");
+    assert_eq!(value("code_challenge_method"), "S256");
+    assert_eq!(value("redirect_uri"), "http://127.0.0.1:4000/callback");
+    assert_eq!(value("scope"), "api openid");
+    assert_eq!(value("resource"), "https://api.example/");
+    // 256 bits each, and each its own.
+    assert_eq!(value("state").len(), of("x").len());
+    assert_eq!(value("nonce").len(), of("x").len());
+    assert_ne!(value("state"), value("nonce"));
+}
+
+#[test]
+fn an_attempt_that_would_be_unsafe_does_not_begin() {
+    let mut provider = by_hand();
+    let scopes = ScopeSet::default();
+    let begin = |provider: &Provider, name: &str| {
+        let extra = [(name.to_owned(), "x".to_owned())];
+        AuthorizationAttempt::begin(request(provider, &scopes, &extra), &mut random).err()
+    };
+    for name in [
+        "state",
+        "redirect_uri",
+        "code_challenge_method",
+        "response_type",
+        "nonce",
+    ] {
+        let refused = Some(BadAuthorizationRequest::ReservedParameter(name.into()));
+        assert_eq!(begin(&provider, name), refused);
+    }
+    provider.endpoints.authorization = Some("http://idp.example/".into());
+    let refused = Some(BadAuthorizationRequest::Endpoint(BadEndpoint::NotHttps));
+    assert_eq!(begin(&provider, "prompt"), refused);
+    provider.endpoints.authorization = None;
+    assert_eq!(
+        begin(&provider, "prompt"),
+        Some(BadAuthorizationRequest::NoEndpoint)
+    );
+}
+
+#[test]
+fn an_answer_can_be_pasted() {
+    let provider = by_hand();
+    let scopes = ScopeSet::default();
+    let mut wanted = request(&provider, &scopes, &[]);
+    let attempt = AuthorizationAttempt::begin(wanted, &mut random).unwrap();
+    let state = |attempt: &AuthorizationAttempt| {
+        let url = url::Url::parse(attempt.url()).unwrap();
+        url.query_pairs()
+            .find(|(name, _)| name == "state")
+            .unwrap()
+            .1
+            .into_owned()
+    };
+    let code = |attempt: &AuthorizationAttempt, text: &str| {
+        let grant = attempt.complete_pasted(text)?;
+        let ExchangeRequest::Code { code, .. } = grant.exchange_request() else {
+            panic!("a code")
+        };
+        Ok(code.expose().to_owned())
+    };
+    let query = format!("code=c%2F1&state={}", state(&attempt));
+    for text in [
+        format!("http://127.0.0.1:4000/callback?{query}"),
+        format!("  http://127.0.0.1:4000/callback?{query}\n"),
+        format!("http://127.0.0.1:4000/callback?{query}#_=_"),
+        format!("?{query}"),
+        query.clone(),
+        "c/1".to_owned(),
+    ] {
+        assert_eq!(code(&attempt, &text), Ok("c/1".to_owned()), "{text}");
+    }
+    for (text, error) in [
+        (
+            "http://127.0.0.1:4000/callback?code=c&state=x",
+            AuthorizationError::WrongState,
+        ),
+        ("code=c", AuthorizationError::WrongState),
+        (
+            "http://127.0.0.1:4000/callback",
+            AuthorizationError::WrongState,
+        ),
+        ("code=c&code=d", AuthorizationError::Malformed),
+        (" ", AuthorizationError::WholeAddressNeeded),
+    ] {
+        assert_eq!(code(&attempt, text), Err(error), "{text}");
+    }
+
+    wanted.iss_expected = true;
+    let strict = AuthorizationAttempt::begin(wanted, &mut random).unwrap();
+    assert_eq!(
+        code(&strict, "c/1"),
+        Err(AuthorizationError::WholeAddressNeeded)
+    );
+    let whole = format!(
+        "code=c&state={}&iss=https%3A%2F%2Fidp.example",
+        state(&strict)
+    );
+    assert_eq!(code(&strict, &whole), Ok("c".to_owned()));
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_answer_from_the_browser_makes_it_panic_or_succeed(text in ".{0,120}", query in "[a-z=&%0-9?#]{0,80}") {
+        let provider = by_hand();
+        let scopes = ScopeSet::default();
+        let mut wanted = request(&provider, &scopes, &[]);
+        wanted.iss_expected = true;
+        let attempt = AuthorizationAttempt::begin(wanted, &mut random).unwrap();
+        proptest::prop_assert!(attempt.complete_pasted(&text).is_err());
+        if let Ok(response) = AuthorizationResponse::from_query(&query) {
+            proptest::prop_assert!(attempt.complete(response).is_err());
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! No secret in any log, at any level, of any crate; and in nothing that can be printed.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot set itself up has failed"
+)]
+
+mod common;
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
+
+use authd_core::{scope::ScopeSet, secret::Secret};
+use authd_oauth::{
+    AuthorizationAttempt, AuthorizationRequest, DEFAULT_REDIRECT_URI, HttpConfig, LoopbackRedirect,
+    ProxyConfig, TokenTypeHint, discover, exchange, introspect, revoke, userinfo,
+};
+use authd_testkit::{Browser, Client, ClientAuthentication, FakeServer, Options};
+use common::{Server, bounded, fingerprint, http, http_with, now, provider, refresh, response};
+use tracing_subscriber::fmt::MakeWriter;
+
+/// In every secret of these tests.
+const CANARY: &str = "canary";
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+}
+
+#[tokio::test]
+async fn no_log_and_nothing_printable_has_a_secret() {
+    let log = Log::default();
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(log.clone())
+        .init();
+    bounded(a_login_and_everything_after(&log)).await;
+    bounded(failures(&log)).await;
+    assert!(
+        log.text().contains("authd_oauth"),
+        "the log was listened to"
+    );
+    assert!(log.text().contains(" TRACE "), "at every level");
+}
+
+async fn a_login_and_everything_after(log: &Log) {
+    let client = Client::native("client")
+        .authenticated_by(ClientAuthentication::Basic("canary-client-secret".into()));
+    let server = FakeServer::start(Options {
+        clients: vec![client],
+        ..Options::default()
+    })
+    .unwrap();
+    let client_secret = Secret::new("canary-client-secret");
+    let metadata = discover(&http(), server.issuer()).await.unwrap();
+    let mut provider = provider("");
+    provider.issuer = Some(metadata.issuer.clone());
+    provider.endpoints = metadata.endpoints.clone();
+    provider.client_auth = metadata.client_auth(true);
+    let loopback = LoopbackRedirect::bind(DEFAULT_REDIRECT_URI).await.unwrap();
+    let request = AuthorizationRequest {
+        provider: &provider,
+        redirect_uri: loopback.redirect_uri(),
+        scopes: &ScopeSet::parse("openid offline_access"),
+        resource: None,
+        extra: &[],
+        iss_expected: true,
+    };
+    let attempt = AuthorizationAttempt::begin(request, &mut |bytes| bytes.fill(0xff)).unwrap();
+    let url = attempt.url().to_owned();
+    let mut browser = Browser::new();
+    let (grant, page) = tokio::join!(loopback.wait(&attempt), browser.follow(&url));
+    page.unwrap();
+    let grant = grant.ok().unwrap();
+
+    let surroundings = authd_oauth::Surroundings {
+        fingerprint: &fingerprint,
+        clock: &now,
+        on_bytes_sent: &|| (),
+    };
+    let exchanged = exchange(
+        &http(),
+        &provider,
+        Some(&client_secret),
+        grant.exchange_request(),
+        surroundings,
+    )
+    .await;
+    let tokens = exchanged.tokens.unwrap();
+    let hint = TokenTypeHint::AccessToken;
+    let (http, secret) = (http(), Some(&client_secret));
+    let said = [
+        format!("{:?}", exchanged.answer),
+        format!(
+            "{:?}",
+            userinfo(&http, &provider, &tokens.access_token).await
+        ),
+        format!(
+            "{:?}",
+            introspect(&http, &provider, secret, &tokens.access_token, hint).await
+        ),
+        format!(
+            "{:?}",
+            revoke(&http, &provider, secret, &tokens.access_token, hint).await
+        ),
+        // Refused, for want of the client's secret.
+        format!(
+            "{:?}",
+            introspect(&http, &provider, None, &tokens.access_token, hint).await
+        ),
+        format!(
+            "{:?}",
+            exchange(
+                &http,
+                &provider,
+                None,
+                grant.exchange_request(),
+                surroundings
+            )
+            .await
+            .answer
+        ),
+        format!("{provider:?} {metadata:?}"),
+    ];
+    // `state`, `nonce` and the verifier are all of this.
+    let drawn = "_".repeat(42);
+    for text in said.into_iter().chain([log.text()]) {
+        assert!(!text.contains(CANARY) && !text.contains(&drawn), "{text}");
+        assert!(!text.contains(tokens.access_token.expose()), "{text}");
+    }
+}
+
+async fn failures(log: &Log) {
+    let echo = r#"{"error":"invalid_grant","error_description":"canary-rt-sent is dead",
+        "suberror":"canary-rt-sent"}"#;
+    let headers = "x-request-id: canary-rt-sent\r\nset-cookie: canary\r\nx: canary\r\n";
+    let error_text = r#"{"access_token":"error: canary"}"#;
+    for body in [
+        echo,
+        error_text,
+        "<html>canary</html>",
+        "canary",
+        r#"{"error":{"x":"canary"}}"#,
+    ] {
+        let server = Server::answering(response("400 Bad", headers, body)).await;
+        let (exchanged, _) = refresh(&http(), &provider(server.url("/token"))).await;
+        let text = format!("{:?}", exchanged.answer);
+        assert!(!text.contains(CANARY), "{text}");
+    }
+    let config = HttpConfig {
+        proxy: ProxyConfig::Explicit {
+            proxy: "http://user:canary@127.0.0.1:1".into(),
+            except: String::new(),
+        },
+        ..HttpConfig::default()
+    };
+    assert!(!format!("{config:?}").contains(CANARY));
+    let http = http_with(|http| http.proxy = config.proxy);
+    let unreachable = provider("https://idp.example/token?x=canary");
+    let text = format!("{:?}", refresh(&http, &unreachable).await.0.answer);
+    assert!(!text.contains(CANARY), "{text}");
+    assert!(!log.text().contains(CANARY), "{}", log.text());
+}
