@@ -1,2 +1,26 @@
-//! The daemon.
-fn main() {}
+//! `authctl`: the command for people and scripts.
+//!
+//! [`cli`] says what can be asked, [`command`] has one file per verb, [`output`] is the one way to the
+//! terminal, [`exit`] the one table of failures. Everything that needs a provider is the daemon's work:
+//! this process speaks to one local socket, reads no configuration, and has no async runtime, because
+//! tools run it before every request they make.
+
+mod cli;
+mod command;
+mod daemon;
+mod exit;
+mod input;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    output::set_color(cli.color);
+    let own_failure = cli.command.failure_status();
+    cli.command
+        .run()
+        .unwrap_or_else(|failure| failure.report(own_failure))
+}

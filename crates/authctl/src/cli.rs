@@ -1,0 +1,152 @@
+//! What can be asked for: the grammar of the command line.
+//!
+//! The arguments of a verb stand beside the verb, in [`crate::command`].
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, ColorChoice, Parser, Subcommand};
+
+use crate::command::{
+    adopt, completions, daemon, doctor, exec, forget, list, login, logout, renew, status, token,
+};
+use crate::exit::{EXEC_FAILED, Failure};
+
+/// Log in once; every tool gets an access token that is alive.
+///
+/// authd keeps your OAuth logins and renews their access tokens before they expire. authctl logs in,
+/// prints tokens, and shows how your accounts are.
+#[derive(Parser)]
+#[command(
+    name = "authctl",
+    version,
+    max_term_width = 80,
+    propagate_version = true,
+    disable_help_subcommand = true,
+    after_help = "Exit status: 0 ok, 1 failure, 2 usage, 3 no such account, 4 login required, \
+                  5 try later, 6 denied or locked, 7 daemon unreachable."
+)]
+pub(crate) struct Cli {
+    /// When to use colour
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: ColorChoice,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The verbs.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    Login(Box<login::LoginArgs>),
+    Token(token::TokenArgs),
+    Status(status::StatusArgs),
+    List(list::ListArgs),
+    Renew(renew::RenewArgs),
+    Logout(logout::LogoutArgs),
+    Forget(forget::ForgetArgs),
+    Exec(exec::ExecArgs),
+    Doctor(doctor::DoctorArgs),
+    Adopt(adopt::AdoptArgs),
+    Daemon(daemon::DaemonArgs),
+    Completions(completions::CompletionsArgs),
+}
+
+impl Command {
+    /// Does it. The exit status of a command that did its work is not always 0: see `status`.
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        match self {
+            Self::Login(args) => login::run(*args),
+            Self::Token(args) => token::run(&args),
+            Self::Status(args) => status::run(&args),
+            Self::List(args) => list::run(&args),
+            Self::Renew(args) => renew::run(args),
+            Self::Logout(args) => logout::run(args),
+            Self::Forget(args) => forget::run(args),
+            Self::Exec(args) => exec::run(&args),
+            Self::Doctor(args) => doctor::run(&args),
+            Self::Adopt(args) => adopt::run(args),
+            Self::Daemon(args) => daemon::run(&args),
+            Self::Completions(args) => completions::run(&args),
+        }
+    }
+
+    /// The exit status of every failure of this verb, where it is not the failure's own.
+    pub(crate) fn failure_status(&self) -> Option<u8> {
+        matches!(self, Self::Exec(_)).then_some(EXEC_FAILED)
+    }
+}
+
+/// `--json`, for the verbs that print data.
+#[derive(Args, Clone, Copy)]
+pub(crate) struct Json {
+    /// Print JSON; times are Unix seconds
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `--scope` and `--resource`: which of an account's tokens.
+#[derive(Args)]
+pub(crate) struct Slot {
+    /// Scopes the token must have; repeat, or separate by spaces or commas
+    #[arg(long = "scope", value_name = "SCOPE")]
+    scope: Vec<String>,
+
+    /// The resource the token is for (RFC 8707)
+    #[arg(long, value_name = "URL")]
+    pub(crate) resource: Option<String>,
+}
+
+impl Slot {
+    /// The scopes asked for; `None` for those of the login.
+    pub(crate) fn scopes(&self) -> Option<Vec<&str>> {
+        (!self.scope.is_empty()).then(|| split_scopes(&self.scope).collect())
+    }
+}
+
+/// The scopes in the values of `--scope`. A comma is no part of the scopes people use, though RFC 6749
+/// would allow it.
+pub(crate) fn split_scopes(values: &[String]) -> impl Iterator<Item = &str> {
+    values
+        .iter()
+        .flat_map(|value| value.split([' ', ',']))
+        .filter(|scope| !scope.is_empty())
+}
+
+/// Reads `90s`, `5m`, `1h30m` as whole seconds, rounded up: nobody who asks for half a second means none.
+pub(crate) fn seconds(text: &str) -> Result<u64, humantime::DurationError> {
+    let duration: Duration = humantime::parse_duration(text)?;
+    Ok(duration.as_secs() + u64::from(duration.subsec_nanos() > 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_grammar_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_seconds_minutes_and_hours() {
+        let read = |text| seconds(text).ok();
+        assert_eq!(read("90s"), Some(90));
+        assert_eq!(read("5m"), Some(300));
+        assert_eq!(read("1h"), Some(3600));
+        assert_eq!(read("1h30m"), Some(5400));
+        assert_eq!(read("1500ms"), Some(2));
+        assert_eq!(read("0s"), Some(0));
+        assert_eq!(read("5"), None, "a number without a unit is a guess");
+        assert_eq!(read("soon"), None);
+    }
+
+    #[test]
+    fn scopes_come_in_lists_and_one_by_one() {
+        let values = ["openid email".to_owned(), "a,b, c".to_owned()];
+        let scopes: Vec<_> = split_scopes(&values).collect();
+        assert_eq!(scopes, ["openid", "email", "a", "b", "c"]);
+    }
+}

@@ -1,0 +1,206 @@
+//! The daemon: whether it runs, of which version, on what key and what store.
+
+use std::path::Path;
+
+use authd_client::Instance;
+use authd_proto::request::DaemonStatus;
+use authd_proto::response::DaemonStatusReply;
+
+use super::{Finding, account, place};
+use crate::exit::Failure;
+use crate::{daemon, output};
+
+const OWN_VERSION: &str = env!("CARGO_PKG_VERSION");
+/// How far the wall clock may have moved since the daemon started before it is worth a word.
+const CLOCK_STEP_SECS: u64 = 60;
+
+/// All that a daemon can be asked. `now` is in Unix seconds.
+pub(super) fn check(instance: &Instance, now: u64) -> Vec<Finding> {
+    let asked = daemon::running().and_then(|mut client| {
+        let status = daemon::ask(&mut client, &DaemonStatus {})?;
+        let accounts = daemon::accounts(&mut client)?;
+        Ok((status, accounts))
+    });
+    match asked {
+        Ok((status, accounts)) => {
+            let mut findings = of_status(&status, &instance.directories.state, now);
+            findings.push(status.config_path.as_ref().map_or_else(
+                || Finding::ok("config", "there is no file; the defaults apply"),
+                |path| place::config(Path::new(path)),
+            ));
+            findings.extend(account::check(&accounts));
+            findings
+        }
+        Err(failure) => vec![unreachable(&failure)],
+    }
+}
+
+fn unreachable(failure: &Failure) -> Finding {
+    if failure.is_not_running() {
+        return Finding::warn(
+            "daemon",
+            "it is not running; accounts, key and store were not checked",
+            "authctl list (starts it)",
+        );
+    }
+    let fix = match failure.status() {
+        authd_proto::ExitStatus::DaemonUnreachable => {
+            "see its log, then restart it: authctl daemon stop"
+        }
+        _ => "install the same version of authd and authctl",
+    };
+    Finding::fail("daemon", failure.message(), fix)
+}
+
+fn of_status(status: &DaemonStatusReply, state: &Path, now: u64) -> Vec<Finding> {
+    let mut findings = vec![version(status)];
+    if Path::new(&status.state_dir) != state {
+        findings.push(Finding::warn(
+            "state",
+            format!(
+                "the daemon keeps its state in '{}', this environment says '{}'",
+                status.state_dir,
+                state.display()
+            ),
+            "set AUTHD_STATE_DIR alike for both, or unset it",
+        ));
+    }
+    findings.push(clock(status, now));
+    findings.push(key(status));
+    findings.push(store(status));
+    findings
+}
+
+fn version(status: &DaemonStatusReply) -> Finding {
+    let message = format!(
+        "authd {} runs (pid {}, up {})",
+        status.version,
+        status.pid,
+        output::span(status.uptime_secs)
+    );
+    if status.version == OWN_VERSION {
+        Finding::ok("daemon", message)
+    } else {
+        Finding::warn(
+            "daemon",
+            format!("{message}, but this is authctl {OWN_VERSION}"),
+            "authctl daemon stop (the installed version starts with the next command)",
+        )
+    }
+}
+
+/// By the daemon's own account of when it started and how long ago that was.
+fn clock(status: &DaemonStatusReply, now: u64) -> Finding {
+    let by_clock = now.checked_sub(status.started_at);
+    match by_clock {
+        Some(secs) if secs.abs_diff(status.uptime_secs) <= CLOCK_STEP_SECS => {
+            Finding::ok("clock", "it ran evenly since the daemon started")
+        }
+        _ => Finding::warn(
+            "clock",
+            "it was set while the daemon ran; expiry times shown may be off until the next renewal",
+            "timedatectl status",
+        ),
+    }
+}
+
+fn key(status: &DaemonStatusReply) -> Finding {
+    let protection = &status.key_protection;
+    if protection.kind == "file" {
+        Finding::warn(
+            "key",
+            format!(
+                "weak: the key of the store is a file ({}): programs you run can read it",
+                protection.detail
+            ),
+            "run a Secret Service (gnome-keyring, KeePassXC), then: authctl daemon stop",
+        )
+    } else {
+        Finding::ok(
+            "key",
+            format!("{} ({})", protection.kind, protection.detail),
+        )
+    }
+}
+
+fn store(status: &DaemonStatusReply) -> Finding {
+    let store = &status.store;
+    let why = store.detail.as_deref().unwrap_or("no reason given");
+    let fix = match store.state.as_str() {
+        "ok" => return Finding::ok("store", "it can be read and written"),
+        "degraded" | "read_only" => format!("df -h '{0}'; ls -ld '{0}'", status.state_dir),
+        "locked" => "unlock the key store of your session".to_owned(),
+        "stale" => "authctl adopt --all (only if no other copy is in use)".to_owned(),
+        _ => "upgrade authctl".to_owned(),
+    };
+    Finding::fail("store", format!("{}: {why}", store.state), fix)
+}
+
+#[cfg(test)]
+mod tests {
+    use authd_proto::response::{KeyProtection, StoreStatus};
+
+    use super::*;
+    use crate::command::doctor::Level;
+
+    fn status() -> DaemonStatusReply {
+        DaemonStatusReply {
+            version: OWN_VERSION.to_owned(),
+            protocol: 1,
+            pid: 1,
+            started_at: 1_000,
+            uptime_secs: 500,
+            socket: "/s".to_owned(),
+            state_dir: "/state".to_owned(),
+            config_path: None,
+            key_protection: KeyProtection {
+                kind: "keyring".to_owned(),
+                detail: "Secret Service".to_owned(),
+            },
+            sandbox: "none".to_owned(),
+            store: StoreStatus {
+                state: "ok".to_owned(),
+                detail: None,
+            },
+            accounts: 0,
+            connections: 1,
+            watchers: 0,
+            waiters: 0,
+            exchanges_in_flight: 0,
+            served: 0,
+            renewals: 0,
+        }
+    }
+
+    fn levels(status: &DaemonStatusReply, now: u64) -> Vec<(&'static str, Level)> {
+        of_status(status, Path::new("/state"), now)
+            .into_iter()
+            .filter(|finding| finding.level != Level::Ok)
+            .map(|finding| (finding.check, finding.level))
+            .collect()
+    }
+
+    #[test]
+    fn a_healthy_daemon_has_no_finding() {
+        assert_eq!(levels(&status(), 1_500), []);
+    }
+
+    #[test]
+    fn whatever_is_not_well_is_found() {
+        let mut ill = status();
+        ill.version = "9.9.9".to_owned();
+        ill.state_dir = "/elsewhere".to_owned();
+        ill.key_protection.kind = "file".to_owned();
+        ill.store.state = "degraded".to_owned();
+        assert_eq!(
+            levels(&ill, 9_000),
+            [
+                ("daemon", Level::Warn),
+                ("state", Level::Warn),
+                ("clock", Level::Warn),
+                ("key", Level::Warn),
+                ("store", Level::Fail),
+            ]
+        );
+    }
+}

@@ -1,0 +1,128 @@
+//! Places on disk: whose they are, and who else can get at them.
+
+use std::path::Path;
+
+use authd_client::{Instance, PathError};
+
+use super::Finding;
+
+/// The socket and its directory.
+#[cfg(unix)]
+pub(super) fn socket(instance: &Instance) -> Vec<Finding> {
+    let path = instance.socket.path();
+    let shown = path.display();
+    if let Err(error) = instance.socket.check() {
+        let fix = match &error {
+            PathError::NotASocket(path) => format!("rm '{}'", path.display()),
+            PathError::Writable { path, .. } => format!("chmod go-w '{}'", path.display()),
+            PathError::NotADirectory(path) | PathError::Owner { path, .. } => format!(
+                "put '{}' out of the way, or set AUTHD_SOCKET to a path of your own",
+                path.display()
+            ),
+            _ => "set AUTHD_SOCKET to a path of your own".to_owned(),
+        };
+        return vec![Finding::fail("socket", error.to_string(), fix)];
+    }
+    let named = if instance.socket.is_explicit() {
+        ", as AUTHD_SOCKET says"
+    } else {
+        ""
+    };
+    vec![Finding::ok("socket", format!("'{shown}'{named}"))]
+}
+
+/// The pipe's name: its access list is checked by whoever connects.
+#[cfg(not(unix))]
+pub(super) fn socket(instance: &Instance) -> Vec<Finding> {
+    let shown = instance.socket.path().display();
+    vec![Finding::ok("socket", format!("'{shown}'"))]
+}
+
+/// The state directory, once there is one.
+pub(super) fn state(state: &Path) -> Vec<Finding> {
+    let shown = state.display();
+    match state.symlink_metadata() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            vec![Finding::ok(
+                "state",
+                format!("'{shown}' is made by the first start"),
+            )]
+        }
+        Err(error) => vec![Finding::fail(
+            "state",
+            format!("'{shown}' cannot be read: {error}"),
+            format!("ls -ld '{shown}'"),
+        )],
+        Ok(meta) => vec![private("state", state, &meta)],
+    }
+}
+
+/// A configuration file: nobody else may write what the daemon will do.
+pub(super) fn config(path: &Path) -> Finding {
+    let shown = path.display();
+    match std::fs::File::open(path).and_then(|file| file.metadata()) {
+        Err(error) => Finding::fail(
+            "config",
+            format!("'{shown}' cannot be read: {error}"),
+            format!("ls -l '{shown}'"),
+        ),
+        Ok(meta) if writable_by_others(&meta) => Finding::fail(
+            "config",
+            format!("others can write '{shown}'"),
+            format!("chmod go-w '{shown}'"),
+        ),
+        Ok(_) => Finding::ok("config", format!("'{shown}'")),
+    }
+}
+
+#[cfg(unix)]
+fn private(check: &'static str, path: &Path, meta: &std::fs::Metadata) -> Finding {
+    use std::os::unix::fs::MetadataExt as _;
+    let shown = path.display();
+    let own = rustix::process::geteuid().as_raw();
+    let mode = meta.mode() & 0o7777;
+    if !meta.is_dir() {
+        Finding::fail(
+            check,
+            format!("'{shown}' is not a directory (symbolic links are not followed here)"),
+            format!("put '{shown}' out of the way"),
+        )
+    } else if meta.uid() != own {
+        Finding::fail(
+            check,
+            format!("'{shown}' belongs to uid {}, not to uid {own}", meta.uid()),
+            format!("sudo chown -R {own} '{shown}'"),
+        )
+    } else if mode & 0o077 != 0 {
+        Finding::fail(
+            check,
+            format!("others can get into '{shown}' (mode {mode:04o})"),
+            format!("chmod 700 '{shown}'"),
+        )
+    } else if mode & 0o700 != 0o700 {
+        Finding::fail(
+            check,
+            format!("nothing can be written to '{shown}' (mode {mode:04o})"),
+            format!("chmod 700 '{shown}'"),
+        )
+    } else {
+        Finding::ok(check, format!("'{shown}'"))
+    }
+}
+
+/// A profile's directories are the user's own by the rights they inherit.
+#[cfg(not(unix))]
+fn private(check: &'static str, path: &Path, _: &std::fs::Metadata) -> Finding {
+    Finding::ok(check, format!("'{}'", path.display()))
+}
+
+#[cfg(unix)]
+fn writable_by_others(meta: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    meta.mode() & 0o022 != 0
+}
+
+#[cfg(not(unix))]
+fn writable_by_others(_: &std::fs::Metadata) -> bool {
+    false
+}

@@ -1,0 +1,236 @@
+//! What a login shows: to people on standard error, to programs one JSON object a line.
+
+use std::io::{self, IsTerminal as _};
+
+use anstyle::AnsiColor;
+use authd_proto::request::Flow;
+use authd_proto::response::{Expiry, LoginDone, LoginStartReply};
+use fast_qr::{ECL, QRBuilder};
+use serde::Serialize;
+
+use super::host;
+use crate::exit::Failure;
+use crate::output::{self, GOOD, STRONG, WARN, clean, span, styled, tell};
+
+/// What `login --json` prints. These shapes are a contract.
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum LoginEvent<'a> {
+    /// The person has to open `url`.
+    Authorize {
+        url: &'a str,
+        account: &'a str,
+        flow: Flow,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        redirect_uri: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        user_code: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        verification_uri: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        verification_uri_complete: Option<&'a str>,
+        expires_in_secs: u64,
+    },
+    /// The account is logged in.
+    Done {
+        account: &'a str,
+        issuer: &'a str,
+        subject: Option<&'a str>,
+        subject_name: Option<&'a str>,
+        scopes: &'a [String],
+        refused_scopes: &'a [String],
+        expires_at: Option<u64>,
+        expiry: Expiry,
+        ttl_secs: Option<u64>,
+        next_renewal_at: Option<u64>,
+        generation: u64,
+    },
+    /// It is not.
+    Error {
+        code: &'a str,
+        message: &'a str,
+        hint: Option<&'a str>,
+    },
+}
+
+/// Where the person has to go: for a device with the code in the address, if the provider offers that.
+fn page(started: &LoginStartReply) -> &str {
+    started
+        .authorization_url
+        .as_deref()
+        .or(started.verification_uri_complete.as_deref())
+        .or(started.verification_uri.as_deref())
+        .unwrap_or_default()
+}
+
+pub(super) fn authorize(started: &LoginStartReply) -> Result<(), Failure> {
+    output::json_line(&LoginEvent::Authorize {
+        url: page(started),
+        account: &started.account,
+        flow: started.flow,
+        redirect_uri: started.redirect_uri.as_deref(),
+        user_code: started.user_code.as_deref(),
+        verification_uri: started.verification_uri.as_deref(),
+        verification_uri_complete: started.verification_uri_complete.as_deref(),
+        expires_in_secs: started.expires_in_secs,
+    })
+}
+
+pub(super) fn failed(failure: &Failure) -> Result<(), Failure> {
+    output::json_line(&LoginEvent::Error {
+        code: failure.code(),
+        message: &failure.message(),
+        hint: failure.hint().as_deref(),
+    })
+}
+
+pub(super) fn opened(started: &LoginStartReply) {
+    tell(format_args!(
+        "Your browser opens the login page of '{}'. If it does not, open:",
+        clean(&started.account)
+    ));
+    address(page(started));
+    tell(format_args!(
+        "Waiting for you there, for {} at most; Ctrl-C gives up.",
+        span(started.expires_in_secs)
+    ));
+}
+
+pub(super) fn open_this(started: &LoginStartReply) {
+    tell(format_args!(
+        "To log in to '{}', open:",
+        clean(&started.account)
+    ));
+    address(page(started));
+}
+
+pub(super) fn paste_here() {
+    tell(
+        "If that browser is on another machine, its last page will not load: then copy its\n\
+         address and paste it here. Ctrl-C gives up.",
+    );
+}
+
+/// On a line of its own and in full, so that it can be copied.
+fn address(url: &str) {
+    tell(format_args!("\n  {}\n", styled(STRONG, clean(url))));
+}
+
+pub(super) fn device(started: &LoginStartReply) {
+    let uri = started.verification_uri.as_deref().unwrap_or_default();
+    let code = started.user_code.as_deref().unwrap_or_default();
+    tell(format_args!(
+        "To log in to '{}', open this page on any device:",
+        clean(&started.account)
+    ));
+    address(uri);
+    tell(format_args!(
+        "and enter this code:\n\n  {}\n",
+        styled(STRONG, clean(code))
+    ));
+    if let Some(picture) = qr(page(started)) {
+        tell(picture);
+    }
+    let host = host(uri).unwrap_or_else(|| uri.to_owned());
+    tell(format_args!(
+        "{}: enter this code at {} only, and tell it to nobody. Whoever sends\n\
+         you a code to enter wants to get into your account.",
+        styled(WARN, "Beware"),
+        styled(STRONG, clean(&host))
+    ));
+    tell(format_args!(
+        "Waiting for you there, for {} at most; Ctrl-C gives up.",
+        span(started.expires_in_secs)
+    ));
+}
+
+/// `url` as a picture, where the terminal can show it whole.
+fn qr(url: &str) -> Option<String> {
+    if !io::stderr().is_terminal() || !utf8() {
+        return None;
+    }
+    let code = QRBuilder::new(url).ecl(ECL::L).build().ok()?;
+    // One column a module, and the margin.
+    let (width, _) = terminal_size::terminal_size_of(io::stderr())?;
+    if code.size + 4 > usize::from(width.0) {
+        return None;
+    }
+    // The blocks are the light modules, whatever the terminal's colours are.
+    let white_on_black = AnsiColor::BrightWhite.on(AnsiColor::Black);
+    let lines = code
+        .to_str()
+        .lines()
+        .map(|line| format!("  {}\n", styled(white_on_black, line)))
+        .collect();
+    Some(lines)
+}
+
+/// Whether the terminal's text is UTF-8, as far as the locale says.
+fn utf8() -> bool {
+    cfg!(not(unix)) || {
+        let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+            .iter()
+            .filter_map(|name| std::env::var(name).ok())
+            .find(|value| !value.is_empty());
+        locale.is_some_and(|locale| {
+            let locale = locale.to_ascii_lowercase();
+            locale.ends_with("utf-8") || locale.ends_with("utf8")
+        })
+    }
+}
+
+/// Says who signed in and what came of it.
+pub(super) fn done(done: &LoginDone, json: bool) -> Result<(), Failure> {
+    if json {
+        return output::json_line(&LoginEvent::Done {
+            account: &done.account,
+            issuer: &done.issuer,
+            subject: done.subject.as_deref(),
+            subject_name: done.subject_name.as_deref(),
+            scopes: &done.scopes,
+            refused_scopes: &done.refused_scopes,
+            expires_at: done.expires_at,
+            expiry: done.expiry,
+            ttl_secs: done.ttl_secs,
+            next_renewal_at: done.next_renewal_at,
+            generation: done.generation,
+        });
+    }
+    output::line(summary(done, output::now()))
+}
+
+fn summary(done: &LoginDone, now: u64) -> String {
+    let who = match (&done.subject_name, &done.subject) {
+        (Some(name), Some(subject)) if name != subject => format!(" as {name} ({subject})"),
+        (Some(one), _) | (None, Some(one)) => format!(" as {one}"),
+        (None, None) => String::new(),
+    };
+    let mut text = format!(
+        "{} to '{}'{}",
+        styled(GOOD, "Logged in"),
+        clean(&done.account),
+        clean(&who)
+    );
+    let mut row = |name: &str, value: &str| {
+        text.push_str(&format!("\n  {name:<12}{}", clean(value)));
+    };
+    row("issuer", &done.issuer);
+    if !done.scopes.is_empty() {
+        row("granted", &done.scopes.join(" "));
+    }
+    if !done.refused_scopes.is_empty() {
+        row("not granted", &done.refused_scopes.join(" "));
+    }
+    let life = match (done.expiry, done.ttl_secs) {
+        (Expiry::Exact, Some(secs)) => format!("in {}", span(secs)),
+        (_, Some(secs)) => format!("in {} (assumed; the provider does not say)", span(secs)),
+        (_, None) => "the provider does not say".to_owned(),
+    };
+    row("expires", &life);
+    let next = done.next_renewal_at.map_or_else(
+        || "none planned".to_owned(),
+        |at| format!("in {}, by itself", span(at.saturating_sub(now))),
+    );
+    row("next renewal", &next);
+    text
+}

@@ -1,0 +1,14 @@
+//! One file per verb; each has the verb's arguments and its `run`.
+
+pub(crate) mod adopt;
+pub(crate) mod completions;
+pub(crate) mod daemon;
+pub(crate) mod doctor;
+pub(crate) mod exec;
+pub(crate) mod forget;
+pub(crate) mod list;
+pub(crate) mod login;
+pub(crate) mod logout;
+pub(crate) mod renew;
+pub(crate) mod status;
+pub(crate) mod token;

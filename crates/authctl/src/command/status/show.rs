@@ -1,0 +1,281 @@
+//! How `status` looks: a line about the daemon, a table, a sentence about each thing that is not well.
+
+use std::fmt::Write as _;
+
+use authd_proto::response::{
+    AccountInfo, DaemonStatusReply, Expiry, Flag, FlagName, LastError, State,
+};
+use comfy_table::{ContentArrangement, Table, presets};
+
+use super::{Report, needs_login};
+use crate::output::{BAD, GOOD, STRONG, WARN, clean, span, styled};
+
+/// The whole report. `now` is in Unix seconds; nothing but a name longer than that is wider than `columns`.
+pub(super) fn overview(report: &Report, now: u64, columns: u16) -> String {
+    let mut text = String::new();
+    if let Some(daemon) = &report.daemon {
+        text.push_str(&daemon_lines(daemon));
+    }
+    text.push('\n');
+    if report.accounts.is_empty() {
+        text.push_str("\nno account yet: run 'authctl login NAME --issuer URL --client-id ID'");
+        return text;
+    }
+    for (number, line) in table(&report.accounts, now, columns).lines().enumerate() {
+        text.push('\n');
+        if number == 0 {
+            text.push_str(&styled(STRONG, line.trim_end()));
+        } else {
+            text.push_str(line.trim_end());
+        }
+    }
+    let troubles: Vec<String> = report.accounts.iter().flat_map(troubles).collect();
+    if !troubles.is_empty() {
+        text.push('\n');
+    }
+    for trouble in troubles {
+        text.push('\n');
+        text.push_str(&trouble);
+    }
+    text
+}
+
+fn daemon_lines(daemon: &DaemonStatusReply) -> String {
+    let mut text = format!(
+        "{} {}, pid {}, up {}",
+        styled(GOOD, "authd"),
+        clean(&daemon.version),
+        daemon.pid,
+        span(daemon.uptime_secs)
+    );
+    let detail = clean(&daemon.key_protection.detail);
+    let kind = clean(&daemon.key_protection.kind);
+    if daemon.key_protection.kind == "file" {
+        let weak = styled(WARN, "file (weak)");
+        let _ = write!(
+            text,
+            "\nkey protection: {weak}: programs you run can read it; see 'authctl doctor'"
+        );
+    } else {
+        let _ = write!(text, "\nkey protection: {kind}");
+        if !detail.is_empty() {
+            let _ = write!(text, " ({detail})");
+        }
+    }
+    if daemon.store.state != "ok" {
+        let state = styled(BAD, clean(&daemon.store.state));
+        let why = daemon
+            .store
+            .detail
+            .as_deref()
+            .map_or_else(String::new, |detail| format!(": {}", clean(detail)));
+        let _ = write!(text, "\nstore: {state}{why}; see 'authctl doctor'");
+    }
+    text
+}
+
+fn table(accounts: &[AccountInfo], now: u64, columns: u16) -> String {
+    let mut table = Table::new();
+    table
+        .load_preset(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(columns)
+        .set_header([
+            "ACCOUNT",
+            "STATE",
+            "EXPIRES IN",
+            "NEXT RENEWAL",
+            "LAST ERROR",
+        ]);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    for account in accounts {
+        table.add_row([
+            clean(&account.account).into_owned(),
+            state(account.state).to_owned(),
+            expires(account.expiry, account.ttl_secs),
+            next(account.next_renewal_at, now),
+            last_error(account.last_error.as_ref(), now),
+        ]);
+    }
+    table.to_string()
+}
+
+fn state(state: State) -> &'static str {
+    match state {
+        State::Fresh => "fresh",
+        State::Due => "due",
+        State::Refreshing => "refreshing",
+        State::Late => "late",
+        State::Expired => "expired",
+        State::NeedsLogin => "needs login",
+        State::Locked => "locked",
+        State::Unknown => "unknown",
+    }
+}
+
+fn expires(expiry: Expiry, ttl_secs: Option<u64>) -> String {
+    match (expiry, ttl_secs) {
+        (Expiry::Exact, Some(secs)) => span(secs),
+        (_, Some(secs)) => format!("~{}", span(secs)),
+        (_, None) => "not known".to_owned(),
+    }
+}
+
+fn next(at: Option<u64>, now: u64) -> String {
+    match at.map(|at| at.saturating_sub(now)) {
+        Some(0) => "now".to_owned(),
+        Some(secs) => format!("in {}", span(secs)),
+        None => "-".to_owned(),
+    }
+}
+
+fn last_error(error: Option<&LastError>, now: u64) -> String {
+    error.map_or_else(
+        || "-".to_owned(),
+        |error| format!("{}, {} ago", error.code, span(now.saturating_sub(error.at))),
+    )
+}
+
+/// A sentence about each thing that is not well, with the command that mends it.
+fn troubles(account: &AccountInfo) -> Vec<String> {
+    let name = clean(&account.account);
+    let mut lines: Vec<String> = account
+        .flags
+        .iter()
+        .map(|flag| format!("{}: {}", styled(STRONG, &name), sentence(flag, &name)))
+        .collect();
+    if needs_login(account) && !has(account, FlagName::NeedsLogin) {
+        let flag = Flag {
+            flag: FlagName::NeedsLogin,
+            reason: String::new(),
+            since_at: None,
+        };
+        lines.push(format!(
+            "{}: {}",
+            styled(STRONG, &name),
+            sentence(&flag, &name)
+        ));
+    }
+    lines
+}
+
+fn has(account: &AccountInfo, name: FlagName) -> bool {
+    account.flags.iter().any(|flag| flag.flag == name)
+}
+
+fn sentence(flag: &Flag, account: &str) -> String {
+    let (style, what, mend) = match flag.flag {
+        FlagName::Offline => (
+            WARN,
+            "the provider cannot be reached",
+            format!("authd keeps trying; 'authctl renew {account}' tries now"),
+        ),
+        FlagName::Throttled => (
+            WARN,
+            "the provider asked for a pause",
+            "authd goes on by itself".to_owned(),
+        ),
+        FlagName::Ambiguous => (
+            WARN,
+            "the provider's answer was lost",
+            format!("authd settles it; should tokens stop, run 'authctl login {account}'"),
+        ),
+        FlagName::Suspect => (
+            WARN,
+            "the provider refused the login once",
+            "authd asks again before it believes that".to_owned(),
+        ),
+        FlagName::NeedsLogin => (
+            BAD,
+            "the login has ended",
+            format!("run 'authctl login {account}'"),
+        ),
+        FlagName::ProviderRejects => (
+            BAD,
+            "servers reject even new tokens",
+            format!("check what you may access, then run 'authctl login {account}'"),
+        ),
+        FlagName::StoreDegraded => (
+            BAD,
+            "the newest tokens are not on disk",
+            "make room or mend the disk; see 'authctl doctor'".to_owned(),
+        ),
+        FlagName::Misconfigured => (
+            BAD,
+            "the provider refuses this client or what it asks for",
+            format!("mend that there, then run 'authctl renew {account}'"),
+        ),
+        FlagName::StaleStore => (
+            BAD,
+            "the store was restored or copied",
+            format!("if no other copy is in use, run 'authctl adopt {account}'"),
+        ),
+        FlagName::ScopeChanged => (
+            WARN,
+            "the latest token has other scopes than the login",
+            format!("if that is too little, run 'authctl login {account}'"),
+        ),
+        FlagName::Locked => (
+            BAD,
+            "the store is locked",
+            "unlock the key store of your session; see 'authctl doctor'".to_owned(),
+        ),
+        FlagName::Unknown => (
+            WARN,
+            "something this authctl does not know",
+            "upgrade authctl".to_owned(),
+        ),
+    };
+    let reason = clean(&flag.reason);
+    let reason = if reason.is_empty() {
+        String::new()
+    } else {
+        format!(" ({reason})")
+    };
+    format!("{}{reason}: {mend}", styled(style, what))
+}
+
+/// More about one account.
+pub(super) fn details(account: &AccountInfo, now: u64) -> String {
+    let mut text = String::new();
+    let mut row = |name: &str, value: &str| {
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        let _ = write!(text, "{name:<10}{}", clean(value));
+    };
+    let who = match (&account.subject_name, &account.subject) {
+        (Some(name), Some(subject)) => format!("{name} ({subject})"),
+        (Some(one), None) | (None, Some(one)) => one.clone(),
+        (None, None) => "not known".to_owned(),
+    };
+    row("signed in", &who);
+    row("issuer", &account.issuer);
+    row("client", &account.client_id);
+    row("scopes", &account.scopes.join(" "));
+    if let Some(resource) = &account.resource {
+        row("resource", resource);
+    }
+    row(
+        "renewed",
+        &format!(
+            "{} times since the login {} ago",
+            account.renewals,
+            span(now.saturating_sub(account.created_at))
+        ),
+    );
+    if let Some(error) = &account.last_error {
+        row("error", &format!("{}: {}", error.code, error.message));
+    }
+    for lease in &account.leases {
+        let what = lease
+            .resource
+            .clone()
+            .unwrap_or_else(|| lease.scopes.join(" "));
+        let left = expires(lease.expiry, lease.ttl_secs);
+        row("token", &format!("{what}: {}, {left}", state(lease.state)));
+    }
+    text
+}

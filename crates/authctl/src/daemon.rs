@@ -1,0 +1,83 @@
+//! Reaching the daemon: which one, whether to start it, and how long to wait for its answers.
+
+use std::time::Duration;
+
+use authd_client::{Client, ClientError, Instance, Who, spawn};
+use authd_proto::Request;
+use authd_proto::request::AccountList;
+use authd_proto::response::AccountInfo;
+
+use crate::exit::Failure;
+
+const SELF: Who = Who {
+    name: "authctl",
+    version: env!("CARGO_PKG_VERSION"),
+};
+/// For a daemon that is there.
+const CONNECT: Duration = Duration::from_secs(5);
+/// For one that has to start: a key store that does not answer has its own time-out within.
+const START: Duration = Duration::from_secs(20);
+/// For an answer that waits for nothing. Generous: a machine may be swapping.
+const PROMPT: Duration = Duration::from_secs(10);
+/// For a stopping daemon to finish its exchanges.
+const END: Duration = Duration::from_secs(90);
+
+/// A connection to the daemon, which is started when it is not running.
+pub(crate) fn reach() -> Result<Client, Failure> {
+    Ok(spawn::connect_or_start(
+        &Instance::of_process()?,
+        SELF,
+        START,
+    )?)
+}
+
+/// A connection to the daemon that is running.
+pub(crate) fn running() -> Result<Client, Failure> {
+    let instance = Instance::of_process()?;
+    Ok(Client::connect(&instance.socket, SELF, CONNECT)?)
+}
+
+/// Asks what is answered at once.
+pub(crate) fn ask<R: Request>(client: &mut Client, request: &R) -> Result<R::Reply, Failure> {
+    Ok(client.call(request, PROMPT)?)
+}
+
+/// Asks what may wait in the daemon for as long as the request's `wait_secs`.
+pub(crate) fn ask_waiting<R: Request>(
+    client: &mut Client,
+    request: &R,
+    wait_secs: u64,
+) -> Result<R::Reply, Failure> {
+    let timeout = PROMPT.saturating_add(Duration::from_secs(wait_secs));
+    Ok(client.call(request, timeout)?)
+}
+
+/// Every account, over as many pages as it takes.
+pub(crate) fn accounts(client: &mut Client) -> Result<Vec<AccountInfo>, Failure> {
+    let mut accounts = Vec::new();
+    let mut page = AccountList::default();
+    loop {
+        let reply = ask(client, &page)?;
+        accounts.extend(reply.accounts);
+        page.cursor = reply.cursor;
+        if page.cursor.is_none() {
+            return Ok(accounts);
+        }
+    }
+}
+
+/// Waits until a daemon that was asked to stop has closed its last connection: this one.
+pub(crate) fn await_end(mut client: Client) -> Result<(), Failure> {
+    loop {
+        match client.next_event(Some(END)) {
+            Err(ClientError::Closed) => return Ok(()),
+            Ok(None) => {
+                return Err(Failure::StillRunning {
+                    secs: END.as_secs(),
+                });
+            }
+            Ok(Some(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! How a command ends: each failure with its exit status and the line that names the fix.
+//!
+//! The exit statuses of the daemon's codes stand in [`authd_proto::ErrorCode::exit_status`].
+
+use std::io;
+use std::process::ExitCode;
+
+use authd_client::{ClientError, ConnectError, StartError};
+use authd_proto::request::AccountList;
+use authd_proto::{ErrorCode, ExitStatus, WireError};
+
+use crate::{daemon, output};
+
+/// The exit status of every failure of `exec` itself, as of `env`, `nohup` and `timeout`: below it all
+/// are the command's own.
+pub(crate) const EXEC_FAILED: u8 = 125;
+
+/// Why a command did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The daemon said no, or could not be reached.
+    #[error(transparent)]
+    Daemon(#[from] ClientError),
+    /// It went away while it was being watched.
+    #[error("the daemon has stopped")]
+    DaemonEnded,
+    /// It was asked to stop and is still there.
+    #[error("the daemon is still running after {secs} s")]
+    StillRunning { secs: u64 },
+    /// Standard output takes no more. A closed pipe is no failure: see [`Failure::report`].
+    #[error("cannot write to standard output: {0}")]
+    Stdout(#[source] io::Error),
+    /// Standard input cannot be read.
+    #[error("cannot read {what} from standard input: {source}")]
+    Stdin {
+        what: &'static str,
+        source: io::Error,
+    },
+    /// Standard input is empty.
+    #[error("{what} is missing on standard input")]
+    NothingOnStdin { what: &'static str },
+    /// Standard input would show the secret.
+    #[error("{what} is not read from a terminal, which would show it")]
+    SecretFromTerminal { what: &'static str },
+    /// `login` without a name, and nothing to derive it from.
+    #[error("which account?")]
+    NoAccountName,
+    /// `login` to a new account, nowhere.
+    #[error("there is no account '{account}' yet, and nothing says where to log in")]
+    NoServer { account: String },
+    /// `login` to a new account without a client id.
+    #[error("a new login needs the id this client has at the provider")]
+    NoClientId { account: String },
+    /// `login --timeout`.
+    #[error("nobody finished the login in time")]
+    LoginTimedOut { account: String },
+    /// Ctrl-C cannot be caught.
+    #[error("cannot listen for interrupts: {source}")]
+    Interrupts { source: ctrlc::Error },
+    /// `exec`'s command does not start.
+    #[error("cannot run '{program}': {source}")]
+    Program { program: String, source: io::Error },
+}
+
+impl Failure {
+    /// The daemon's code, if it was the daemon that said no.
+    pub(crate) fn wire_code(&self) -> Option<ErrorCode> {
+        self.wire().map(|error| error.code)
+    }
+
+    fn wire(&self) -> Option<&WireError> {
+        match self {
+            Self::Daemon(ClientError::Wire(error)) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Whether there is simply no daemon.
+    pub(crate) fn is_not_running(&self) -> bool {
+        matches!(
+            self,
+            Self::Daemon(ClientError::Connect(ConnectError::NotRunning(_)))
+        )
+    }
+
+    pub(crate) fn status(&self) -> ExitStatus {
+        match self {
+            Self::Daemon(error) => error.exit_status(),
+            Self::DaemonEnded => ExitStatus::DaemonUnreachable,
+            Self::NothingOnStdin { .. }
+            | Self::SecretFromTerminal { .. }
+            | Self::NoAccountName
+            | Self::NoServer { .. }
+            | Self::NoClientId { .. } => ExitStatus::Usage,
+            Self::LoginTimedOut { .. } => ErrorCode::LoginExpired.exit_status(),
+            Self::StillRunning { .. }
+            | Self::Stdout(_)
+            | Self::Stdin { .. }
+            | Self::Interrupts { .. }
+            | Self::Program { .. } => ExitStatus::Failure,
+        }
+    }
+
+    /// The word a program acts on: the daemon's code, or one in its spirit.
+    pub(crate) fn code(&self) -> &'static str {
+        match (self.wire_code(), self.status()) {
+            (Some(code), _) => code.as_str(),
+            (None, ExitStatus::DaemonUnreachable) => "daemon_unreachable",
+            (None, ExitStatus::Usage) => ErrorCode::BadRequest.as_str(),
+            (None, _) if matches!(self, Self::LoginTimedOut { .. }) => {
+                ErrorCode::LoginExpired.as_str()
+            }
+            (None, _) => ErrorCode::Internal.as_str(),
+        }
+    }
+
+    /// What happened, for people: without the code, which is for programs.
+    pub(crate) fn message(&self) -> String {
+        self.wire()
+            .map_or_else(|| self.to_string(), |error| error.message.clone())
+    }
+
+    /// What to do about it: the daemon's word, or else ours.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Daemon(ClientError::Wire(error)) => {
+                error.hint.clone().or_else(|| hint_for(error))
+            }
+            Self::Daemon(ClientError::Connect(ConnectError::NotRunning(_))) => {
+                Some("'authctl login' and 'authctl token' start it".to_owned())
+            }
+            Self::Daemon(ClientError::Start(StartError::Explicit(_))) => {
+                Some("start that daemon, or unset AUTHD_SOCKET".to_owned())
+            }
+            Self::Daemon(ClientError::Path(_) | ClientError::Connect(ConnectError::Path(_))) => {
+                None
+            }
+            Self::Daemon(_) | Self::StillRunning { .. } => Some("run 'authctl doctor'".to_owned()),
+            Self::NothingOnStdin { .. } | Self::SecretFromTerminal { .. } => {
+                Some("pipe it in".to_owned())
+            }
+            Self::NoAccountName => {
+                Some("run 'authctl login NAME --issuer URL --client-id ID'".to_owned())
+            }
+            Self::NoServer { account } => Some(format!(
+                "run 'authctl login {account} --issuer URL --client-id ID'"
+            )),
+            Self::NoClientId { account } => Some(format!(
+                "register one there, then run 'authctl login {account} … --client-id ID'"
+            )),
+            Self::LoginTimedOut { account } => Some(format!("run 'authctl login {account}'")),
+            Self::DaemonEnded
+            | Self::Stdout(_)
+            | Self::Stdin { .. }
+            | Self::Interrupts { .. }
+            | Self::Program { .. } => None,
+        }
+    }
+
+    /// Tells the person, and the caller by the exit status: `own` where a verb has one for all failures.
+    ///
+    /// A reader that has seen enough and closed the pipe is no failure.
+    pub(crate) fn report(&self, own: Option<u8>) -> ExitCode {
+        if let Self::Stdout(error) = self
+            && error.kind() == io::ErrorKind::BrokenPipe
+        {
+            return ExitCode::SUCCESS;
+        }
+        let hint = self.similar_account().or_else(|| self.hint());
+        let message = self.message();
+        // The end of the daemon's log has lines of its own.
+        let message: Vec<_> = message.lines().map(output::clean).collect();
+        let message = message.join("\n");
+        match hint {
+            Some(hint) => output::note(format_args!("{message}: {}", output::clean(&hint))),
+            None => output::note(message),
+        }
+        ExitCode::from(own.unwrap_or(self.status() as u8))
+    }
+
+    /// Which account was meant, where a name is close to one there is.
+    fn similar_account(&self) -> Option<String> {
+        let error = self
+            .wire()
+            .filter(|error| error.code == ErrorCode::UnknownAccount)?;
+        let asked = error.account.as_deref()?;
+        let mut client = daemon::running().ok()?;
+        let page = daemon::ask(&mut client, &AccountList::default()).ok()?;
+        let names = page.accounts.iter().map(|account| account.account.as_str());
+        closest(asked, names).map(|name| format!("did you mean '{name}'?"))
+    }
+}
+
+/// The name most like `asked`, if it is like it at all.
+fn closest<'a>(asked: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    const ALIKE: f64 = 0.8;
+    names
+        .map(|name| (strsim::jaro_winkler(asked, name), name))
+        .filter(|(likeness, _)| *likeness >= ALIKE)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, name)| name)
+}
+
+/// The command that mends what the daemon reports without a hint of its own.
+fn hint_for(error: &WireError) -> Option<String> {
+    let account = error.account.as_deref().unwrap_or("ACCOUNT");
+    let hint = match error.code {
+        ErrorCode::LoginRequired
+        | ErrorCode::UnknownLogin
+        | ErrorCode::LoginFailed
+        | ErrorCode::LoginExpired => format!("run 'authctl login {account}'"),
+        ErrorCode::InsufficientScope => format!("run 'authctl login {account} --scope SCOPE'"),
+        ErrorCode::SubjectMismatch => {
+            "sign in as the same person, or log in with --replace-subject".to_owned()
+        }
+        ErrorCode::UnknownAccount => "'authctl list' names the accounts".to_owned(),
+        ErrorCode::AmbiguousAccount if error.candidates.is_empty() => "name one".to_owned(),
+        ErrorCode::AmbiguousAccount => format!("name one of {}", error.candidates.join(", ")),
+        ErrorCode::AdoptionRequired => format!("run 'authctl adopt {account}'"),
+        ErrorCode::MaxTtlExceeded => match error.max_ttl_secs {
+            Some(most) => format!("ask for --min-ttl {most}s at most"),
+            None => "ask for less with --min-ttl".to_owned(),
+        },
+        ErrorCode::Unavailable | ErrorCode::Throttled | ErrorCode::Timeout | ErrorCode::Busy => {
+            match error.retry_after_secs {
+                Some(secs) => format!("try again in {}", output::span(secs)),
+                None => "try again".to_owned(),
+            }
+        }
+        ErrorCode::Locked | ErrorCode::StoreFailed => "run 'authctl doctor'".to_owned(),
+        ErrorCode::BadConfig => "mend the file, then run 'authctl daemon reload'".to_owned(),
+        ErrorCode::ShuttingDown => "run it again".to_owned(),
+        ErrorCode::Unsupported | ErrorCode::UnknownMethod | ErrorCode::VersionMismatch => {
+            "install the same version of authd and authctl".to_owned()
+        }
+        _ => return None,
+    };
+    Some(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(error: WireError) -> Failure {
+        Failure::Daemon(ClientError::Wire(error))
+    }
+
+    #[test]
+    fn every_code_of_the_daemon_keeps_its_exit_status() {
+        for &code in ErrorCode::ALL {
+            let failure = failure(WireError::new(code, "x"));
+            assert_eq!(failure.status(), code.exit_status(), "{code}");
+            assert_eq!(failure.code(), code.as_str());
+        }
+    }
+
+    #[test]
+    fn whatever_a_person_can_mend_names_the_fix() {
+        for code in [
+            ErrorCode::LoginRequired,
+            ErrorCode::InsufficientScope,
+            ErrorCode::UnknownAccount,
+            ErrorCode::AmbiguousAccount,
+            ErrorCode::AdoptionRequired,
+            ErrorCode::Unavailable,
+            ErrorCode::MaxTtlExceeded,
+            ErrorCode::LoginExpired,
+            ErrorCode::SubjectMismatch,
+            ErrorCode::Locked,
+            ErrorCode::BadConfig,
+            ErrorCode::VersionMismatch,
+        ] {
+            let failure = failure(WireError::new(code, "x"));
+            assert!(failure.hint().is_some(), "{code} says not what to do");
+        }
+    }
+
+    #[test]
+    fn the_hint_of_the_daemon_goes_before_ours() {
+        let error =
+            WireError::new(ErrorCode::LoginRequired, "the login expired").with_account("work");
+        let ours = failure(error.clone()).hint();
+        assert_eq!(ours.as_deref(), Some("run 'authctl login work'"));
+        let theirs = failure(error.with_hint("do this")).hint();
+        assert_eq!(theirs.as_deref(), Some("do this"));
+    }
+
+    #[test]
+    fn only_a_name_that_is_alike_is_suggested() {
+        let names = ["work", "home", "work-staging"];
+        assert_eq!(closest("wrok", names.into_iter()), Some("work"));
+        assert_eq!(
+            closest("work-stagng", names.into_iter()),
+            Some("work-staging")
+        );
+        assert_eq!(closest("zebra", names.into_iter()), None);
+    }
+}
