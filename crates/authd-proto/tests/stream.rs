@@ -11,6 +11,9 @@ use authd_proto::message::Message;
 use authd_proto::request::{LoginStart, TokenGet};
 use proptest::prelude::*;
 
+/// rmpv counts each array and map twice, and a string or ext up to three times more.
+const RMPV_LEVELS: usize = 2 * MAX_DEPTH + 3;
+
 /// Feeds `bytes` in pieces of at most `piece` and returns the frames, and the error that ended it.
 fn frames(bytes: &[u8], piece: usize) -> (Vec<Vec<u8>>, Option<FrameError>) {
     let mut buffer = FrameBuffer::new();
@@ -292,7 +295,7 @@ proptest! {
         for frame in found {
             prop_assert!(frame.len() <= MAX_FRAME);
             let mut rest = &*frame;
-            prop_assert!(rmpv::decode::read_value_with_max_depth(&mut rest, MAX_DEPTH + 1).is_ok());
+            prop_assert!(rmpv::decode::read_value_with_max_depth(&mut rest, RMPV_LEVELS).is_ok());
             prop_assert!(rest.is_empty());
             if let Ok(message) = Message::parse(&frame) {
                 decode(message);
