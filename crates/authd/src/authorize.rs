@@ -1,0 +1,293 @@
+//! Logins under way: what the engine must not know of them, because it is secret or about a browser.
+
+mod begin;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use authd_core::{
+    broker::{Event, LoginFailure},
+    grant::{Grant, Provider},
+    id::{Account, GrantId, LoginId},
+    lease::LeaseKey,
+    scope::ScopeSet,
+    secret::Secret,
+};
+use authd_oauth::{AuthorizationAttempt, AuthorizationError, AuthorizationGrant};
+use authd_proto::{
+    ErrorCode, WireError,
+    event::EventKind,
+    response::{Expiry, LoginDone},
+};
+use tokio::{sync::watch, task::AbortHandle};
+
+pub(crate) use begin::begin;
+
+use crate::{clock, daemon::Shared, handler::refusal, perform::Material, published::expiry};
+
+/// A result is kept for so long after the login ended, so that a lost answer can be asked for again.
+const KEPT: Duration = Duration::from_secs(60);
+
+/// What is exchanged for tokens.
+pub(crate) enum Proof {
+    RefreshToken(Secret),
+    Code(AuthorizationGrant),
+    DeviceCode(Secret),
+}
+
+/// How a login ended.
+type Outcome = Result<Arc<LoginDone>, WireError>;
+
+/// One login.
+pub(crate) struct Login {
+    account: Account,
+    grant: GrantId,
+    provider: Provider,
+    client_secret: Option<Secret>,
+    asked: ScopeSet,
+    /// The browser's side of it; `None` for the device flow.
+    attempt: Option<Arc<AuthorizationAttempt>>,
+    proof: Mutex<Option<Arc<Proof>>>,
+    outcome: watch::Sender<Option<Outcome>>,
+    /// The listener for the redirect, to be closed when the login ends otherwise.
+    listener: Mutex<Option<AbortHandle>>,
+    trace_id: Option<String>,
+}
+
+/// All logins, by id.
+#[derive(Default)]
+pub(crate) struct Logins(Mutex<BTreeMap<LoginId, Arc<Login>>>);
+
+impl Logins {
+    fn with<R>(&self, read: impl FnOnce(&mut BTreeMap<LoginId, Arc<Login>>) -> R) -> R {
+        read(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn insert(&self, id: LoginId, login: Arc<Login>) {
+        self.with(|logins| logins.insert(id, login));
+    }
+
+    fn find(&self, id: LoginId) -> Option<Arc<Login>> {
+        self.with(|logins| logins.get(&id).cloned())
+    }
+
+    /// What an exchange of this login is made with.
+    pub(crate) fn material(&self, id: LoginId) -> Option<Material> {
+        let login = self.find(id)?;
+        let proof = login
+            .proof
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()?;
+        Some(Material {
+            provider: login.provider.clone(),
+            client_secret: login.client_secret.clone(),
+            proof,
+        })
+    }
+
+    /// The client secret of the login that makes this grant; `None` when no login does.
+    #[expect(
+        clippy::option_option,
+        reason = "no login, and a login of a public client, differ"
+    )]
+    pub(crate) fn client_secret(&self, grant: GrantId) -> Option<Option<Secret>> {
+        self.with(|logins| {
+            let login = logins.values().find(|login| login.grant == grant)?;
+            Some(login.client_secret.clone())
+        })
+    }
+
+    /// Waits for the end of a login: `Ok(None)` when the time runs out first.
+    pub(crate) async fn wait(
+        &self,
+        id: LoginId,
+        wait: Duration,
+    ) -> Result<Option<Arc<LoginDone>>, WireError> {
+        let login = self.find(id).ok_or_else(unknown_login)?;
+        let mut outcome = login.outcome.subscribe();
+        let ended = tokio::time::timeout(wait, outcome.wait_for(Option::is_some)).await;
+        match ended {
+            Ok(Ok(outcome)) => outcome.clone().transpose(),
+            Ok(Err(_)) | Err(_) => Ok(None),
+        }
+    }
+
+    /// Takes the redirect that a browser elsewhere ended at.
+    pub(crate) fn complete(
+        &self,
+        daemon: &Shared,
+        id: LoginId,
+        pasted: &str,
+    ) -> Result<(), WireError> {
+        let login = self.find(id).ok_or_else(unknown_login)?;
+        let Some(attempt) = &login.attempt else {
+            return Err(WireError::new(
+                ErrorCode::BadRequest,
+                "a device login is finished at the provider; there is nothing to paste",
+            ));
+        };
+        match attempt.complete_pasted(pasted) {
+            Err(
+                error @ (AuthorizationError::WrongState | AuthorizationError::WholeAddressNeeded),
+            ) => Err(WireError::new(ErrorCode::BadRequest, error.to_string())
+                .with_hint("paste the whole address that the browser ended at")),
+            result => {
+                login.close_listener();
+                login.redirected(daemon, id, result);
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether there is such a login.
+    pub(crate) fn check(&self, id: LoginId) -> Result<(), WireError> {
+        self.find(id).map(drop).ok_or_else(unknown_login)
+    }
+
+    /// The engine ended a login.
+    pub(crate) fn ended(
+        &self,
+        daemon: &Shared,
+        id: LoginId,
+        result: Result<Arc<Grant>, LoginFailure>,
+    ) {
+        let Some(login) = self.find(id) else { return };
+        login.close_listener();
+        // The code and the verifier have served.
+        *login.proof.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let word = match &result {
+            Ok(_) => "ok",
+            Err(LoginFailure::Cancelled | LoginFailure::Replaced) => "cancelled",
+            Err(LoginFailure::TimedOut) => "expired",
+            Err(_) => "failed",
+        };
+        let outcome = match result {
+            Ok(grant) => Ok(Arc::new(login.done(&grant))),
+            Err(failure) => Err(refusal::login(&login.account, &failure)),
+        };
+        tracing::info!(account = %login.account, outcome = word, "a login ended");
+        daemon.journal.add(EventKind::Login, |event| {
+            event.account = Some(login.account.to_string());
+            event.attempt_id = Some(login_id(id));
+            event.trace_id.clone_from(&login.trace_id);
+            event.outcome = Some(word.to_owned());
+            if let Err(error) = &outcome {
+                event.code = Some(error.code);
+                event.message = Some(error.message.clone());
+            }
+        });
+        login.outcome.send_replace(Some(outcome));
+        let daemon = Arc::clone(daemon);
+        tokio::spawn(async move {
+            tokio::time::sleep(KEPT).await;
+            daemon.logins.with(|logins| logins.remove(&id));
+        });
+    }
+}
+
+impl Login {
+    fn close_listener(&self) {
+        let listener = self
+            .listener
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(listener) = listener {
+            listener.abort();
+        }
+    }
+
+    /// The redirect came, by the listener or pasted.
+    fn redirected(
+        &self,
+        daemon: &Shared,
+        id: LoginId,
+        result: Result<AuthorizationGrant, AuthorizationError>,
+    ) {
+        match result {
+            Ok(grant) => {
+                let proof = Arc::new(Proof::Code(grant));
+                *self.proof.lock().unwrap_or_else(PoisonError::into_inner) = Some(proof);
+                daemon.mailbox.event(Event::CodeReceived { login: id });
+            }
+            Err(error) => daemon.mailbox.end_login(id, failure(error)),
+        }
+    }
+
+    fn done(&self, grant: &Grant) -> LoginDone {
+        let lease = grant.leases.get(&LeaseKey::of_login(grant));
+        let now = clock::now();
+        let left = lease.and_then(|lease| {
+            Some(
+                lease
+                    .lifetime?
+                    .saturating_sub(now.wall.since(lease.issued.at.wall)),
+            )
+        });
+        let unix = |at: authd_core::time::Wall| u64::try_from(at.unix_secs()).unwrap_or(0);
+        let renewal = lease
+            .zip(left)
+            .filter(|_| grant.renewable)
+            .map(|(lease, left)| unix(now.wall.after(left.saturating_sub(lease.lead))));
+        LoginDone {
+            account: grant.account.to_string(),
+            issuer: grant
+                .provider
+                .issuer
+                .clone()
+                .unwrap_or_else(|| grant.provider.host().to_string()),
+            subject: grant.subject.as_ref().map(|subject| subject.sub.clone()),
+            subject_name: grant
+                .subject
+                .as_ref()
+                .and_then(|subject| subject.name.clone()),
+            scopes: grant.scopes.iter().map(str::to_owned).collect(),
+            refused_scopes: self
+                .asked
+                .without(&grant.scopes)
+                .iter()
+                .map(str::to_owned)
+                .collect(),
+            expires_at: lease.and_then(|lease| lease.expires_at()).map(unix),
+            expiry: lease.map_or(Expiry::Unknown, |lease| expiry(lease.expiry)),
+            ttl_secs: left.map(|left| left.as_secs()),
+            next_renewal_at: renewal,
+            generation: grant.generation.0,
+        }
+    }
+}
+
+/// A login's name on the wire.
+pub(crate) fn login_id(id: LoginId) -> String {
+    format!("{:016x}", id.0)
+}
+
+/// Reads a login's name.
+pub(crate) fn parse_login_id(text: &str) -> Result<LoginId, WireError> {
+    u64::from_str_radix(text, 16)
+        .map(LoginId)
+        .map_err(|_| unknown_login())
+}
+
+fn unknown_login() -> WireError {
+    WireError::new(ErrorCode::UnknownLogin, "there is no such login under way")
+        .with_hint("start it again")
+}
+
+fn failure(error: AuthorizationError) -> LoginFailure {
+    match error {
+        AuthorizationError::Denied(_) => LoginFailure::Denied,
+        AuthorizationError::Refused(refusal) => LoginFailure::Refused {
+            code: refusal.code,
+            description: refusal.description,
+        },
+        other => LoginFailure::Refused {
+            code: "invalid_response".to_owned(),
+            description: Some(other.to_string()),
+        },
+    }
+}

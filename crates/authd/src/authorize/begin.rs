@@ -1,0 +1,453 @@
+//! The start of a login: where, as whom, and how the person gets there.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use authd_core::{
+    broker::{Event, LoginBegun, LoginMethod},
+    grant::{ClientAuth, Endpoints, Profile, Provider},
+    id::{Account, GrantId, LoginId},
+    scope::ScopeSet,
+    secret::Secret,
+};
+use authd_oauth::{
+    AuthorizationAttempt, AuthorizationRequest, BadAuthorizationRequest, DEFAULT_REDIRECT_URI,
+    DeviceAuthorization, DiscoveryError, EndpointError, Http, LoopbackError, LoopbackRedirect,
+    authorize_device, check_endpoints, discover,
+};
+use authd_proto::{
+    ErrorCode, WireError,
+    request::{ClientAuth as WireAuth, Flow, LoginStart},
+    response::LoginStartReply,
+};
+use tokio::sync::watch;
+
+use super::{Login, Proof, login_id};
+use crate::{
+    daemon::Shared,
+    handler::{account_name, scopes},
+};
+
+/// How long a person has at the provider.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// What a login is about, once it is clear where it goes.
+struct Target {
+    account: Account,
+    provider: Provider,
+    client_secret: Option<Secret>,
+    scopes: ScopeSet,
+    resource: Option<String>,
+    iss_expected: bool,
+}
+
+/// Begins a login and says what the person has to open or type.
+pub(crate) async fn begin(
+    daemon: Shared,
+    start: LoginStart,
+    trace_id: Option<String>,
+) -> Result<LoginStartReply, WireError> {
+    let account = account_name(&start.account)?;
+    let http = daemon.network.http();
+    let known = Known::of(&daemon, &account);
+    // Provider and listener live on the network's thread: neither a slow provider nor a hostile
+    // page keeps a client waiting.
+    let work = daemon.network.spawn({
+        let daemon = Arc::clone(&daemon);
+        async move {
+            let target = target(&http, account, &start, known).await?;
+            match start.flow {
+                Flow::Browser => browser(&daemon, target, &start, trace_id).await,
+                Flow::Device => device(&daemon, &http, target, &start, trace_id).await,
+            }
+        }
+    });
+    work.await.unwrap_or_else(|_| {
+        Err(WireError::new(ErrorCode::Internal, "the login broke off")
+            .with_hint("see the daemon's log"))
+    })
+}
+
+/// What an account that exists knows already: logging in again needs no arguments.
+struct Known {
+    provider: Provider,
+    scopes: ScopeSet,
+    resource: Option<String>,
+}
+
+impl Known {
+    fn of(daemon: &Shared, account: &Account) -> Option<Self> {
+        let accounts = daemon.published.load();
+        let grant = &accounts.get(account)?.view.grant;
+        Some(Self {
+            provider: grant.provider.clone(),
+            scopes: grant.scopes.clone(),
+            resource: grant.resource.clone(),
+        })
+    }
+}
+
+async fn target(
+    http: &Http,
+    account: Account,
+    start: &LoginStart,
+    known: Option<Known>,
+) -> Result<Target, WireError> {
+    let bad = |message: &str, hint: &str| {
+        Err(WireError::new(ErrorCode::BadRequest, message).with_hint(hint.to_owned()))
+    };
+    if start.provider.is_some() {
+        return Err(WireError::new(
+            ErrorCode::Unsupported,
+            "this daemon has no provider presets yet",
+        )
+        .with_hint("give --issuer, or the endpoints"));
+    }
+    let by_hand = start.authorization_endpoint.is_some()
+        || start.token_endpoint.is_some()
+        || start.device_authorization_endpoint.is_some();
+    let (mut provider, iss_expected, metadata) = match (&start.issuer, by_hand, &known) {
+        (Some(issuer), _, _) => {
+            let metadata = discover(http, issuer).await.map_err(discovery_failed)?;
+            let provider = Provider {
+                issuer: Some(metadata.issuer.clone()),
+                endpoints: metadata.endpoints.clone(),
+                ..Provider::default()
+            };
+            (
+                provider,
+                metadata.authorization_response_iss_parameter_supported,
+                Some(metadata),
+            )
+        }
+        (None, true, _) => (Provider::default(), false, None),
+        (None, false, Some(known)) => {
+            // The endpoints stay as they were pinned; only the promise of `iss` is asked for again.
+            let iss_expected = match &known.provider.issuer {
+                Some(issuer) => discover(http, issuer)
+                    .await
+                    .is_ok_and(|metadata| metadata.authorization_response_iss_parameter_supported),
+                None => false,
+            };
+            (known.provider.clone(), iss_expected, None)
+        }
+        (None, false, None) => {
+            return bad(
+                "where to log in is not said",
+                "give --issuer URL, or --authorization-endpoint and --token-endpoint",
+            );
+        }
+    };
+    fill(&mut provider.endpoints, start);
+    if provider.endpoints.token.is_empty() {
+        return bad(
+            "the token endpoint is not known",
+            "give --token-endpoint URL",
+        );
+    }
+    check_endpoints(http, &provider.endpoints).map_err(|(which, why)| {
+        WireError::new(
+            ErrorCode::BadRequest,
+            format!("the {which} endpoint: {why}"),
+        )
+    })?;
+    if let Some(client_id) = &start.client_id {
+        provider.client_id.clone_from(client_id);
+    }
+    if provider.client_id.is_empty() {
+        return bad(
+            "no client id is given",
+            "give --client-id, as registered at the provider",
+        );
+    }
+    let client_secret = start
+        .client_secret
+        .as_ref()
+        .map(|secret| Secret::new(secret.expose()));
+    provider.client_auth = match (start.client_auth, &metadata) {
+        (Some(WireAuth::None), _) => ClientAuth::None,
+        (Some(WireAuth::Basic), _) => ClientAuth::Basic,
+        (Some(WireAuth::Post), _) => ClientAuth::Post,
+        (None, Some(metadata)) => metadata.client_auth(client_secret.is_some()),
+        (None, None) if client_secret.is_some() => ClientAuth::Basic,
+        (None, None) => ClientAuth::None,
+    };
+    if provider.client_auth != ClientAuth::None && client_secret.is_none() {
+        return bad(
+            "this way of client authentication needs a secret",
+            "give --client-secret-stdin",
+        );
+    }
+    provider.profile = known
+        .as_ref()
+        .filter(|known| known.provider.endpoints.token == provider.endpoints.token)
+        .map_or_else(Profile::default, |known| known.provider.profile.clone());
+    let known_scopes = known.as_ref().map(|known| known.scopes.clone());
+    let scopes = match &start.scopes {
+        Some(asked) => scopes(Some(asked.as_slice()))?,
+        None => known_scopes.unwrap_or_default(),
+    };
+    let resource = start
+        .resource
+        .clone()
+        .or_else(|| known.and_then(|known| known.resource));
+    Ok(Target {
+        account,
+        provider,
+        client_secret,
+        scopes,
+        resource,
+        iss_expected,
+    })
+}
+
+/// Endpoints given by hand fill what the metadata lacks, or stand in its place.
+fn fill(endpoints: &mut Endpoints, start: &LoginStart) {
+    if let Some(token) = &start.token_endpoint {
+        endpoints.token.clone_from(token);
+    }
+    for (known, given) in [
+        (&mut endpoints.authorization, &start.authorization_endpoint),
+        (
+            &mut endpoints.device_authorization,
+            &start.device_authorization_endpoint,
+        ),
+        (&mut endpoints.revocation, &start.revocation_endpoint),
+        (&mut endpoints.userinfo, &start.userinfo_endpoint),
+    ] {
+        if given.is_some() {
+            known.clone_from(given);
+        }
+    }
+}
+
+async fn browser(
+    daemon: &Shared,
+    target: Target,
+    start: &LoginStart,
+    trace_id: Option<String>,
+) -> Result<LoginStartReply, WireError> {
+    let asked = start
+        .redirect_uri
+        .as_deref()
+        .unwrap_or(DEFAULT_REDIRECT_URI);
+    let redirect = LoopbackRedirect::bind(asked).await.map_err(no_listener)?;
+    let extra: Vec<_> = start
+        .extra
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    let mut failed = None;
+    let mut random = |bytes: &mut [u8]| {
+        if let Err(error) = getrandom::fill(bytes) {
+            failed = Some(error);
+        }
+    };
+    let attempt = AuthorizationAttempt::begin(
+        AuthorizationRequest {
+            provider: &target.provider,
+            redirect_uri: redirect.redirect_uri(),
+            scopes: &target.scopes,
+            resource: target.resource.as_deref(),
+            extra: &extra,
+            iss_expected: target.iss_expected,
+        },
+        &mut random,
+    )
+    .map_err(bad_request)?;
+    if failed.is_some() {
+        return Err(no_randomness());
+    }
+    let attempt = Arc::new(attempt);
+    let reply = LoginStartReply {
+        login_id: String::new(),
+        account: target.account.to_string(),
+        flow: Flow::Browser,
+        authorization_url: Some(attempt.url().to_owned()),
+        redirect_uri: Some(redirect.redirect_uri().to_owned()),
+        user_code: None,
+        verification_uri: None,
+        verification_uri_complete: None,
+        interval_secs: None,
+        expires_in_secs: PATIENCE.as_secs(),
+    };
+    let under_way = UnderWay {
+        attempt: Some(Arc::clone(&attempt)),
+        proof: None,
+        method: LoginMethod::Code,
+        patience: PATIENCE,
+        trace_id,
+    };
+    let (id, login) = register(daemon, target, start.replace_subject, under_way)?;
+    let waiting = tokio::spawn({
+        let (daemon, login) = (Arc::clone(daemon), Arc::clone(&login));
+        async move {
+            let result = redirect.wait(&attempt).await;
+            login.redirected(&daemon, id, result);
+        }
+    });
+    *login
+        .listener
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(waiting.abort_handle());
+    Ok(LoginStartReply {
+        login_id: login_id(id),
+        ..reply
+    })
+}
+
+async fn device(
+    daemon: &Shared,
+    http: &Http,
+    target: Target,
+    start: &LoginStart,
+    trace_id: Option<String>,
+) -> Result<LoginStartReply, WireError> {
+    let secret = target.client_secret.as_ref();
+    let resource = target.resource.as_deref();
+    let DeviceAuthorization {
+        device_code,
+        user_code,
+        verification_uri,
+        verification_uri_complete,
+        expires_in,
+        interval,
+    } = authorize_device(http, &target.provider, secret, &target.scopes, resource)
+        .await
+        .map_err(no_device_code)?;
+    let account = target.account.to_string();
+    let under_way = UnderWay {
+        attempt: None,
+        proof: Some(Arc::new(Proof::DeviceCode(device_code))),
+        method: LoginMethod::Device { interval },
+        patience: expires_in,
+        trace_id,
+    };
+    let (id, _) = register(daemon, target, start.replace_subject, under_way)?;
+    Ok(LoginStartReply {
+        login_id: login_id(id),
+        account,
+        flow: Flow::Device,
+        authorization_url: None,
+        redirect_uri: None,
+        user_code: Some(user_code),
+        verification_uri: Some(verification_uri),
+        verification_uri_complete,
+        interval_secs: Some(interval.as_secs()),
+        expires_in_secs: expires_in.as_secs(),
+    })
+}
+
+/// What tells one login's way from another's.
+struct UnderWay {
+    attempt: Option<Arc<AuthorizationAttempt>>,
+    proof: Option<Arc<Proof>>,
+    method: LoginMethod,
+    patience: Duration,
+    trace_id: Option<String>,
+}
+
+fn register(
+    daemon: &Shared,
+    target: Target,
+    replace_subject: bool,
+    under_way: UnderWay,
+) -> Result<(LoginId, Arc<Login>), WireError> {
+    let (id, grant) = getrandom::u64()
+        .and_then(|id| Ok((id, getrandom::u64()?)))
+        .map_err(|_| no_randomness())?;
+    let (id, grant) = (LoginId(id), GrantId(grant));
+    let login = Arc::new(Login {
+        account: target.account.clone(),
+        grant,
+        provider: target.provider.clone(),
+        client_secret: target.client_secret,
+        asked: target.scopes.clone(),
+        attempt: under_way.attempt,
+        proof: Mutex::new(under_way.proof),
+        outcome: watch::Sender::new(None),
+        listener: Mutex::default(),
+        trace_id: under_way.trace_id,
+    });
+    daemon.logins.insert(id, Arc::clone(&login));
+    daemon.mailbox.event(Event::LoginBegun(Box::new(LoginBegun {
+        login: id,
+        account: target.account,
+        grant,
+        provider: target.provider,
+        scopes: target.scopes,
+        resource: target.resource,
+        replace_subject,
+        method: under_way.method,
+        patience: under_way.patience,
+    })));
+    Ok((id, login))
+}
+
+fn no_randomness() -> WireError {
+    WireError::new(ErrorCode::Internal, "the system gives no random bytes")
+}
+
+fn discovery_failed(error: DiscoveryError) -> WireError {
+    let (code, hint) = match &error {
+        DiscoveryError::Transport(_) => (
+            ErrorCode::Unavailable,
+            "check the issuer's address and the network",
+        ),
+        DiscoveryError::IssuerMismatch { .. } => (
+            ErrorCode::DiscoveryFailed,
+            "give --issuer exactly as the provider names itself, to the last slash",
+        ),
+        DiscoveryError::NotFound { .. } => (
+            ErrorCode::DiscoveryFailed,
+            "give --authorization-endpoint and --token-endpoint",
+        ),
+        DiscoveryError::BadIssuer(_) => (
+            ErrorCode::DiscoveryFailed,
+            "an issuer is an https address, as the provider states it",
+        ),
+        DiscoveryError::Unusable { .. } => {
+            (ErrorCode::DiscoveryFailed, "give the endpoints by hand")
+        }
+    };
+    WireError::new(code, error.to_string()).with_hint(hint)
+}
+
+fn no_listener(error: LoopbackError) -> WireError {
+    match &error {
+        LoopbackError::BadRedirectUri(_) => {
+            WireError::new(ErrorCode::BadRequest, error.to_string())
+                .with_hint("give --redirect-uri http://127.0.0.1:PORT/PATH as registered")
+        }
+        LoopbackError::Bind { source, .. } => {
+            WireError::new(ErrorCode::LoginFailed, format!("{error}: {source}"))
+                .with_hint("free the port, or log in with --device")
+        }
+    }
+}
+
+fn bad_request(error: BadAuthorizationRequest) -> WireError {
+    let hint = match &error {
+        BadAuthorizationRequest::NoEndpoint => "give --authorization-endpoint, or use --device",
+        _ => "mend the argument",
+    };
+    WireError::new(ErrorCode::BadRequest, error.to_string()).with_hint(hint)
+}
+
+fn no_device_code(error: EndpointError) -> WireError {
+    let code = if error.is_transient() {
+        ErrorCode::Unavailable
+    } else {
+        ErrorCode::LoginFailed
+    };
+    let hint = match &error {
+        EndpointError::NotOffered => {
+            "log in without --device, or give --device-authorization-endpoint"
+        }
+        EndpointError::Refused { .. } => "check the client id and the scopes",
+        _ => "try again later, or log in without --device",
+    };
+    WireError::new(code, error.to_string()).with_hint(hint)
+}

@@ -1,0 +1,289 @@
+//! The configuration: one TOML file. Unknown keys are refused, with a suggestion.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::Deserialize;
+
+/// Largest file that is read.
+const LARGEST: u64 = 1024 * 1024;
+
+/// All that can be set. `config.toml` has the same shape.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Whether root may ask; a daemon that runs as root always answers it.
+    pub(crate) allow_root: bool,
+    /// When tokens are renewed.
+    pub(crate) renewal: Renewal,
+    /// How providers are reached.
+    pub(crate) network: Network,
+    /// How the person is told.
+    pub(crate) notify: Notify,
+    /// How the store's key is kept.
+    pub(crate) key: Key,
+}
+
+/// `[renewal]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Renewal {
+    /// Seconds without a request after which an account is only kept alive.
+    pub(crate) idle_after_secs: u64,
+}
+
+/// `[network]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Network {
+    /// Whether providers may be in a private network.
+    pub(crate) private_addresses: bool,
+    /// Seconds for a whole request.
+    pub(crate) request_timeout_secs: u64,
+}
+
+/// `[notify]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Notify {
+    /// Whether to use the desktop's notifications.
+    pub(crate) desktop: bool,
+    /// A program to run, with its arguments; the account, the notice and a sentence are appended.
+    pub(crate) command: Vec<String>,
+}
+
+/// `[key]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Key {
+    /// Where a new store's key goes.
+    pub(crate) protection: Protection,
+    /// Seconds that the key store may take for an answer.
+    pub(crate) timeout_secs: u64,
+}
+
+/// Where the key of a new store is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Protection {
+    /// In the operating system's key store when there is one, else in a file.
+    #[default]
+    Auto,
+    /// In a file, always.
+    File,
+}
+
+impl Default for Renewal {
+    fn default() -> Self {
+        let engine = authd_core::broker::Config::default();
+        Self {
+            idle_after_secs: engine.idle_after.as_secs(),
+        }
+    }
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self {
+            private_addresses: false,
+            request_timeout_secs: 30,
+        }
+    }
+}
+
+impl Default for Notify {
+    fn default() -> Self {
+        Self {
+            desktop: true,
+            command: Vec::new(),
+        }
+    }
+}
+
+impl Default for Key {
+    fn default() -> Self {
+        Self {
+            protection: Protection::Auto,
+            timeout_secs: 5,
+        }
+    }
+}
+
+/// Why a configuration is not taken. The user must mend the file.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// It cannot be read.
+    #[error("{} cannot be read: {source}", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    /// It is not what it should be.
+    #[error("{}: {message}", path.display())]
+    Wrong { path: PathBuf, message: String },
+}
+
+impl Config {
+    /// Reads the file; one that is not there means the defaults.
+    pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |source| ConfigError::Unreadable {
+            path: path.to_owned(),
+            source,
+        };
+        let wrong = |message| ConfigError::Wrong {
+            path: path.to_owned(),
+            message,
+        };
+        match std::fs::metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(unreadable(error)),
+            Ok(metadata) if metadata.len() > LARGEST => {
+                return Err(wrong(format!("larger than {LARGEST} bytes")));
+            }
+            Ok(_) => {}
+        }
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        let config: Self = toml::from_str(&text).map_err(|error| wrong(explain(&text, &error)))?;
+        config.check().map_err(wrong)?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let positive = [
+            ("renewal.idle_after_secs", self.renewal.idle_after_secs),
+            (
+                "network.request_timeout_secs",
+                self.network.request_timeout_secs,
+            ),
+            ("key.timeout_secs", self.key.timeout_secs),
+        ];
+        match positive.iter().find(|(_, value)| *value == 0) {
+            Some((key, _)) => Err(format!("`{key}` must be at least 1")),
+            None => Ok(()),
+        }
+    }
+
+    /// What of it the engine needs.
+    pub(crate) fn engine(&self) -> authd_core::broker::Config {
+        authd_core::broker::Config {
+            idle_after: Duration::from_secs(self.renewal.idle_after_secs),
+        }
+    }
+
+    /// The tables in which `new` differs.
+    pub(crate) fn differences(&self, new: &Self) -> Vec<&'static str> {
+        [
+            ("allow_root", self.allow_root != new.allow_root),
+            ("renewal", self.renewal != new.renewal),
+            ("network", self.network != new.network),
+            ("notify", self.notify != new.notify),
+            ("key", self.key != new.key),
+        ]
+        .into_iter()
+        .filter_map(|(name, differs)| differs.then_some(name))
+        .collect()
+    }
+
+    /// The settings among `changed` that count only from the next start on.
+    pub(crate) fn needs_restart(changed: &[&str]) -> Vec<String> {
+        changed
+            .iter()
+            .filter(|name| matches!(**name, "network" | "key"))
+            .map(|name| format!("[{name}] counts from the next start on"))
+            .collect()
+    }
+}
+
+/// The parser's message on one line, with its place, and for an unknown key the one that was meant.
+fn explain(text: &str, error: &toml::de::Error) -> String {
+    let line = error
+        .span()
+        .map(|span| text[..span.start].matches('\n').count() + 1);
+    let place = line.map_or_else(String::new, |line| format!("line {line}: "));
+    let message = error.message().replace('\n', " ");
+    let Some((unknown, known)) = unknown_key(&message) else {
+        return format!("{place}{message}");
+    };
+    let meant = known
+        .iter()
+        .map(|key| (strsim::jaro_winkler(unknown, key), *key))
+        .max_by(|one, other| one.0.total_cmp(&other.0))
+        .filter(|(likeness, _)| *likeness > 0.7);
+    match meant {
+        Some((_, key)) => format!("{place}unknown key `{unknown}`, did you mean `{key}`?"),
+        None => format!(
+            "{place}unknown key `{unknown}`, known are {}",
+            known.join(", ")
+        ),
+    }
+}
+
+/// Takes serde's "unknown field" apart: the first quoted word is the key, the others are those known.
+fn unknown_key(message: &str) -> Option<(&str, Vec<&str>)> {
+    let mut quoted = message
+        .strip_prefix("unknown field")?
+        .split('`')
+        .skip(1)
+        .step_by(2);
+    Some((quoted.next()?, quoted.collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Config, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::load(&path).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn no_file_means_the_defaults() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(
+            Config::load(&dir.path().join("none.toml")).unwrap(),
+            Config::default()
+        );
+        assert_eq!(load("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_line_and_what_was_meant() {
+        let error = load("allow_root = false\n[renewal]\nidle_aftr_secs = 5\n").unwrap_err();
+        assert!(
+            error
+                .ends_with("line 3: unknown key `idle_aftr_secs`, did you mean `idle_after_secs`?"),
+            "{error}"
+        );
+        let error = load("[notify]\nzzz = 1\n").unwrap_err();
+        assert!(
+            error.contains("unknown key `zzz`, known are desktop, command"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn wrong_types_and_values_are_refused() {
+        assert!(
+            load("[renewal]\nidle_after_secs = \"soon\"")
+                .unwrap_err()
+                .contains("line 2")
+        );
+        assert!(
+            load("[key]\ntimeout_secs = 0")
+                .unwrap_err()
+                .contains("at least 1")
+        );
+        assert!(load("= =").unwrap_err().contains("line 1"));
+    }
+
+    #[test]
+    fn differences_are_named_by_table() {
+        let new = load("[network]\nprivate_addresses = true").unwrap();
+        assert_eq!(Config::default().differences(&new), ["network"]);
+        assert_eq!(Config::needs_restart(&["notify"]), Vec::<String>::new());
+        assert_eq!(Config::needs_restart(&["network"]).len(), 1);
+    }
+}

@@ -1,0 +1,143 @@
+//! What every part of the daemon shares.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use arc_swap::ArcSwap;
+use authd_core::id::Ticket;
+use authd_proto::{
+    ErrorCode, WireError,
+    response::{KeyProtection, StoreStatus},
+};
+use tokio::sync::{Notify, watch};
+
+use crate::{
+    authorize::Logins, clock, config::Config, driver::Mailbox, fingerprint::Fingerprinter,
+    journal::Journal, network::Network, published::Published,
+};
+
+/// One running daemon.
+pub(crate) struct Daemon {
+    /// What readers see.
+    pub(crate) published: Published,
+    /// The way to the driver.
+    pub(crate) mailbox: Mailbox,
+    /// The thread that speaks to providers.
+    pub(crate) network: Network,
+    /// Names tokens.
+    pub(crate) fingerprints: Fingerprinter,
+    /// Events.
+    pub(crate) journal: Journal,
+    /// Logins under way.
+    pub(crate) logins: Logins,
+    /// The configuration in force.
+    pub(crate) config: ArcSwap<Config>,
+    /// How the store is.
+    pub(crate) standing: ArcSwap<Standing>,
+    /// Figures for `daemon.status`.
+    pub(crate) figures: Figures,
+    /// Where it lives.
+    pub(crate) place: Place,
+    /// Told when the first try to open the store is over.
+    pub(crate) opened: Notify,
+    /// Turns true once, when the daemon stops.
+    pub(crate) stopping: watch::Sender<bool>,
+}
+
+/// Where a daemon lives.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) socket: PathBuf,
+    pub(crate) state_dir: PathBuf,
+    pub(crate) config_path: PathBuf,
+    /// Outside the state directory, so that a copy of that directory is told from the original.
+    pub(crate) anchor_path: PathBuf,
+}
+
+/// How the store is, as `daemon.status` tells it and as requests feel it.
+#[derive(Clone, Debug)]
+pub(crate) struct Standing {
+    pub(crate) store: StoreStatus,
+    pub(crate) key_protection: KeyProtection,
+    /// Whether accounts can be asked about at all.
+    pub(crate) open: bool,
+}
+
+impl Standing {
+    /// Before the store was opened.
+    pub(crate) fn opening() -> Self {
+        Self::shut("locked", "the store is being opened")
+    }
+
+    /// The store cannot be opened for now.
+    pub(crate) fn shut(state: &str, detail: &str) -> Self {
+        Self {
+            store: StoreStatus {
+                state: state.to_owned(),
+                detail: Some(detail.to_owned()),
+            },
+            key_protection: KeyProtection {
+                kind: "unknown".to_owned(),
+                detail: detail.to_owned(),
+            },
+            open: false,
+        }
+    }
+}
+
+/// Figures of this run.
+#[derive(Default)]
+pub(crate) struct Figures {
+    /// Unix seconds.
+    pub(crate) started_at: u64,
+    pub(crate) connections: AtomicUsize,
+    pub(crate) waiters: AtomicUsize,
+    pub(crate) exchanges: AtomicUsize,
+    pub(crate) served: AtomicU64,
+    pub(crate) renewals: AtomicU64,
+    tickets: AtomicU64,
+}
+
+impl Figures {
+    pub(crate) fn new() -> Self {
+        let started_at = u64::try_from(clock::now().wall.unix_secs()).unwrap_or(0);
+        Self {
+            started_at,
+            ..Self::default()
+        }
+    }
+
+    /// A name for one client's question.
+    pub(crate) fn ticket(&self) -> Ticket {
+        Ticket(self.tickets.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl Daemon {
+    /// The error for anything that needs the store, while there is none.
+    pub(crate) fn check_open(&self) -> Result<(), WireError> {
+        let standing = self.standing.load();
+        if standing.open {
+            return Ok(());
+        }
+        let detail = standing
+            .store
+            .detail
+            .as_deref()
+            .unwrap_or("the store is not open");
+        let code = if standing.store.state == "locked" {
+            ErrorCode::Locked
+        } else {
+            ErrorCode::StoreFailed
+        };
+        Err(WireError::new(code, detail).with_hint("run 'authctl doctor'"))
+    }
+}
+
+/// Shared by every task.
+pub(crate) type Shared = Arc<Daemon>;

@@ -1,0 +1,134 @@
+//! One exhaustive match from a call to its handler.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use authd_proto::{
+    Call, ErrorShape, WireError,
+    encode::{self, TokenTail},
+};
+use serde::Serialize;
+
+use crate::{
+    connection::Session,
+    daemon::Shared,
+    handler::{account, daemon as own, events, login, renew, token},
+    published::Token,
+};
+
+/// An answer that takes its time.
+pub(crate) type Later = Pin<Box<dyn Future<Output = Reply> + Send>>;
+
+/// An answer.
+pub(crate) enum Reply {
+    /// A token: most of it is encoded already.
+    Token {
+        id: u32,
+        token: Arc<Token>,
+        tail: TokenTail,
+    },
+    /// A whole frame. Never holds a secret.
+    Frame(Vec<u8>),
+    /// An error.
+    Error {
+        id: u32,
+        error: WireError,
+        shape: ErrorShape,
+    },
+}
+
+impl Reply {
+    /// The frame that answers request `id` with `result`.
+    pub(crate) fn of<T: Serialize>(
+        id: u32,
+        shape: ErrorShape,
+        result: Result<T, WireError>,
+    ) -> Self {
+        let mut frame = Vec::new();
+        let error = match result {
+            Ok(result) => match encode::response(&mut frame, id, &result) {
+                Ok(()) => return Self::Frame(frame),
+                Err(error) => WireError::new(authd_proto::ErrorCode::TooLarge, error.to_string()),
+            },
+            Err(error) => error,
+        };
+        Self::Error { id, error, shape }
+    }
+}
+
+/// Answers the call into `out`, or gives the future that will.
+pub(crate) fn dispatch(
+    daemon: &Shared,
+    session: &mut Session,
+    id: u32,
+    call: Call<'_>,
+    trace_id: Option<&str>,
+    out: &mut Vec<u8>,
+) -> Option<Later> {
+    let shape = session.errors;
+    match call {
+        Call::TokenGet(get) => return token::get(daemon, shape, id, &get, out),
+        Call::TokenReject(reject) => return token::reject(daemon, shape, id, &reject, out),
+        Call::Hello(hello) => now(out, id, own::hello(session, hello), session.errors),
+        Call::AccountList(list) => now(out, id, account::list(daemon, &list), shape),
+        Call::AccountGet(get) => now(out, id, account::get(daemon, &get), shape),
+        Call::Subscribe(subscribe) => now(
+            out,
+            id,
+            events::subscribe(daemon, session, subscribe),
+            shape,
+        ),
+        Call::Unsubscribe(_) => now(out, id, events::unsubscribe(session), shape),
+        Call::EventsQuery(query) => now(out, id, events::query(daemon, &query), shape),
+        Call::DaemonStatus(_) => now(out, id, own::status(daemon), shape),
+        Call::DaemonStop(_) => now(out, id, own::stop(daemon), shape),
+        Call::DaemonReload(_) => return later(daemon, id, shape, own::reload),
+        Call::AccountForget(forget) => {
+            return later(daemon, id, shape, |daemon| account::forget(daemon, forget));
+        }
+        Call::AccountAdopt(adopt) => {
+            return later(daemon, id, shape, |daemon| account::adopt(daemon, adopt));
+        }
+        Call::Logout(logout) => {
+            return later(daemon, id, shape, |daemon| account::logout(daemon, logout));
+        }
+        Call::LoginStart(start) => {
+            let trace_id = trace_id.map(str::to_owned);
+            return later(daemon, id, shape, |daemon| {
+                login::start(daemon, *start, trace_id)
+            });
+        }
+        Call::LoginWait(wait) => {
+            return later(daemon, id, shape, |daemon| login::wait(daemon, wait));
+        }
+        Call::LoginComplete(complete) => {
+            return later(daemon, id, shape, |daemon| {
+                login::complete(daemon, complete)
+            });
+        }
+        Call::LoginCancel(cancel) => now(out, id, login::cancel(daemon, &cancel), shape),
+        Call::Renew(ask) => return later(daemon, id, shape, |daemon| renew::renew(daemon, ask)),
+    }
+    None
+}
+
+fn now<T: Serialize>(out: &mut Vec<u8>, id: u32, result: Result<T, WireError>, shape: ErrorShape) {
+    match Reply::of(id, shape, result) {
+        Reply::Frame(frame) => out.extend_from_slice(&frame),
+        Reply::Error { id, error, shape } => encode::error(out, id, &error, shape),
+        Reply::Token { .. } => {}
+    }
+}
+
+fn later<T, F>(
+    daemon: &Shared,
+    id: u32,
+    shape: ErrorShape,
+    handler: impl FnOnce(Shared) -> F,
+) -> Option<Later>
+where
+    T: Serialize,
+    F: Future<Output = Result<T, WireError>> + Send + 'static,
+{
+    let answer = handler(Arc::clone(daemon));
+    Some(Box::pin(async move { Reply::of(id, shape, answer.await) }))
+}

@@ -1,0 +1,409 @@
+//! The one task that owns the engine.
+//!
+//! Everything that happens comes through its mailbox; everything the engine wants done goes out
+//! through [`crate::perform`]. Between two wakes nothing runs.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use authd_core::{
+    broker::{Broker, Config as EngineConfig, Demand, Event, Refusal, Unavailable},
+    id::{Account, AttemptId, Fingerprint, LoginId, Ticket},
+    lease::LeaseKey,
+};
+use authd_oauth::{Exchanged, Revocation};
+use authd_proto::response::TokenKind;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    clock::{self, Alarm},
+    daemon::{Figures, Shared},
+    open::Opening,
+    perform::Performer,
+    published::Token,
+};
+
+/// Messages taken in before readers see the result.
+const BATCH: usize = 256;
+/// Longest that a stop waits for exchanges in flight: a request's time-out and some more.
+const PATIENCE_AT_STOP: Duration = Duration::from_secs(40);
+
+/// What a client asks the engine.
+pub(crate) struct Ask {
+    pub(crate) question: Question,
+    pub(crate) account: Account,
+    pub(crate) key: LeaseKey,
+    pub(crate) min_ttl: Option<Duration>,
+    pub(crate) wait: Duration,
+}
+
+/// How it asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Question {
+    /// For a token.
+    Demand,
+    /// For an exchange now.
+    Renew,
+    /// For a token in the place of a refused one.
+    Reject(Fingerprint),
+}
+
+/// What it gets.
+pub(crate) struct Handed {
+    pub(crate) token: Arc<Token>,
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) low: bool,
+    pub(crate) renewed: bool,
+}
+
+/// How a client hears.
+pub(crate) type Answerer = oneshot::Sender<Result<Handed, Refusal>>;
+/// How a logout is told: what was revoked, and what is still to be.
+pub(crate) type LogoutResult = Result<(Vec<TokenKind>, Vec<TokenKind>), String>;
+
+/// What comes to the driver.
+pub(crate) enum Message {
+    /// Something that the engine understands as it is.
+    Event(Box<Event>),
+    /// A client asks.
+    Ask {
+        ticket: Ticket,
+        ask: Ask,
+        answerer: Answerer,
+    },
+    /// A provider answered; secrets and all.
+    Answered {
+        attempt: AttemptId,
+        exchanged: Box<Exchanged>,
+    },
+    /// The store was opened, or not.
+    Opened(Box<Opening>),
+    /// An account is to be forgotten.
+    Forget {
+        account: Account,
+        done: oneshot::Sender<Option<()>>,
+    },
+    /// An account is to be logged out.
+    Logout {
+        account: Account,
+        wait: Duration,
+        done: oneshot::Sender<Option<LogoutResult>>,
+    },
+    /// The wait of a logout is over.
+    LogoutOverdue { account: Account },
+    /// Accounts are to be adopted; all when none is named.
+    Adopt {
+        account: Option<Account>,
+        done: oneshot::Sender<Vec<Account>>,
+    },
+    /// A revocation is on disk, or could not be put there.
+    Owed {
+        account: Account,
+        id: u64,
+        result: Result<(), String>,
+    },
+    /// A provider was told of a revocation.
+    RevocationTried { id: u64, outcome: Revocation },
+    /// An account is off the disk.
+    Erased { account: Account },
+    /// New settings for the engine.
+    Configure(EngineConfig),
+    /// The daemon is to stop.
+    Stop,
+}
+
+/// The way to the driver. Cheap to clone; sending never waits.
+#[derive(Clone)]
+pub(crate) struct Mailbox(mpsc::UnboundedSender<Message>);
+
+impl Mailbox {
+    /// A mailbox and where its messages come out.
+    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Message>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self(sender), receiver)
+    }
+
+    /// Sends. A driver that has ended hears nothing more, and nobody misses it.
+    pub(crate) fn send(&self, message: Message) {
+        let _ = self.0.send(message);
+    }
+
+    /// Sends an event.
+    pub(crate) fn event(&self, event: Event) {
+        self.send(Message::Event(Box::new(event)));
+    }
+
+    /// Tells that a lease is in use.
+    pub(crate) fn used(&self, account: Account, key: LeaseKey) {
+        self.event(Event::Used { account, key });
+    }
+
+    /// Ends a login from outside the token endpoint.
+    pub(crate) fn end_login(&self, login: LoginId, reason: authd_core::broker::LoginFailure) {
+        self.event(Event::LoginCancelled { login, reason });
+    }
+
+    /// New settings for the engine.
+    pub(crate) fn configure(&self, config: EngineConfig) {
+        self.send(Message::Configure(config));
+    }
+
+    /// The daemon is to stop.
+    pub(crate) fn stop(&self) {
+        self.send(Message::Stop);
+    }
+
+    /// Asks, and waits for the answer. Dropping the future ends the wait and nothing else.
+    pub(crate) async fn ask(&self, figures: &Figures, ask: Ask) -> Result<Handed, Refusal> {
+        let ticket = figures.ticket();
+        let (answerer, answer) = oneshot::channel();
+        let _wait = Wait::begin(self, figures, ticket);
+        self.send(Message::Ask {
+            ticket,
+            ask,
+            answerer,
+        });
+        let stopping = Refusal::Unavailable {
+            why: Unavailable::ShuttingDown,
+            retry_after: None,
+        };
+        answer.await.unwrap_or(Err(stopping))
+    }
+
+    /// Forgets an account; `None` when there is none.
+    pub(crate) async fn forget(&self, account: Account) -> Option<()> {
+        let (done, answer) = oneshot::channel();
+        self.send(Message::Forget { account, done });
+        answer.await.ok().flatten()
+    }
+
+    /// Logs an account out; `None` when there is none.
+    pub(crate) async fn logout(&self, account: Account, wait: Duration) -> Option<LogoutResult> {
+        let (done, answer) = oneshot::channel();
+        self.send(Message::Logout {
+            account,
+            wait,
+            done,
+        });
+        answer.await.ok().flatten()
+    }
+
+    /// Adopts, and says which.
+    pub(crate) async fn adopt(&self, account: Option<Account>) -> Vec<Account> {
+        let (done, answer) = oneshot::channel();
+        self.send(Message::Adopt { account, done });
+        answer.await.unwrap_or_default()
+    }
+}
+
+/// A client's wait. When it ends before its answer, the engine hears that the client is gone.
+struct Wait<'a> {
+    mailbox: &'a Mailbox,
+    figures: &'a Figures,
+    ticket: Ticket,
+}
+
+impl<'a> Wait<'a> {
+    fn begin(mailbox: &'a Mailbox, figures: &'a Figures, ticket: Ticket) -> Self {
+        figures.waiters.fetch_add(1, Ordering::Relaxed);
+        Self {
+            mailbox,
+            figures,
+            ticket,
+        }
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        self.figures.waiters.fetch_sub(1, Ordering::Relaxed);
+        // The engine ignores a ticket that it has answered.
+        self.mailbox.event(Event::Gone {
+            ticket: self.ticket,
+        });
+    }
+}
+
+/// Runs until the daemon stops: engine, alarm and mailbox.
+pub(crate) async fn run(
+    daemon: Shared,
+    mut mail: mpsc::UnboundedReceiver<Message>,
+    seed: u64,
+) -> std::io::Result<()> {
+    let boot_id = daemon.published.boot_id;
+    let broker = Broker::new(daemon.config.load().engine(), seed, boot_id);
+    let mut driver = Driver {
+        broker,
+        performer: Performer::new(Arc::clone(&daemon)),
+        daemon,
+    };
+    let mut alarm = Alarm::new()?;
+    let mut deadline = None;
+    loop {
+        driver.settle();
+        if driver.performer.has_stopped() {
+            return Ok(());
+        }
+        let overdue = deadline.is_some_and(|deadline| clock::now().boot >= deadline);
+        if driver.performer.is_stopping() && (driver.broker.in_flight() == 0 || overdue) {
+            driver.performer.close_store();
+        }
+        let next = driver.broker.poll_timeout();
+        alarm.set([next, deadline].into_iter().flatten().min())?;
+        tokio::select! {
+            biased;
+            message = mail.recv() => match message {
+                Some(Message::Stop) if deadline.is_none() => {
+                    deadline = Some(clock::now().boot.after(PATIENCE_AT_STOP));
+                    driver.stop();
+                }
+                Some(message) => driver.take(message),
+                None => return Ok(()),
+            },
+            rung = alarm.rings() => {
+                rung?;
+                driver.broker.handle(Event::Tick, clock::now());
+            }
+        }
+        for _ in 0..BATCH {
+            match mail.try_recv() {
+                Ok(Message::Stop) if deadline.is_none() => {
+                    deadline = Some(clock::now().boot.after(PATIENCE_AT_STOP));
+                    driver.stop();
+                }
+                Ok(message) => driver.take(message),
+                Err(_) => break,
+            }
+        }
+    }
+}
+
+struct Driver {
+    broker: Broker,
+    performer: Performer,
+    daemon: Shared,
+}
+
+impl Driver {
+    /// Begins everything that the engine wants done, and lets readers see what changed.
+    fn settle(&mut self) {
+        while let Some(effect) = self.broker.poll_effect() {
+            self.performer.perform(effect);
+        }
+        self.performer.publish();
+        self.daemon
+            .figures
+            .exchanges
+            .store(self.broker.in_flight(), Ordering::Relaxed);
+    }
+
+    fn handle(&mut self, event: Event) {
+        self.broker.handle(event, clock::now());
+        while let Some(effect) = self.broker.poll_effect() {
+            self.performer.perform(effect);
+        }
+    }
+
+    fn stop(&mut self) {
+        self.performer.stop();
+        self.handle(Event::ShuttingDown);
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Event(event) => self.handle(*event),
+            Message::Ask {
+                ticket,
+                ask,
+                answerer,
+            } => {
+                self.performer.expect(ticket, answerer);
+                let Ask {
+                    question,
+                    account,
+                    key,
+                    min_ttl,
+                    wait,
+                } = ask;
+                let demand = Demand {
+                    ticket,
+                    account,
+                    key,
+                    min_ttl,
+                    wait,
+                };
+                self.handle(match question {
+                    Question::Demand => Event::Demand(demand),
+                    Question::Renew => Event::Renew(demand),
+                    Question::Reject(fingerprint) => Event::Reject {
+                        fingerprint,
+                        demand,
+                    },
+                });
+            }
+            Message::Answered { attempt, exchanged } => {
+                let Exchanged { answer, tokens } = *exchanged;
+                self.performer.keep_answer(attempt, tokens);
+                self.handle(Event::Answered {
+                    attempt,
+                    answer: Box::new(answer),
+                });
+                self.performer.drop_answer(attempt);
+            }
+            Message::Opened(opening) => {
+                for event in self.performer.opened(*opening) {
+                    self.handle(event);
+                }
+            }
+            Message::Forget { account, done } => {
+                if self.performer.forget(&account, done) {
+                    self.handle(Event::Leave {
+                        account,
+                        revoke: false,
+                    });
+                }
+            }
+            Message::Logout {
+                account,
+                wait,
+                done,
+            } => {
+                if self.performer.logout(&account, wait, done) {
+                    self.handle(Event::Leave {
+                        account,
+                        revoke: true,
+                    });
+                }
+            }
+            Message::LogoutOverdue { account } => self.performer.logout_overdue(&account),
+            Message::Adopt { account, done } => {
+                let adopted = self.performer.adopt(account);
+                for account in &adopted {
+                    self.handle(Event::Adopt {
+                        account: account.clone(),
+                    });
+                }
+                // The one who asked may be gone.
+                let _ = done.send(adopted);
+            }
+            Message::Owed {
+                account,
+                id,
+                result,
+            } => {
+                for event in self.performer.owed(&account, id, result) {
+                    self.handle(event);
+                }
+            }
+            Message::RevocationTried { id, outcome } => {
+                let settled = self.performer.revocation_tried(id, outcome);
+                self.handle(Event::RevocationTried { id, settled });
+            }
+            Message::Erased { account } => self.performer.erased(&account),
+            Message::Configure(config) => self.broker.configure(config),
+            Message::Stop => {}
+        }
+    }
+}

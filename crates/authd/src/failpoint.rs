@@ -1,0 +1,108 @@
+//! Named boundaries of an exchange at which a test build can be made to die or to stall.
+//!
+//! Without the feature `failpoints` nothing of this exists but an empty inline function. With it,
+//! `AUTHD_FAILPOINT=NAME=ACTION@N` does ACTION when NAME is reached for the Nth time: `kill` is a
+//! real SIGKILL to the daemon's own process, `stall:MILLIS` blocks the thread that got there.
+
+/// The boundaries, in the order in which one exchange passes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Boundary {
+    /// The engine wants an intent; nothing is on disk yet.
+    BeforeIntent,
+    /// The intent is on disk; nothing has left.
+    AfterIntent,
+    /// The first byte of the request is about to leave.
+    BytesSent,
+    /// The whole answer is in memory.
+    AnswerReceived,
+    /// The store's sync for the answer has returned.
+    CommitSynced,
+    /// Readers see the new token.
+    Published,
+}
+
+#[cfg(not(feature = "failpoints"))]
+#[inline]
+pub(crate) fn reach(_: Boundary) {}
+
+#[cfg(feature = "failpoints")]
+pub(crate) use armed::reach;
+
+#[cfg(feature = "failpoints")]
+mod armed {
+    use std::{
+        sync::{
+            OnceLock,
+            atomic::{AtomicU32, Ordering},
+        },
+        time::Duration,
+    };
+
+    use super::Boundary;
+
+    impl Boundary {
+        fn name(self) -> &'static str {
+            match self {
+                Self::BeforeIntent => "before_intent",
+                Self::AfterIntent => "after_intent",
+                Self::BytesSent => "bytes_sent",
+                Self::AnswerReceived => "answer_received",
+                Self::CommitSynced => "commit_synced",
+                Self::Published => "published",
+            }
+        }
+    }
+
+    struct Order {
+        name: String,
+        stall: Option<Duration>,
+        at: u32,
+        reached: AtomicU32,
+    }
+
+    static ORDER: OnceLock<Option<Order>> = OnceLock::new();
+
+    fn read() -> Option<Order> {
+        let text = std::env::var("AUTHD_FAILPOINT").ok()?;
+        let (name, rest) = text.split_once('=')?;
+        let (action, at) = rest.split_once('@').unwrap_or((rest, "1"));
+        let stall = match action.split_once(':') {
+            Some(("stall", millis)) => Some(Duration::from_millis(millis.parse().ok()?)),
+            _ if action == "kill" => None,
+            _ => return None,
+        };
+        let (name, at, reached) = (name.to_owned(), at.parse().ok()?, AtomicU32::new(0));
+        Some(Order {
+            name,
+            stall,
+            at,
+            reached,
+        })
+    }
+
+    pub(crate) fn reach(boundary: Boundary) {
+        let Some(order) = ORDER.get_or_init(read) else {
+            return;
+        };
+        if order.name != boundary.name()
+            || order.reached.fetch_add(1, Ordering::SeqCst) + 1 != order.at
+        {
+            return;
+        }
+        match order.stall {
+            Some(stall) => std::thread::sleep(stall),
+            None => die(),
+        }
+    }
+
+    #[cfg(unix)]
+    fn die() {
+        let _ =
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    }
+
+    #[cfg(not(unix))]
+    fn die() {
+        std::process::abort();
+    }
+}

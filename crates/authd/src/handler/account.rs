@@ -1,0 +1,304 @@
+//! `account.*` and `logout`.
+
+use std::sync::Arc;
+
+use authd_core::{
+    flag::{Ambiguity, Flags, Raised},
+    grant::Grant,
+    lease::{LeaseKey, Standing},
+    time::{Boot, Now, Wall},
+};
+use authd_proto::{
+    ErrorCode, WireError, limits, page,
+    request::{AccountAdopt, AccountForget, AccountGet, AccountList, Logout},
+    response::{
+        AccountAdoptReply, AccountForgetReply, AccountInfo, AccountListReply, Expiry, Flag,
+        FlagName, LastError, LeaseInfo, LogoutReply, State,
+    },
+};
+
+use super::{account_name, refusal, unknown_account, wait, whole_secs};
+use crate::{
+    clock,
+    daemon::Shared,
+    published::{Snapshot, expiry},
+};
+
+/// `account.list`: sorted by name. The cursor is the last name of the page before.
+pub(crate) fn list(daemon: &Shared, list: &AccountList) -> Result<AccountListReply, WireError> {
+    daemon.check_open()?;
+    let accounts = daemon.published.load();
+    let mut names: Vec<_> = accounts
+        .keys()
+        .filter(|name| {
+            list.cursor
+                .as_deref()
+                .is_none_or(|cursor| name.as_str() > cursor)
+        })
+        .collect();
+    names.sort();
+    let now = clock::now();
+    let page: Vec<AccountInfo> = page::fill(
+        names
+            .iter()
+            .filter_map(|name| accounts.get(*name))
+            .map(|one| info(daemon, one, now)),
+        limits::page_limit(list.limit),
+    );
+    let cursor = (page.len() < names.len())
+        .then(|| page.last().map(|account| account.account.clone()))
+        .flatten();
+    Ok(AccountListReply {
+        accounts: page,
+        cursor,
+    })
+}
+
+/// `account.get`.
+pub(crate) fn get(daemon: &Shared, get: &AccountGet) -> Result<AccountInfo, WireError> {
+    daemon.check_open()?;
+    let accounts = daemon.published.load();
+    let snapshot = accounts
+        .get(get.account.as_str())
+        .ok_or_else(|| unknown_account(&get.account))?;
+    Ok(info(daemon, snapshot, clock::now()))
+}
+
+/// `account.forget`.
+pub(crate) async fn forget(
+    daemon: Shared,
+    forget: AccountForget,
+) -> Result<AccountForgetReply, WireError> {
+    daemon.check_open()?;
+    let account = account_name(&forget.account)?;
+    match daemon.mailbox.forget(account).await {
+        Some(()) => Ok(AccountForgetReply {
+            account: forget.account,
+        }),
+        None => Err(unknown_account(&forget.account)),
+    }
+}
+
+/// `account.adopt`.
+pub(crate) async fn adopt(
+    daemon: Shared,
+    adopt: AccountAdopt,
+) -> Result<AccountAdoptReply, WireError> {
+    daemon.check_open()?;
+    let account = adopt.account.as_deref().map(account_name).transpose()?;
+    if let Some(account) = &account
+        && !daemon.published.load().contains_key(account)
+    {
+        return Err(unknown_account(account.as_str()));
+    }
+    let adopted = daemon.mailbox.adopt(account).await;
+    Ok(AccountAdoptReply {
+        adopted: adopted.iter().map(ToString::to_string).collect(),
+    })
+}
+
+/// `logout`: the tokens are kept, sealed, until the provider has heard of it.
+pub(crate) async fn logout(daemon: Shared, logout: Logout) -> Result<LogoutReply, WireError> {
+    daemon.check_open()?;
+    let account = account_name(&logout.account)?;
+    match daemon.mailbox.logout(account, wait(logout.wait_secs)).await {
+        Some(Ok((revoked, pending))) => Ok(LogoutReply {
+            account: logout.account,
+            revoked,
+            pending,
+        }),
+        Some(Err(message)) => Err(WireError::new(ErrorCode::StoreFailed, message)
+            .with_hint("nothing was removed; run 'authctl doctor'")),
+        None => Err(unknown_account(&logout.account)),
+    }
+}
+
+/// An account as the wire shows it.
+pub(crate) fn info(daemon: &Shared, snapshot: &Arc<Snapshot>, now: Now) -> AccountInfo {
+    let grant = &snapshot.view.grant;
+    let own = LeaseKey::of_login(grant);
+    let leases: Vec<_> = grant
+        .leases
+        .keys()
+        .map(|key| lease(daemon, snapshot, key, now))
+        .collect();
+    let worst = leases
+        .iter()
+        .map(|lease| lease.state)
+        .max_by_key(|state| badness(*state));
+    let state = if grant.flags.needs_login.is_some() {
+        State::NeedsLogin
+    } else {
+        worst.unwrap_or(State::Expired)
+    };
+    let main = grant
+        .leases
+        .keys()
+        .position(|key| *key == own)
+        .map(|at| &leases[at]);
+    AccountInfo {
+        account: grant.account.to_string(),
+        issuer: grant
+            .provider
+            .issuer
+            .clone()
+            .unwrap_or_else(|| grant.provider.host().to_string()),
+        client_id: grant.provider.client_id.clone(),
+        state,
+        flags: flags(&grant.flags),
+        expires_at: main.and_then(|lease| lease.expires_at),
+        expiry: main.map_or(Expiry::Unknown, |lease| lease.expiry),
+        ttl_secs: main.and_then(|lease| lease.ttl_secs),
+        next_renewal_at: next_renewal(snapshot, now),
+        generation: grant.generation.0,
+        renewals: grant.renewals,
+        last_error: last_error(grant),
+        subject: grant.subject.as_ref().map(|subject| subject.sub.clone()),
+        subject_name: grant
+            .subject
+            .as_ref()
+            .and_then(|subject| subject.name.clone()),
+        scopes: grant.scopes.iter().map(str::to_owned).collect(),
+        resource: grant.resource.clone(),
+        profile: grant.provider.profile.name.clone(),
+        created_at: unix(grant.created_at),
+        leases,
+    }
+}
+
+fn lease(daemon: &Shared, snapshot: &Snapshot, key: &LeaseKey, now: Now) -> LeaseInfo {
+    let view = &snapshot.view;
+    let lease = &view.grant.leases[key];
+    let boot_id = daemon.published.boot_id;
+    let state = if view.refreshing.as_ref() == Some(key) {
+        State::Refreshing
+    } else if lease.rejected {
+        State::Expired
+    } else {
+        match lease.standing(now, boot_id) {
+            Standing::Fresh => State::Fresh,
+            Standing::Due => State::Due,
+            Standing::Late => State::Late,
+            Standing::Expired => State::Expired,
+        }
+    };
+    let left = lease.remaining(now, boot_id);
+    let due = left.map(|left| now.wall.after(left.saturating_sub(lease.lead)));
+    LeaseInfo {
+        resource: key.resource.clone(),
+        scopes: lease.scopes.iter().map(str::to_owned).collect(),
+        state,
+        expires_at: lease.expires_at().map(unix),
+        expiry: expiry(lease.expiry),
+        ttl_secs: whole_secs(left),
+        generation: lease.generation.0,
+        next_renewal_at: due.filter(|_| view.next_renewal.is_some()).map(unix),
+    }
+}
+
+/// The engine plans on the boot clock; people read the wall.
+pub(crate) fn next_renewal(snapshot: &Snapshot, now: Now) -> Option<u64> {
+    let at: Boot = snapshot.view.next_renewal?;
+    Some(unix(now.wall.after(at.since(now.boot))))
+}
+
+/// The worst lease speaks for its account; one being renewed is not worse than one that is due.
+fn badness(state: State) -> u8 {
+    match state {
+        State::Fresh => 0,
+        State::Due => 1,
+        State::Refreshing => 2,
+        State::Late => 3,
+        State::Expired => 4,
+        State::NeedsLogin | State::Locked | State::Unknown => 5,
+    }
+}
+
+fn unix(at: Wall) -> u64 {
+    u64::try_from(at.unix_secs()).unwrap_or(0)
+}
+
+fn last_error(grant: &Grant) -> Option<LastError> {
+    let error = grant.last_error.as_ref()?;
+    let code = match error.code.as_str() {
+        "throttled" | "slow_down" => ErrorCode::Throttled,
+        "invalid_grant" | "interaction_required" | "login_required" | "consent_required" => {
+            ErrorCode::LoginRequired
+        }
+        "invalid_client"
+        | "unauthorized_client"
+        | "invalid_request"
+        | "invalid_scope"
+        | "invalid_target"
+        | "unsupported_grant_type" => ErrorCode::ProviderRefused,
+        _ => ErrorCode::Unavailable,
+    };
+    Some(LastError {
+        code,
+        message: error.message.clone(),
+        at: unix(error.at),
+    })
+}
+
+/// The flags that are up, each with its reason in a sentence.
+pub(crate) fn flags(flags: &Flags) -> Vec<Flag> {
+    fn flag<R>(
+        flag: FlagName,
+        raised: Option<&Raised<R>>,
+        why: impl Fn(&R) -> String,
+    ) -> Option<Flag> {
+        raised.map(|raised| Flag {
+            flag,
+            reason: why(&raised.reason),
+            since_at: Some(unix(raised.since)),
+        })
+    }
+    [
+        flag(FlagName::Offline, flags.offline.as_ref(), |class| {
+            format!("the provider cannot be reached ({class}); it is tried again")
+        }),
+        flag(FlagName::Throttled, flags.throttled.as_ref(), |_| {
+            "the provider asked for a pause; it is tried again after it".to_owned()
+        }),
+        flag(FlagName::Ambiguous, flags.ambiguous.as_ref(), |ambiguity| {
+            match ambiguity {
+                Ambiguity::Interrupted => "the daemon ended in the middle of a renewal",
+                Ambiguity::AnswerLost => "the provider's answer to a renewal was lost",
+                Ambiguity::Gateway => "a gateway answered a renewal in the provider's place",
+            }
+            .to_owned()
+        }),
+        flag(FlagName::Suspect, flags.suspect.as_ref(), |code| {
+            format!("the provider answered {code} once; it is asked again before it is believed")
+        }),
+        flag(FlagName::NeedsLogin, flags.needs_login.as_ref(), |reason| {
+            refusal::login_reason(reason).to_owned()
+        }),
+        flag(
+            FlagName::ProviderRejects,
+            flags.provider_rejects.as_ref(),
+            |()| "the API refuses even new tokens".to_owned(),
+        ),
+        flag(
+            FlagName::StoreDegraded,
+            flags.store_degraded.as_ref(),
+            |why| format!("the store cannot be written: {why}"),
+        ),
+        flag(
+            FlagName::Misconfigured,
+            flags.misconfigured.as_ref(),
+            Clone::clone,
+        ),
+        flag(FlagName::StaleStore, flags.stale_store.as_ref(), |stale| {
+            refusal::stale_store(*stale).to_owned()
+        }),
+        flag(
+            FlagName::ScopeChanged,
+            flags.scope_changed.as_ref(),
+            |scopes| format!("the latest token has other scopes than the login: {scopes}"),
+        ),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

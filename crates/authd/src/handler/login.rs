@@ -1,0 +1,60 @@
+//! `login.*`.
+
+use authd_core::broker::LoginFailure;
+use authd_proto::{
+    WireError,
+    request::{LoginCancel, LoginComplete, LoginStart, LoginWait},
+    response::{LoginCancelReply, LoginDone, LoginProgress, LoginStartReply},
+};
+
+use super::wait as patience;
+use crate::{
+    authorize::{self, parse_login_id},
+    daemon::Shared,
+};
+
+/// `login.start`: discovers, listens, and says what to open.
+pub(crate) async fn start(
+    daemon: Shared,
+    start: LoginStart,
+    trace_id: Option<String>,
+) -> Result<LoginStartReply, WireError> {
+    daemon.check_open()?;
+    authorize::begin(daemon, start, trace_id).await
+}
+
+/// `login.wait`.
+pub(crate) async fn wait(daemon: Shared, wait: LoginWait) -> Result<LoginProgress, WireError> {
+    let id = parse_login_id(&wait.login_id)?;
+    let done = daemon.logins.wait(id, patience(wait.wait_secs)).await?;
+    Ok(progress(done.as_deref()))
+}
+
+/// `login.complete`: what a person pasted.
+pub(crate) async fn complete(
+    daemon: Shared,
+    complete: LoginComplete,
+) -> Result<LoginProgress, WireError> {
+    let id = parse_login_id(&complete.login_id)?;
+    daemon
+        .logins
+        .complete(&daemon, id, complete.redirect_url.expose())?;
+    let done = daemon.logins.wait(id, patience(complete.wait_secs)).await?;
+    Ok(progress(done.as_deref()))
+}
+
+/// `login.cancel`.
+pub(crate) fn cancel(daemon: &Shared, cancel: &LoginCancel) -> Result<LoginCancelReply, WireError> {
+    let id = parse_login_id(&cancel.login_id)?;
+    daemon.logins.check(id)?;
+    daemon.mailbox.end_login(id, LoginFailure::Cancelled);
+    Ok(LoginCancelReply {
+        login_id: cancel.login_id.clone(),
+    })
+}
+
+fn progress(done: Option<&LoginDone>) -> LoginProgress {
+    done.map_or(LoginProgress::Pending, |done| {
+        LoginProgress::Done(Box::new(done.clone()))
+    })
+}

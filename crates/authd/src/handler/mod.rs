@@ -1,0 +1,84 @@
+//! One file for each group of verbs.
+
+pub(crate) mod account;
+pub(crate) mod daemon;
+pub(crate) mod events;
+pub(crate) mod login;
+pub(crate) mod refusal;
+pub(crate) mod renew;
+pub(crate) mod token;
+
+use std::time::Duration;
+
+use authd_core::{id::Account, scope::ScopeSet};
+use authd_proto::{ErrorCode, WireError, limits};
+
+/// An account's name as a client gave it.
+pub(crate) fn account_name(name: &str) -> Result<Account, WireError> {
+    Account::new(name).map_err(|error| WireError::new(ErrorCode::BadRequest, error.to_string()))
+}
+
+/// The error for a name that no account has.
+pub(crate) fn unknown_account(name: &str) -> WireError {
+    let shown: String = name
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(Account::MAX_LEN)
+        .collect();
+    WireError::new(
+        ErrorCode::UnknownAccount,
+        format!("there is no account '{shown}'"),
+    )
+    .with_hint("run 'authctl list' to see which there are, or 'authctl login' to add it")
+}
+
+/// Scopes as a client gave them (RFC 6749 §3.3).
+pub(crate) fn scopes<S: AsRef<str>>(scopes: Option<&[S]>) -> Result<ScopeSet, WireError> {
+    let scopes = scopes.unwrap_or_default();
+    let is_token = |scope: &str| {
+        !scope.is_empty()
+            && scope
+                .bytes()
+                .all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
+    };
+    if scopes.len() > limits::MAX_SCOPES {
+        let message = format!("more than {} scopes", limits::MAX_SCOPES);
+        return Err(WireError::new(ErrorCode::BadRequest, message));
+    }
+    if !scopes.iter().all(|scope| is_token(scope.as_ref())) {
+        return Err(WireError::new(
+            ErrorCode::BadRequest,
+            "a scope is a word of printable ASCII without quotes and backslashes",
+        ));
+    }
+    Ok(scopes.iter().map(AsRef::as_ref).collect())
+}
+
+/// How long a client waits, its default and cap applied.
+pub(crate) fn wait(asked: Option<u64>) -> Duration {
+    Duration::from_secs(limits::wait_secs(asked))
+}
+
+/// Whole seconds that are left, rounded down: what is promised is there.
+pub(crate) fn whole_secs(left: Option<Duration>) -> Option<u64> {
+    left.map(|left| left.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes_are_scope_tokens() {
+        assert_eq!(scopes(Some(&["b", "a"])).unwrap().to_string(), "a b");
+        assert!(scopes::<&str>(None).unwrap().is_empty());
+        for bad in ["", "a b", "a\"b", "a\\b", "\u{1b}[2J", "ü"] {
+            assert_eq!(
+                scopes(Some(&[bad])).unwrap_err().code,
+                ErrorCode::BadRequest,
+                "{bad:?}"
+            );
+        }
+        assert!(scopes(Some(&vec!["x"; 129])).is_err());
+    }
+}

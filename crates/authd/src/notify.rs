@@ -1,0 +1,165 @@
+//! Tells the person, once: the desktop's notification, and a command of their choice.
+//!
+//! Both run on threads of their own: a notification service that hangs delays nothing. Neither gets
+//! a secret.
+
+use std::{
+    process::{Command, Stdio},
+    thread,
+};
+
+use authd_core::{broker::Notice, id::Account};
+
+use crate::{config::Notify, handler::refusal};
+
+/// What a person reads.
+pub(crate) struct Message {
+    /// A stable word, for the command.
+    pub(crate) kind: &'static str,
+    /// A sentence.
+    pub(crate) text: String,
+}
+
+/// Puts the notice into words.
+pub(crate) fn message(account: &Account, notice: &Notice) -> Message {
+    let (kind, text) = match notice {
+        Notice::LoginNeeded(reason) => (
+            "login_needed",
+            format!(
+                "{account}: {}. Run 'authctl login {account}'.",
+                refusal::login_reason(reason)
+            ),
+        ),
+        Notice::AnswerLost => (
+            "answer_lost",
+            format!(
+                "{account}: an answer of the provider was lost. The token still works; asking \
+                 again may end the login. If it does, run 'authctl login {account}'."
+            ),
+        ),
+        Notice::ProviderRejects => (
+            "provider_rejects",
+            format!("{account}: the API refuses even new tokens. Check your access there."),
+        ),
+        Notice::ScopeChanged => (
+            "scope_changed",
+            format!("{account}: the provider now grants other scopes. See 'authctl status'."),
+        ),
+        Notice::StoreDegraded(why) => (
+            "store_degraded",
+            format!("{account}: the store cannot be written ({why}). Run 'authctl doctor'."),
+        ),
+    };
+    Message { kind, text }
+}
+
+/// Tells the person by every way that is configured.
+pub(crate) fn tell(config: &Notify, account: &Account, message: &Message) {
+    if config.desktop {
+        let text = message.text.clone();
+        detached("notify", move || desktop(&text));
+    }
+    if let Some((program, arguments)) = config.command.split_first() {
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .args([account.as_str(), message.kind, &message.text])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .env_clear()
+            .envs(std::env::vars_os().filter(|(name, _)| is_plain(name)));
+        let program = program.clone();
+        detached("notify-command", move || match command.status() {
+            Ok(status) if status.success() => {}
+            Ok(status) => tracing::warn!(program, %status, "the notify command failed"),
+            Err(error) => tracing::warn!(program, %error, "the notify command did not start"),
+        });
+    }
+}
+
+/// What a program of the user's needs of our environment, and nothing else.
+fn is_plain(name: &std::ffi::OsStr) -> bool {
+    const PLAIN: &[&str] = &[
+        "HOME",
+        "PATH",
+        "LANG",
+        "USER",
+        "LOGNAME",
+        "DISPLAY",
+        "WAYLAND_DISPLAY",
+        "DBUS_SESSION_BUS_ADDRESS",
+        "XDG_RUNTIME_DIR",
+    ];
+    name.to_str().is_some_and(|name| PLAIN.contains(&name))
+}
+
+fn detached(name: &str, work: impl FnOnce() + Send + 'static) {
+    if let Err(error) = thread::Builder::new().name(name.to_owned()).spawn(work) {
+        tracing::warn!(%error, "no thread to tell the person");
+    }
+}
+
+#[cfg(any(target_os = "linux", windows))]
+fn desktop(text: &str) {
+    let shown = notify_rust::Notification::new()
+        .appname("authd")
+        .summary("authd")
+        .body(text)
+        .show();
+    if let Err(error) = shown {
+        tracing::debug!(%error, "there is no desktop to notify");
+    }
+}
+
+#[cfg(not(any(target_os = "linux", windows)))]
+fn desktop(_: &str) {
+    tracing::debug!("desktop notifications are not built for this platform");
+}
+
+#[cfg(test)]
+mod tests {
+    use authd_core::flag::LoginReason;
+
+    use super::*;
+
+    #[test]
+    fn a_notice_names_the_account_and_the_command_that_mends_it() {
+        let account = Account::new("work").unwrap();
+        let message = message(&account, &Notice::LoginNeeded(LoginReason::Revoked));
+        assert_eq!(message.kind, "login_needed");
+        assert!(message.text.starts_with("work: "));
+        assert!(message.text.ends_with("Run 'authctl login work'."));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_command_gets_account_kind_and_sentence() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("told");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &fifo,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+            0,
+        )
+        .unwrap();
+        let script = format!("printf '%s|' \"$@\" > {}", fifo.display());
+        let config = Notify {
+            desktop: false,
+            command: ["sh", "-c", &script, "sh"].map(str::to_owned).to_vec(),
+        };
+        let account = Account::new("work").unwrap();
+        tell(
+            &config,
+            &account,
+            &message(&account, &Notice::ProviderRejects),
+        );
+        let told = std::fs::read_to_string(&fifo).unwrap();
+        assert!(
+            told.starts_with("work|provider_rejects|work: the API"),
+            "{told}"
+        );
+    }
+}

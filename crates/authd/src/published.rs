@@ -1,0 +1,207 @@
+//! What readers see: a snapshot of all accounts, replaced as a whole.
+//!
+//! A cached token is answered from here alone. No reader waits for the driver, the disk, a provider,
+//! another account or another client.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use authd_core::{
+    broker::View,
+    grant::Grant,
+    id::{Account, Fingerprint},
+    lease::{Expiry, Lease, LeaseKey},
+    time::{Boot, BootId, Now},
+};
+use authd_proto::{
+    WireSecret,
+    encode::EncodedToken,
+    response::{Expiry as WireExpiry, RenewReply, TokenReply},
+};
+use authd_store::Secrets;
+
+/// How often the engine hears that a lease is in use.
+const BETWEEN_USES: u64 = 60_000;
+
+/// All accounts, for readers.
+pub(crate) struct Published {
+    accounts: ArcSwap<Accounts>,
+    /// The boot that the leases' clocks belong to.
+    pub(crate) boot_id: BootId,
+}
+
+/// One state of all accounts. Looked up by name, never iterated in this order: lists are sorted.
+pub(crate) type Accounts = HashMap<Account, Arc<Snapshot>>;
+
+/// One account.
+pub(crate) struct Snapshot {
+    /// The account as the engine sees it.
+    pub(crate) view: View,
+    tokens: BTreeMap<LeaseKey, Arc<Token>>,
+}
+
+/// One access token, ready to be sent.
+pub(crate) struct Token {
+    /// What the engine knows of it.
+    pub(crate) lease: Lease,
+    /// What goes over the wire.
+    pub(crate) encoded: EncodedToken,
+    /// The same without the token, for `renew`.
+    pub(crate) about: RenewReply,
+    used_at: AtomicU64,
+}
+
+impl Published {
+    pub(crate) fn new(boot_id: BootId) -> Self {
+        Self {
+            accounts: ArcSwap::default(),
+            boot_id,
+        }
+    }
+
+    /// All accounts as they are now.
+    pub(crate) fn load(&self) -> arc_swap::Guard<Arc<Accounts>> {
+        self.accounts.load()
+    }
+
+    /// Replaces what readers see by `accounts`.
+    pub(crate) fn store(&self, accounts: Accounts) {
+        self.accounts.store(Arc::new(accounts));
+    }
+}
+
+impl Snapshot {
+    /// Joins what the engine publishes with the secrets that belong to it. Tokens that `before` had
+    /// already are taken over as they are.
+    pub(crate) fn new(view: View, secrets: &Secrets, before: Option<&Self>) -> Self {
+        let tokens = view
+            .grant
+            .leases
+            .iter()
+            .filter_map(|(key, lease)| {
+                let kept = before.and_then(|before| before.tokens.get(key));
+                if let Some(token) = kept.filter(|token| token.lease == *lease) {
+                    return Some((key.clone(), Arc::clone(token)));
+                }
+                let access_token = secrets.access_tokens.get(key)?;
+                let token = Token::new(&view.grant, key, lease, access_token.expose());
+                Some((key.clone(), Arc::new(token)))
+            })
+            .collect();
+        Self { view, tokens }
+    }
+
+    /// The token of a lease.
+    pub(crate) fn token(&self, key: &LeaseKey) -> Option<&Arc<Token>> {
+        self.tokens.get(key)
+    }
+
+    /// The lease that a client means by these scopes and this resource: naming all scopes of the
+    /// login is naming none.
+    pub(crate) fn key(&self, mut key: LeaseKey) -> LeaseKey {
+        if key.scopes == self.view.grant.scopes {
+            key.scopes = authd_core::scope::ScopeSet::default();
+        }
+        if key.resource.is_none() {
+            key.resource.clone_from(&self.view.grant.resource);
+        }
+        key
+    }
+}
+
+impl Token {
+    fn new(grant: &Grant, key: &LeaseKey, lease: &Lease, access_token: &str) -> Self {
+        let about = RenewReply {
+            token_type: spelled(&lease.token_type),
+            expires_at: lease
+                .expires_at()
+                .map(|at| u64::try_from(at.unix_secs()).unwrap_or(0)),
+            expiry: expiry(lease.expiry),
+            scopes: lease.scopes.iter().map(str::to_owned).collect(),
+            resource: key.resource.clone(),
+            account: grant.account.to_string(),
+            subject: grant.subject.as_ref().map(|subject| subject.sub.clone()),
+            generation: lease.generation.0,
+            fingerprint: lease.fingerprint.to_string(),
+            ttl_secs: None,
+            low: false,
+            renewed: false,
+        };
+        let reply = TokenReply {
+            access_token: WireSecret::new(access_token),
+            renewal: about.clone(),
+        };
+        let encoded = EncodedToken::new(&reply);
+        Self {
+            lease: lease.clone(),
+            encoded,
+            about,
+            used_at: AtomicU64::new(0),
+        }
+    }
+
+    /// What is left of it, if it may be handed out without asking the engine: not rejected, and at
+    /// least the floor and `min_ttl` left. `None` inside means that nobody knows.
+    #[expect(
+        clippy::option_option,
+        reason = "servable or not; and if so, known or not"
+    )]
+    pub(crate) fn servable(
+        &self,
+        min_ttl: Duration,
+        now: Now,
+        boot_id: BootId,
+    ) -> Option<Option<Duration>> {
+        if self.lease.rejected {
+            return None;
+        }
+        match self.lease.remaining(now, boot_id) {
+            None => Some(None),
+            Some(left) => {
+                let enough = !left.is_zero() && left >= min_ttl.max(self.lease.floor());
+                enough.then_some(Some(left))
+            }
+        }
+    }
+
+    /// Whether the engine has not heard for a while that it is in use. Says so once.
+    pub(crate) fn use_is_news(&self, now: Boot) -> bool {
+        let before = self.used_at.load(Ordering::Relaxed);
+        let news = before == 0 || now.0.saturating_sub(before) >= BETWEEN_USES;
+        if news {
+            self.used_at.store(now.0.max(1), Ordering::Relaxed);
+        }
+        news
+    }
+
+    /// Names it.
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        self.lease.fingerprint
+    }
+}
+
+/// RFC 6749 §5.1: the type is compared without regard to case; clients get one spelling of the usual one.
+fn spelled(token_type: &str) -> String {
+    if token_type.eq_ignore_ascii_case("bearer") {
+        "Bearer"
+    } else {
+        token_type
+    }
+    .to_owned()
+}
+
+/// The engine's word in the wire's.
+pub(crate) fn expiry(expiry: Expiry) -> WireExpiry {
+    match expiry {
+        Expiry::Exact => WireExpiry::Exact,
+        Expiry::Assumed => WireExpiry::Assumed,
+        Expiry::Unknown => WireExpiry::Unknown,
+    }
+}

@@ -1,0 +1,165 @@
+//! Wiring: from an empty process to a daemon that serves, and back.
+
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use authd_ipc::{Directories, Environment, InstanceLock, Listener, SocketPath};
+use authd_proto::event::EventKind;
+use tokio::sync::{Notify, watch};
+
+use crate::{
+    authorize::Logins,
+    clock,
+    config::{Config, ConfigError},
+    daemon::{Daemon, Figures, Place, Shared, Standing},
+    driver::{self, Mailbox},
+    fingerprint::Fingerprinter,
+    journal::Journal,
+    network::{Network, NetworkError},
+    open,
+    published::Published,
+    serve, service,
+};
+
+/// How long clients wait at the start for the store; a key store that hangs must not hang them too.
+const PATIENCE_AT_START: Duration = Duration::from_secs(3);
+/// How long connections may take at the end to write what they owe.
+const PATIENCE_AT_END: Duration = Duration::from_secs(2);
+
+/// Why the daemon does not run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RunError {
+    /// The places cannot be used. The user must mend permissions or variables.
+    #[error(transparent)]
+    Path(#[from] authd_ipc::PathError),
+    /// Another daemon runs, or the lock cannot be taken.
+    #[error(transparent)]
+    Lock(#[from] authd_ipc::LockError),
+    /// The socket cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] authd_ipc::ListenError),
+    /// The configuration is wrong. The user must mend the file.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// There is no network thread.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// The system refuses something.
+    #[error("the system refuses: {0}")]
+    System(#[from] io::Error),
+}
+
+/// What the process was started with.
+pub(crate) struct Start {
+    /// The socket that a service manager opened.
+    #[cfg(unix)]
+    pub(crate) activated: Option<authd_ipc::activation::Activated>,
+    /// Called once clients are served.
+    pub(crate) on_ready: Box<dyn FnOnce()>,
+}
+
+/// Runs until a signal or a client stops it.
+pub(crate) async fn run(start: Start) -> Result<(), RunError> {
+    let environment = Environment::of_process();
+    let directories = Directories::locate(&environment)?;
+    let socket = SocketPath::locate(&environment, &directories)?;
+    let config_path = directories.config.join("config.toml");
+    let config = Config::load(&config_path)?;
+    let _lock = InstanceLock::acquire(&directories.state)?;
+    #[cfg(unix)]
+    let listener = match start.activated {
+        Some(activated) => Listener::adopt(activated)?,
+        None => Listener::bind(&socket)?,
+    };
+    #[cfg(windows)]
+    let listener = Listener::bind(&socket)?;
+
+    let (mailbox, mail) = Mailbox::new();
+    let place = Place {
+        socket: socket.path().to_owned(),
+        anchor_path: anchor(&environment, &directories),
+        state_dir: directories.state,
+        config_path,
+    };
+    let daemon: Shared = Arc::new(Daemon {
+        published: Published::new(clock::boot_id()),
+        mailbox: mailbox.clone(),
+        network: Network::start(&config.network)?,
+        fingerprints: Fingerprinter::default(),
+        journal: Journal::new(),
+        logins: Logins::default(),
+        standing: ArcSwap::from_pointee(Standing::opening()),
+        figures: Figures::new(),
+        place,
+        opened: Notify::new(),
+        stopping: watch::Sender::new(false),
+        config: ArcSwap::from_pointee(config),
+    });
+    open::begin(
+        &daemon.place,
+        &daemon.config.load().key,
+        &mailbox,
+        Duration::ZERO,
+    );
+    let seed = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
+    let mut driver = tokio::spawn(driver::run(Arc::clone(&daemon), mail, seed));
+    // Served either way: a store that cannot be opened is told, not waited for.
+    let _ = tokio::time::timeout(PATIENCE_AT_START, daemon.opened.notified()).await;
+
+    let mut server = tokio::spawn(serve::serve(listener, Arc::clone(&daemon)));
+    tracing::info!(
+        version = crate::handler::daemon::VERSION,
+        pid = std::process::id(),
+        socket = %daemon.place.socket.display(),
+        "serving"
+    );
+    daemon.journal.add(EventKind::Daemon, |event| {
+        event.outcome = Some("started".to_owned())
+    });
+    service::ready();
+    (start.on_ready)();
+
+    let ended = tokio::select! {
+        signal = service::signals(Arc::clone(&daemon)) => {
+            signal?;
+            daemon.mailbox.stop();
+            None
+        }
+        () = stopped_by_client(&daemon) => None,
+        ended = &mut driver => Some(ended),
+    };
+    daemon.stopping.send_replace(true);
+    service::stopping();
+    let ended = match ended {
+        Some(ended) => ended,
+        None => driver.await,
+    };
+    // What the driver answered last is still to be written.
+    if tokio::time::timeout(PATIENCE_AT_END, &mut server)
+        .await
+        .is_err()
+    {
+        tracing::debug!("connections were cut");
+    }
+    ended.map_err(io::Error::other)??;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn stopped_by_client(daemon: &Shared) {
+    let mut stopping = daemon.stopping.subscribe();
+    // The sender lives as long as the daemon.
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
+/// Where the generation anchor stands: outside the state directory, so that a copy of that directory
+/// is told from the original; an isolated instance keeps it with its configuration.
+fn anchor(environment: &Environment, directories: &Directories) -> PathBuf {
+    match &environment.state_dir {
+        Some(_) => directories.config.join("anchor"),
+        None => directories.state.parent().map_or_else(
+            || directories.config.join("anchor"),
+            |parent| parent.join("authd-anchor"),
+        ),
+    }
+}
