@@ -334,11 +334,6 @@ impl Merge<'_> {
         for (id, (_, sealed)) in &merged.revocations {
             if !self.mirrored.contains(id) {
                 // A row without its mirror: the settling, or the owing, was cut short.
-                let name = self.sealer.name(&owed.account);
-                *sealed = self
-                    .sealer
-                    .seal(Kind::Revocation, name, *id, owed.encode()?)?
-                    .into();
                 merged
                     .mirror_writes
                     .push((revocation_mirror(*id), Arc::clone(sealed)));

@@ -317,7 +317,6 @@ mod tests {
             renewable: true,
             leases: BTreeMap::from([(key.clone(), lease)]),
             flags: Default::default(),
-            learned_lifetime: Some(Duration::from_secs(5)),
             renewals: 2,
             created_at: Wall(-1),
             last_error: Some(LastError {

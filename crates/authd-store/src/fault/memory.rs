@@ -119,6 +119,21 @@ impl Memory {
         state.nodes.insert(id, node);
     }
 
+    /// Zeroes a part of a file in its place, durably: a device that forgets a page.
+    pub fn zero(&self, path: &Path, offset: usize, len: usize) {
+        let mut state = self.lock();
+        let Some(node) = state.names.get(path).copied() else {
+            return;
+        };
+        let Some(node) = state.nodes.get_mut(&node) else {
+            return;
+        };
+        for content in [&mut node.now, &mut node.durable] {
+            let end = content.len().min(offset + len);
+            content[offset.min(end)..end].fill(0);
+        }
+    }
+
     /// Every file's path.
     #[must_use]
     pub fn paths(&self) -> Vec<PathBuf> {

@@ -22,23 +22,23 @@ use authd_store::{
     fault::{Faults, Faulty, Memory},
 };
 
-pub const DIR: &str = "/state";
-pub const MACHINE: [u8; 32] = [3; 32];
+pub(crate) const DIR: &str = "/state";
+pub(crate) const MACHINE: [u8; 32] = [3; 32];
 
-pub fn key() -> DataKey {
+pub(crate) fn key() -> DataKey {
     DataKey::from_bytes(&[7; 32]).unwrap()
 }
 
-pub fn account(name: &str) -> Account {
+pub(crate) fn account(name: &str) -> Account {
     Account::new(name).unwrap()
 }
 
 /// The refresh token of one generation of one login: unmistakable in any file.
-pub fn refresh_token(name: &str, grant: u64, generation: u64) -> String {
+pub(crate) fn refresh_token(name: &str, grant: u64, generation: u64) -> String {
     format!("CANARY-rt-{name}-{grant}-{generation}")
 }
 
-pub fn record(name: &str, grant: u64, generation: u64) -> Record {
+pub(crate) fn record(name: &str, grant: u64, generation: u64) -> Record {
     let key = LeaseKey::default();
     let lease = Lease {
         generation: Generation(generation),
@@ -63,7 +63,6 @@ pub fn record(name: &str, grant: u64, generation: u64) -> Record {
             renewable: true,
             leases: BTreeMap::from([(key.clone(), lease)]),
             flags: Default::default(),
-            learned_lifetime: None,
             renewals: generation - 1,
             created_at: Wall(0),
             last_error: None,
@@ -80,7 +79,7 @@ pub fn record(name: &str, grant: u64, generation: u64) -> Record {
     }
 }
 
-pub fn intent(name: &str, grant: u64, generation: u64, attempt: u64) -> Intent {
+pub(crate) fn intent(name: &str, grant: u64, generation: u64, attempt: u64) -> Intent {
     Intent {
         account: account(name),
         grant: GrantId(grant),
@@ -94,7 +93,7 @@ pub fn intent(name: &str, grant: u64, generation: u64, attempt: u64) -> Intent {
 }
 
 /// Waits for an operation's answer. Every one has one; a minute is for ever here.
-pub fn wait<T: Send + 'static>(
+pub(crate) fn wait<T: Send + 'static>(
     operation: impl FnOnce(Box<dyn FnOnce(Result<T, StoreError>) + Send>),
 ) -> Result<T, StoreError> {
     let (sender, answer) = mpsc::channel();
@@ -104,20 +103,24 @@ pub fn wait<T: Send + 'static>(
         .expect("an answer within a minute")
 }
 
-pub fn intend(store: &Store, intent: Intent) -> Result<(), StoreError> {
+pub(crate) fn intend(store: &Store, intent: Intent) -> Result<(), StoreError> {
     wait(|done| store.intend(intent, done))
 }
 
-pub fn commit(store: &Store, record: Record, attempt: u64) -> Result<CommitOutcome, StoreError> {
+pub(crate) fn commit(
+    store: &Store,
+    record: Record,
+    attempt: u64,
+) -> Result<CommitOutcome, StoreError> {
     wait(|done| store.commit(record, AttemptId(attempt), done))
 }
 
-pub fn close(store: Store) -> Result<(), StoreError> {
+pub(crate) fn close(store: Store) -> Result<(), StoreError> {
     wait(|done| store.close(done))
 }
 
 /// Logs in: intent and commit of generation 1.
-pub fn login(store: &Store, name: &str, grant: u64) {
+pub(crate) fn login(store: &Store, name: &str, grant: u64) {
     let attempt = 1_000_000 + grant;
     intend(store, intent(name, grant, 0, attempt)).unwrap();
     assert_eq!(
@@ -127,52 +130,52 @@ pub fn login(store: &Store, name: &str, grant: u64) {
 }
 
 /// Renews: intent of `from`, commit of the next.
-pub fn renew(store: &Store, name: &str, grant: u64, from: u64) -> CommitOutcome {
+pub(crate) fn renew(store: &Store, name: &str, grant: u64, from: u64) -> CommitOutcome {
     let attempt = 2_000_000 + 1000 * grant + from;
     intend(store, intent(name, grant, from, attempt)).unwrap();
     commit(store, record(name, grant, from + 1), attempt).unwrap()
 }
 
 /// A disk in memory with its faults.
-pub struct Machine {
-    pub memory: Memory,
-    pub faults: Faults,
+pub(crate) struct Machine {
+    pub(crate) memory: Memory,
+    pub(crate) faults: Faults,
 }
 
 impl Machine {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::on(Memory::default())
     }
 
-    pub fn on(memory: Memory) -> Self {
+    pub(crate) fn on(memory: Memory) -> Self {
         Self {
             memory,
             faults: Faults::default(),
         }
     }
 
-    pub fn options(&self) -> Options {
+    pub(crate) fn options(&self) -> Options {
         let mut options = Options::new(DIR, MACHINE, Wall(0));
         options.disk = Arc::new(Faulty::new(self.memory.clone(), self.faults.clone()));
         options
     }
 
-    pub fn open(&self) -> Result<(Store, Loaded), OpenError> {
+    pub(crate) fn open(&self) -> Result<(Store, Loaded), OpenError> {
         Store::open(self.options(), key())
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         Path::new(DIR).join(name)
     }
 
-    pub fn files(&self, part: &str) -> Vec<PathBuf> {
+    pub(crate) fn files(&self, part: &str) -> Vec<PathBuf> {
         let matches = |path: &PathBuf| path.to_string_lossy().contains(part);
         self.memory.paths().into_iter().filter(matches).collect()
     }
 }
 
 /// Account, generation and refresh token of everything loaded, sorted.
-pub fn summary(loaded: &Loaded) -> Vec<(String, u64, String)> {
+pub(crate) fn summary(loaded: &Loaded) -> Vec<(String, u64, String)> {
     let mut all: Vec<_> = loaded
         .records
         .iter()
@@ -196,7 +199,7 @@ pub fn summary(loaded: &Loaded) -> Vec<(String, u64, String)> {
 }
 
 /// One line of [`summary`].
-pub fn line(name: &str, grant: u64, generation: u64) -> (String, u64, String) {
+pub(crate) fn line(name: &str, grant: u64, generation: u64) -> (String, u64, String) {
     (
         name.to_owned(),
         generation,
