@@ -66,8 +66,10 @@ pub(crate) fn dispatch(
 ) -> Option<Later> {
     let shape = session.errors;
     match call {
-        Call::TokenGet(get) => return token::get(daemon, shape, id, &get, out),
-        Call::TokenReject(reject) => return token::reject(daemon, shape, id, &reject, out),
+        Call::TokenGet(get) => return token::get(daemon, shape, id, &get, trace_id, out),
+        Call::TokenReject(reject) => {
+            return token::reject(daemon, shape, id, &reject, trace_id, out);
+        }
         Call::Hello(hello) => now(out, id, own::hello(session, hello), session.errors),
         Call::AccountList(list) => now(out, id, account::list(daemon, &list), shape),
         Call::AccountGet(get) => now(out, id, account::get(daemon, &get), shape),
@@ -106,7 +108,12 @@ pub(crate) fn dispatch(
             });
         }
         Call::LoginCancel(cancel) => now(out, id, login::cancel(daemon, &cancel), shape),
-        Call::Renew(ask) => return later(daemon, id, shape, |daemon| renew::renew(daemon, ask)),
+        Call::Renew(ask) => {
+            let trace_id = trace_id.map(str::to_owned);
+            return later(daemon, id, shape, |daemon| {
+                renew::renew(daemon, ask, trace_id)
+            });
+        }
     }
     None
 }

@@ -37,6 +37,8 @@ pub(crate) struct Ask {
     pub(crate) key: LeaseKey,
     pub(crate) min_ttl: Option<Duration>,
     pub(crate) wait: Duration,
+    /// From the `traceparent` that came with it.
+    pub(crate) trace_id: Option<String>,
 }
 
 /// How it asks.
@@ -326,6 +328,7 @@ impl Driver {
                     key,
                     min_ttl,
                     wait,
+                    trace_id,
                 } = ask;
                 let demand = Demand {
                     ticket,
@@ -334,6 +337,7 @@ impl Driver {
                     min_ttl,
                     wait,
                 };
+                self.performer.cause(trace_id);
                 self.handle(match question {
                     Question::Demand => Event::Demand(demand),
                     Question::Renew => Event::Renew(demand),
@@ -342,6 +346,7 @@ impl Driver {
                         demand,
                     },
                 });
+                self.performer.cause(None);
             }
             Message::Answered { attempt, exchanged } => {
                 let Exchanged { answer, tokens } = *exchanged;

@@ -97,13 +97,14 @@ impl Journal {
     }
 
     /// Writes down what the engine decided.
-    pub(crate) fn decided(&self, record: Record) {
+    pub(crate) fn decided(&self, record: Record, trace_id: Option<String>) {
         let (kind, outcome, message, code) = describe(&record.what);
         tracing::info!(
             account = %record.account,
             grant = %record.grant,
             generation = record.generation.0,
             attempt = record.attempt.map(tracing::field::display),
+            trace_id,
             request_id = record.request_id,
             outcome,
             "{message}"
@@ -112,6 +113,7 @@ impl Journal {
             event.account = Some(record.account.to_string());
             event.generation = Some(record.generation.0);
             event.attempt_id = record.attempt.map(|attempt| attempt.to_string());
+            event.trace_id = trace_id;
             event.provider_request_id = record.request_id;
             event.outcome = Some(outcome.to_owned());
             event.message = Some(message.to_owned());

@@ -10,7 +10,9 @@ use std::{
 };
 
 use authd_core::{
-    broker::{CommitOutcome, Effect, Event, Notice, Refusal, Served, View},
+    broker::{
+        CommitOutcome, Decided, Effect, Event, Notice, Record as Decision, Refusal, Served, View,
+    },
     flag::{Ambiguity, StaleStore},
     grant::Grant,
     id::{Account, AttemptId, Ticket},
@@ -47,6 +49,10 @@ pub(crate) struct Performer {
     /// The attempt whose answer the database did not take.
     unsaved: BTreeMap<Account, AttemptId>,
     answerers: HashMap<Ticket, Answerer>,
+    /// The trace that each exchange under way belongs to.
+    traces: BTreeMap<AttemptId, String>,
+    /// The trace of the request being handled.
+    cause: Option<String>,
     /// What readers are to see next.
     accounts: Accounts,
     changed: bool,
@@ -65,6 +71,8 @@ impl Performer {
             committing: BTreeMap::new(),
             unsaved: BTreeMap::new(),
             answerers: HashMap::new(),
+            traces: BTreeMap::new(),
+            cause: None,
             accounts: Accounts::new(),
             changed: false,
             departures: BTreeMap::new(),
@@ -94,7 +102,7 @@ impl Performer {
             }
             Effect::Erase { account, revoke } => self.erase(account, revoke),
             Effect::Revoke { id } => self.revoke(id),
-            Effect::Record(record) => self.daemon.journal.decided(record),
+            Effect::Record(record) => self.write_down(record),
         }
     }
 
@@ -108,6 +116,27 @@ impl Performer {
     /// A client waits for the answer to this ticket.
     pub(crate) fn expect(&mut self, ticket: Ticket, answerer: Answerer) {
         self.answerers.insert(ticket, answerer);
+    }
+
+    /// What is handled from now on belongs to this trace.
+    pub(crate) fn cause(&mut self, trace_id: Option<String>) {
+        self.cause = trace_id;
+    }
+
+    /// Every event of one exchange has one trace id: that of the request that caused it, or one made
+    /// here.
+    fn write_down(&mut self, record: Decision) {
+        let trace_id = record.attempt.map(|attempt| {
+            let cause = &self.cause;
+            let made = || cause.clone().unwrap_or_else(trace_id);
+            self.traces.entry(attempt).or_insert_with(made).clone()
+        });
+        if let (Some(attempt), Decided::Judged(_) | Decided::Discarded) =
+            (record.attempt, &record.what)
+        {
+            self.traces.remove(&attempt);
+        }
+        self.daemon.journal.decided(record, trace_id);
     }
 
     fn reply(&mut self, ticket: Ticket, result: Result<Served, Refusal>) {
@@ -141,7 +170,8 @@ impl Performer {
         let secrets = self.vault.get(&account).unwrap_or(&no_secrets);
         let before = self.accounts.get(&account);
         let snapshot = Arc::new(Snapshot::new(view, secrets, before.map(AsRef::as_ref)));
-        self.tell_change(&snapshot, before.map(AsRef::as_ref), attempt);
+        let trace_id = attempt.and_then(|attempt| self.traces.remove(&attempt));
+        self.tell_change(&snapshot, before.map(AsRef::as_ref), attempt, trace_id);
         self.accounts.insert(account, snapshot);
         self.changed = true;
         if attempt.is_some() {
@@ -156,6 +186,7 @@ impl Performer {
         snapshot: &Arc<Snapshot>,
         before: Option<&Snapshot>,
         attempt: Option<AttemptId>,
+        trace_id: Option<String>,
     ) {
         let grant = &snapshot.view.grant;
         if let Some(attempt) = attempt {
@@ -170,6 +201,7 @@ impl Performer {
                 event.account = Some(grant.account.to_string());
                 event.generation = Some(grant.generation.0);
                 event.attempt_id = Some(attempt.to_string());
+                event.trace_id = trace_id;
                 if let Some((key, lease)) = newest {
                     event.resource.clone_from(&key.resource);
                     event.fingerprint = Some(lease.fingerprint.to_string());
@@ -439,6 +471,14 @@ impl Performer {
     fn send(&self, message: Message) {
         self.daemon.mailbox.send(message);
     }
+}
+
+/// A trace id of ours (W3C Trace Context §3.2.2.3).
+fn trace_id() -> String {
+    let mut bytes = [0; 16];
+    // Without randomness every trace has the same name; nothing but the story suffers.
+    let _ = getrandom::fill(&mut bytes);
+    format!("{:032x}", u128::from_le_bytes(bytes).max(1))
 }
 
 /// Longest that closing the store may take.

@@ -10,7 +10,11 @@ use crate::{
 };
 
 /// `renew`.
-pub(crate) async fn renew(daemon: Shared, renew: Renew) -> Result<RenewReply, WireError> {
+pub(crate) async fn renew(
+    daemon: Shared,
+    renew: Renew,
+    trace_id: Option<String>,
+) -> Result<RenewReply, WireError> {
     daemon.check_open()?;
     let ask = {
         let accounts = daemon.published.load();
@@ -27,6 +31,7 @@ pub(crate) async fn renew(daemon: Shared, renew: Renew) -> Result<RenewReply, Wi
             key,
             min_ttl: None,
             wait: wait(renew.wait_secs),
+            trace_id,
         }
     };
     let account = ask.account.clone();

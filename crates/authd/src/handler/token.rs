@@ -27,11 +27,15 @@ pub(crate) fn get(
     shape: ErrorShape,
     id: u32,
     get: &TokenGet<'_>,
+    trace_id: Option<&str>,
     out: &mut Vec<u8>,
 ) -> Option<Later> {
     let ask = match cached(daemon, id, get, out) {
         Ok(None) => return None,
-        Ok(Some(ask)) => ask,
+        Ok(Some(ask)) => Ask {
+            trace_id: trace_id.map(str::to_owned),
+            ..ask
+        },
         Err(error) => {
             encode::error(out, id, &error, shape);
             return None;
@@ -85,6 +89,7 @@ fn cached(
         key,
         min_ttl,
         wait: wait(get.wait_secs),
+        trace_id: None,
     }))
 }
 
@@ -130,10 +135,17 @@ pub(crate) fn reject(
     shape: ErrorShape,
     id: u32,
     reject: &TokenReject<'_>,
+    trace_id: Option<&str>,
     out: &mut Vec<u8>,
 ) -> Option<Later> {
     match report(daemon, reject) {
-        Ok(ask) => Some(answer(daemon, shape, id, ask)),
+        Ok(ask) => {
+            let ask = Ask {
+                trace_id: trace_id.map(str::to_owned),
+                ..ask
+            };
+            Some(answer(daemon, shape, id, ask))
+        }
         Err(error) => {
             encode::error(out, id, &error, shape);
             None
@@ -165,6 +177,7 @@ fn report(daemon: &Shared, reject: &TokenReject<'_>) -> Result<Ask, WireError> {
         key,
         min_ttl: None,
         wait: wait(reject.wait_secs),
+        trace_id: None,
     })
 }
 
