@@ -21,14 +21,20 @@ use crate::exit::{EXEC_FAILED, Failure};
     name = "authctl",
     version,
     max_term_width = 80,
-    propagate_version = true,
     disable_help_subcommand = true,
     after_help = "Exit status: 0 ok, 1 failure, 2 usage, 3 no such account, 4 login required, \
                   5 try later, 6 denied or locked, 7 daemon unreachable."
 )]
 pub(crate) struct Cli {
-    /// When to use colour
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    /// Colour: auto (on a terminal, without NO_COLOR), always or never
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
     pub(crate) color: ColorChoice,
 
     #[command(subcommand)]

@@ -132,6 +132,7 @@ impl Failure {
             Self::Daemon(ClientError::Start(StartError::Explicit(_))) => {
                 Some("start that daemon, or unset AUTHD_SOCKET".to_owned())
             }
+            Self::Daemon(ClientError::Start(StartError::NoProgram)) => None,
             Self::Daemon(ClientError::Path(_) | ClientError::Connect(ConnectError::Path(_))) => {
                 None
             }

@@ -18,7 +18,7 @@ use crate::cli::Json;
 use crate::exit::Failure;
 use crate::output::{self, BAD, GOOD, WARN, clean, styled};
 
-/// Check that everything is as it should be, and say how to mend what is not
+/// Find what is not as it should be, and how to mend it
 ///
 /// Exit status: 1 when something fails, 0 otherwise; warnings are no failure.
 #[derive(Args)]
@@ -110,6 +110,7 @@ fn examine() -> Vec<Finding> {
     let mut findings = vec![environment::clock(now)];
     match Instance::of_process() {
         Ok(instance) => {
+            findings.push(place::program());
             findings.extend(place::socket(&instance));
             findings.extend(place::state(&instance.directories.state));
             findings.extend(daemon::check(&instance, now));
@@ -140,13 +141,13 @@ fn render(findings: &[Finding]) -> String {
         // Writing into a string cannot fail.
         let _ = write!(
             text,
-            "{}  {:<12}{}",
+            "{}  {:<13}{}",
             styled(style, word),
             finding.check,
             clean(&finding.message)
         );
         if let Some(fix) = &finding.fix {
-            let _ = write!(text, "\n                  -> {}", clean(fix));
+            let _ = write!(text, "\n                   -> {}", clean(fix));
         }
     }
     text

@@ -49,23 +49,23 @@ pub(crate) struct LoginArgs {
     #[arg(long, value_name = "URL", help_heading = "Where to log in")]
     resource: Option<String>,
 
-    /// Where no metadata says it
+    /// The authorization endpoint, where no metadata names it
     #[arg(long, value_name = "URL", help_heading = "Where to log in")]
     authorization_endpoint: Option<String>,
 
-    /// Where no metadata says it
+    /// The token endpoint, where no metadata names it
     #[arg(long, value_name = "URL", help_heading = "Where to log in")]
     token_endpoint: Option<String>,
 
-    /// Where no metadata says it
+    /// The device authorization endpoint (RFC 8628), where no metadata names it
     #[arg(long, value_name = "URL", help_heading = "Where to log in")]
     device_authorization_endpoint: Option<String>,
 
-    /// Where no metadata says it
+    /// The revocation endpoint (RFC 7009), where no metadata names it
     #[arg(long, value_name = "URL", help_heading = "Where to log in")]
     revocation_endpoint: Option<String>,
 
-    /// Where no metadata says it
+    /// The userinfo endpoint, where no metadata names it
     #[arg(long, value_name = "URL", help_heading = "Where to log in")]
     userinfo_endpoint: Option<String>,
 

@@ -2,9 +2,21 @@
 
 use std::path::Path;
 
-use authd_client::{Instance, PathError};
+use authd_client::{Instance, PathError, spawn};
 
 use super::Finding;
+
+/// The daemon's program, which commands start.
+pub(super) fn program() -> Finding {
+    match spawn::find_program() {
+        Ok(program) => Finding::ok("program", format!("'{}'", program.display())),
+        Err(error) => Finding::fail(
+            "program",
+            error.to_string(),
+            "put authd into the directory of authctl",
+        ),
+    }
+}
 
 /// The socket and its directory.
 #[cfg(unix)]

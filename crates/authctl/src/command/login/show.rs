@@ -133,8 +133,8 @@ pub(super) fn device(started: &LoginStartReply) {
     }
     let host = host(uri).unwrap_or_else(|| uri.to_owned());
     tell(format_args!(
-        "{}: enter this code at {} only, and tell it to nobody. Whoever sends\n\
-         you a code to enter wants to get into your account.",
+        "{}: enter this code at {} only, and tell it to nobody.\n\
+         Whoever sends you a code to enter wants to get into your account.",
         styled(WARN, "Beware"),
         styled(STRONG, clean(&host))
     ));
@@ -212,7 +212,7 @@ fn summary(done: &LoginDone, now: u64) -> String {
         clean(&who)
     );
     let mut row = |name: &str, value: &str| {
-        text.push_str(&format!("\n  {name:<12}{}", clean(value)));
+        text.push_str(&format!("\n  {name:<14}{}", clean(value)));
     };
     row("issuer", &done.issuer);
     if !done.scopes.is_empty() {

@@ -117,9 +117,11 @@ fn state(state: State) -> &'static str {
 
 fn expires(expiry: Expiry, ttl_secs: Option<u64>) -> String {
     match (expiry, ttl_secs) {
+        (_, Some(0)) => "expired".to_owned(),
         (Expiry::Exact, Some(secs)) => span(secs),
         (_, Some(secs)) => format!("~{}", span(secs)),
-        (_, None) => "not known".to_owned(),
+        (Expiry::Unknown, None) => "not known".to_owned(),
+        (_, None) => "-".to_owned(),
     }
 }
 
@@ -234,7 +236,7 @@ fn sentence(flag: &Flag, account: &str) -> String {
     } else {
         format!(" ({reason})")
     };
-    format!("{}{reason}: {mend}", styled(style, what))
+    format!("{}{reason}\n  -> {mend}", styled(style, what))
 }
 
 /// More about one account.
@@ -244,7 +246,7 @@ pub(super) fn details(account: &AccountInfo, now: u64) -> String {
         if !text.is_empty() {
             text.push('\n');
         }
-        let _ = write!(text, "{name:<10}{}", clean(value));
+        let _ = write!(text, "{name:<11}{}", clean(value));
     };
     let who = match (&account.subject_name, &account.subject) {
         (Some(name), Some(subject)) => format!("{name} ({subject})"),

@@ -1,0 +1,12 @@
+//! The command as it is run: against a daemon of the tests, over a real socket.
+
+#![cfg(unix)]
+
+mod daemon;
+mod doctor;
+mod exec;
+mod help;
+mod login;
+mod status;
+mod token;
+mod verbs;

@@ -1,0 +1,105 @@
+//! The verbs that ask one thing: what they ask, and how they say what came of it.
+
+use authd_proto::call::Call;
+use authd_proto::response as res;
+use authd_proto::response::TokenKind;
+
+use crate::daemon::{FakeDaemon, Reply, renewal, run};
+
+fn answering(call: Call<'_>, reply: &mut Reply<'_>) {
+    match call {
+        Call::Renew(renew) => {
+            assert_eq!(
+                (renew.account.as_str(), renew.wait_secs),
+                ("work", Some(10))
+            );
+            reply.ok(&renewal());
+        }
+        Call::Logout(logout) => reply.ok(&res::LogoutReply {
+            account: logout.account,
+            revoked: vec![TokenKind::RefreshToken],
+            pending: vec![TokenKind::AccessToken],
+        }),
+        Call::AccountForget(forget) => reply.ok(&res::AccountForgetReply {
+            account: forget.account,
+        }),
+        Call::AccountAdopt(adopt) => reply.ok(&res::AccountAdoptReply {
+            adopted: adopt
+                .account
+                .map_or_else(|| vec!["a".to_owned(), "b".to_owned()], |name| vec![name]),
+        }),
+        Call::DaemonReload(_) => reply.ok(&res::DaemonReloadReply {
+            changed: vec!["log".to_owned()],
+            warnings: vec!["socket needs a restart".to_owned()],
+        }),
+        Call::DaemonStop(_) => {
+            reply.ok(&res::DaemonStopReply { pid: 4242 });
+            reply.hang_up();
+        }
+        call => panic!("not expected: {}", call.method().as_str()),
+    }
+}
+
+/// Runs each command line for people and for programs.
+fn both(args: &[&'static str]) -> (String, String) {
+    let daemon = FakeDaemon::start(answering);
+    let (out, people, status) = run(&mut daemon.authctl(args.iter().copied()));
+    assert_eq!((out.as_str(), status), ("", Some(0)), "{args:?}: {people}");
+    let (json, errors, status) = run(&mut daemon.authctl(args.iter().copied().chain(["--json"])));
+    assert_eq!((errors.as_str(), status), ("", Some(0)), "{args:?}");
+    (people, json)
+}
+
+#[test]
+fn each_verb_says_what_came_of_it() {
+    let verbs: [(&[&str], &str, &str); 7] = [
+        (
+            &["renew", "work"],
+            "authctl: renewed 'work'; the token is good for 4m 10s\n",
+            "\"generation\":7",
+        ),
+        (
+            &["logout", "work"],
+            "authctl: logged out 'work'; revoked the refresh token; not revoked yet, authd \
+             keeps trying: the access token\n",
+            r#"{"account":"work","revoked":["refresh_token"],"pending":["access_token"]}"#,
+        ),
+        (
+            &["forget", "work"],
+            "authctl: forgot 'work'; the provider was not told\n",
+            r#"{"account":"work"}"#,
+        ),
+        (
+            &["adopt", "work"],
+            "authctl: adopted work\n",
+            r#"{"adopted":["work"]}"#,
+        ),
+        (
+            &["adopt", "--all"],
+            "authctl: adopted a, b\n",
+            r#"{"adopted":["a","b"]}"#,
+        ),
+        (
+            &["daemon", "reload"],
+            "authctl: reloaded; changed: log\nauthctl: warning: socket needs a restart\n",
+            r#"{"changed":["log"],"warnings":["socket needs a restart"]}"#,
+        ),
+        (
+            &["daemon", "stop"],
+            "authctl: the daemon (pid 4242) has stopped\n",
+            r#"{"pid":4242}"#,
+        ),
+    ];
+    for (args, people, json) in verbs {
+        let (said, printed) = both(args);
+        assert_eq!(said, people);
+        assert!(printed.contains(json), "{args:?}: {printed}");
+    }
+}
+
+#[test]
+fn adopting_everything_has_to_be_said() {
+    let daemon = FakeDaemon::start(answering);
+    let (.., status) = run(&mut daemon.authctl(["adopt"]));
+    assert_eq!(status, Some(2));
+}
