@@ -2,39 +2,34 @@
 
 mod departure;
 mod exchange;
+mod store;
 
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, atomic::Ordering},
-    time::Duration,
 };
 
 use authd_core::{
     broker::{
         CommitOutcome, Decided, Effect, Event, Notice, Record as Decision, Refusal, Served, View,
     },
-    flag::{Ambiguity, StaleStore},
     grant::Grant,
     id::{Account, AttemptId, Ticket},
 };
 use authd_oauth::Tokens;
 use authd_proto::{event::EventKind, response::State};
-use authd_store::{Loaded, Machine, PendingRevocation, Record, Secrets, Store};
+use authd_store::{PendingRevocation, Record, Secrets, Store};
 
 use self::departure::Departure;
 pub(crate) use self::exchange::Material;
 use crate::{
-    daemon::{Shared, Standing},
+    daemon::Shared,
     driver::{Answerer, Handed, Message},
     failpoint::{self, Boundary},
     handler::account,
     notify,
-    open::{self, Opening},
     published::{Accounts, Snapshot},
 };
-
-/// How long after a failure to open the store it is tried again.
-const BETWEEN_OPENINGS: Duration = Duration::from_secs(15);
 
 /// Everything that effects need: the store, the secrets, and who waits for what.
 pub(crate) struct Performer {
@@ -289,115 +284,6 @@ impl Performer {
         ))
     }
 
-    /// The store was opened, or is to be tried again.
-    pub(crate) fn opened(&mut self, opening: Opening) -> Vec<Event> {
-        self.daemon.opened.notify_one();
-        match opening {
-            Opening::Open {
-                store,
-                loaded,
-                protection,
-                note,
-            } => {
-                self.store = Some(store);
-                let mut standing = open::describe(protection, note, &self.daemon.place);
-                standing.store.detail = tell_found(&loaded);
-                self.daemon.fingerprints.key(loaded.instance_id);
-                let events = self.load(*loaded);
-                self.daemon.standing.store(Arc::new(standing));
-                events
-            }
-            Opening::Shut(standing) => {
-                self.shut(standing);
-                Vec::new()
-            }
-        }
-    }
-
-    fn shut(&self, standing: Standing) {
-        tracing::warn!(detail = standing.store.detail, "the store is not open");
-        self.daemon.standing.store(Arc::new(standing));
-        if !self.stopping {
-            let config = self.daemon.config.load();
-            open::begin(
-                &self.daemon.place,
-                &config.key,
-                &self.daemon.mailbox,
-                BETWEEN_OPENINGS,
-            );
-        }
-    }
-
-    fn load(&mut self, loaded: Loaded) -> Vec<Event> {
-        let mut events = Vec::new();
-        for Record { grant, secrets } in loaded.records {
-            let account = grant.account.clone();
-            let interrupted = loaded
-                .intents
-                .iter()
-                .any(|intent| intent.account == account && intent.grant == grant.id)
-                .then_some(Ambiguity::Interrupted);
-            let stale = if loaded.stale.contains(&account) {
-                Some(StaleStore::OlderGeneration)
-            } else {
-                (loaded.machine == Machine::Other).then_some(StaleStore::OtherMachine)
-            };
-            self.vault.insert(account, secrets);
-            events.push(Event::Loaded {
-                grant: Box::new(grant),
-                interrupted,
-                stale,
-            });
-        }
-        for owed in loaded.revocations {
-            events.push(Event::RevocationOwed { id: owed.id });
-            self.revocations.insert(owed.id, owed);
-        }
-        events
-    }
-
-    /// The user trusts these accounts' store.
-    pub(crate) fn adopt(&mut self, account: Option<Account>) -> Vec<Account> {
-        let stale: Vec<_> = self
-            .accounts
-            .values()
-            .filter(|snapshot| snapshot.view.grant.flags.stale_store.is_some())
-            .map(|snapshot| snapshot.view.grant.account.clone())
-            .filter(|stale| account.as_ref().is_none_or(|account| account == stale))
-            .collect();
-        for account in &stale {
-            let Some(snapshot) = self.accounts.get(account) else {
-                continue;
-            };
-            let mut grant = Grant::clone(&snapshot.view.grant);
-            grant.flags.stale_store = None;
-            let Some((store, record)) = self.record(&Arc::new(grant)) else {
-                continue;
-            };
-            let account = account.clone();
-            store.adopt(record, move |result| {
-                if let Err(error) = result {
-                    tracing::error!(%account, %error, "the adoption is not on disk");
-                }
-            });
-        }
-        let rest = self
-            .accounts
-            .values()
-            .filter(|snapshot| snapshot.view.grant.flags.stale_store.is_some())
-            .count();
-        if rest == stale.len()
-            && let Some(store) = &self.store
-        {
-            store.adopt_machine(|result| {
-                if let Err(error) = result {
-                    tracing::error!(%error, "the machine is not on disk");
-                }
-            });
-        }
-        stale
-    }
-
     /// Nothing new starts.
     pub(crate) fn stop(&mut self) {
         self.stopping = true;
@@ -414,40 +300,6 @@ impl Performer {
     /// Whether the store is closed and nothing is left to do.
     pub(crate) fn has_stopped(&self) -> bool {
         self.stopping && self.store.is_none()
-    }
-
-    /// Writes what is still owed and closes the store. Blocks: nothing else runs any more.
-    pub(crate) fn close_store(&mut self) {
-        let Some(store) = self.store.take() else {
-            return;
-        };
-        let (told, hear) = std::sync::mpsc::channel();
-        store.flush(move |flushed| {
-            // The receiver waits below.
-            let _ = told.send(flushed);
-        });
-        match hear.recv_timeout(CLOSING) {
-            Ok(Ok(flushed)) => {
-                for account in flushed.memory_only {
-                    tracing::error!(%account, "the newest token could not be written and is lost");
-                }
-                for account in flushed.spilled {
-                    tracing::warn!(%account, "the newest token is in a spill file until the next start");
-                }
-            }
-            Ok(Err(error)) => tracing::error!(%error, "the store could not be written"),
-            Err(_) => tracing::error!("the store does not answer"),
-        }
-        let (told, hear) = std::sync::mpsc::channel();
-        store.close(move |closed| {
-            // The receiver waits below.
-            let _ = told.send(closed);
-        });
-        match hear.recv_timeout(CLOSING) {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "the store was not closed cleanly"),
-            Err(_) => tracing::warn!("the store was still busy"),
-        }
     }
 
     fn outcome(
@@ -479,29 +331,4 @@ fn trace_id() -> String {
     // Without randomness every trace has the same name; nothing but the story suffers.
     let _ = getrandom::fill(&mut bytes);
     format!("{:032x}", u128::from_le_bytes(bytes).max(1))
-}
-
-/// Longest that closing the store may take.
-const CLOSING: Duration = Duration::from_secs(10);
-
-/// What was not as it should be, for `status` and the log.
-fn tell_found(loaded: &Loaded) -> Option<String> {
-    let mut told = Vec::new();
-    if loaded.rebuilt_from_mirrors {
-        told.push("the database was damaged and rebuilt from its mirrors".to_owned());
-    }
-    for account in &loaded.taken_from_spill {
-        told.push(format!(
-            "{account}: the newest token was taken from a spill file"
-        ));
-    }
-    for damaged in &loaded.set_aside {
-        told.push(format!(
-            "{} is damaged; kept at {}",
-            damaged.what,
-            damaged.kept_at.display()
-        ));
-    }
-    told.iter().for_each(|what| tracing::warn!("{what}"));
-    (!told.is_empty()).then(|| told.join("; "))
 }
