@@ -1,15 +1,18 @@
 //! An isolated daemon as a child process: its own socket, state and configuration, in a directory
 //! that goes away with it.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use authd_client::{Client, ClientError, SocketPath, Who};
 use authd_proto::Request;
+use authd_proto::request::DaemonStatus;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -36,18 +39,10 @@ impl Daemon {
             .prefix("authd-")
             .tempdir()
             .map_err(ChoreError::io("create", &std::env::temp_dir()))?;
-        // The daemon tells its readiness as it would tell systemd.
-        let ready_at = dir.path().join("ready");
-        let ready =
-            UnixDatagram::bind(&ready_at).map_err(ChoreError::io("listen at", &ready_at))?;
-        ready
-            .set_read_timeout(Some(DEADLINE))
-            .map_err(ChoreError::io("listen at", &ready_at))?;
         let log = dir.path().join("authd.log");
-        let log_file = std::fs::File::create(&log).map_err(ChoreError::io("create", &log))?;
+        let log_file = fs::File::create(&log).map_err(ChoreError::io("create", &log))?;
         let mut command = isolated(authd, dir.path());
         let child = command
-            .env("NOTIFY_SOCKET", &ready_at)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log_file)
@@ -56,28 +51,30 @@ impl Daemon {
                 program: authd.display().to_string(),
                 source,
             })?;
-        let daemon = Self {
+        let mut daemon = Self {
             child,
             authctl: authctl.to_owned(),
             dir,
         };
-        let mut message = [0; 1024];
-        loop {
-            match ready.recv(&mut message) {
-                Ok(len)
-                    if message[..len]
-                        .split(|&b| b == b'\n')
-                        .any(|line| line == b"READY=1") =>
-                {
-                    return Ok(daemon);
-                }
-                Ok(_) => {}
-                Err(_) => {
-                    let log = std::fs::read_to_string(&log).unwrap_or_default();
-                    return Err(ChoreError::Daemon(format!("it does not start:\n{log}")));
-                }
-            }
+        if daemon.becomes_ready() {
+            Ok(daemon)
+        } else {
+            let log = fs::read_to_string(&log).unwrap_or_default();
+            Err(ChoreError::Daemon(format!("it does not start:\n{log}")))
         }
+    }
+
+    /// Waits until it answers; `false` when it ended instead, or takes too long.
+    fn becomes_ready(&mut self) -> bool {
+        let deadline = Instant::now() + DEADLINE;
+        while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
+            if self.call(&DaemonStatus {}).is_ok() {
+                return true;
+            }
+            // Only Linux has a readiness message; asking again works everywhere.
+            thread::sleep(Duration::from_millis(10));
+        }
+        false
     }
 
     /// Where it listens.

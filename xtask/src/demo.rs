@@ -35,14 +35,8 @@ const LOGGED: Duration = Duration::from_secs(5);
 /// Builds, runs for `seconds` or until interrupted, and fails unless tokens were renewed and nothing
 /// went wrong.
 pub(crate) fn run(seconds: u64) -> Result<(), ChoreError> {
-    command::run(command::cargo().args([
-        "build",
-        "--locked",
-        "--package=authd",
-        "--package=authctl",
-        "--package=authd-testkit",
-        "--bins",
-    ]))?;
+    // As `cargo xtask test` builds them, so that whoever runs both builds once.
+    command::run(command::cargo().args(["build", "--workspace", "--bins", "--locked"]))?;
     let binaries = workspace::target_dir()?.join("debug");
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
