@@ -186,6 +186,15 @@ impl Database {
                 io::ErrorKind::NotFound => Failure::Damaged("the file is gone".to_owned()),
                 _ => Failure::Disk(error.into()),
             })?;
+        // redb would make a new database of it and report no loss. Ours are never empty: they get
+        // their name when they are whole.
+        if how == Open::Existing
+            && file
+                .is_empty()
+                .map_err(|error| Failure::Disk(error.into()))?
+        {
+            return Err(Failure::Damaged("the file is empty".to_owned()));
+        }
         let sync_failed = Arc::new(AtomicBool::new(false));
         let backend = Backend {
             file,

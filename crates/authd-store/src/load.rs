@@ -68,6 +68,8 @@ pub(crate) struct Damaged {
 pub(crate) enum Place {
     Row(Key),
     File(PathBuf),
+    /// In a slot, which is kept or dropped for its intent's sake.
+    Slot,
 }
 
 /// The outcome.
@@ -195,9 +197,9 @@ impl Merge<'_> {
                 .record(None, &slot.answer, Source::Spill(&slot.path))
                 .is_err()
         {
-            // Torn while it was written: then nobody was told that it was kept.
-            self.damaged("a spilled answer", slot.answer, Place::File(slot.path));
-            return;
+            // Torn while it was written: then nobody was told that it was kept. The intent in front
+            // of it still counts.
+            self.damaged("a spilled answer", slot.answer, Place::Slot);
         }
         match self.open_intent(&slot.intent) {
             Some((intent, version)) => {

@@ -237,6 +237,7 @@ fn keep_damaged(aside: &Aside, merged: &mut Merged, set_aside: &mut Vec<SetAside
     for damaged in std::mem::take(&mut merged.damaged) {
         let kept = match &damaged.place {
             Place::Row(_) => aside.keep("row", &damaged.bytes),
+            Place::Slot => aside.keep("spill", &damaged.bytes),
             Place::File(path) => aside.take(path, &damaged.bytes),
         };
         match (kept, damaged.place) {
@@ -319,7 +320,7 @@ fn take_up(
     for (attempt, path) in merged.kept_slots {
         worker
             .spill
-            .adopt(attempt, &path)
+            .adopt_intent(attempt, &path)
             .map_err(disk_error(&path))?;
     }
     worker.backlog = merged.changes;
@@ -383,7 +384,7 @@ fn hold_spilled(
         };
         worker
             .spill
-            .adopt(attempt, &path)
+            .adopt_answer(attempt, &path)
             .map_err(disk_error(dir))?;
         let ordinal = worker.held.get(name).map_or(0, |held| held.ordinal);
         let unsaved = Unsaved {

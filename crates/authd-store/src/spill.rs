@@ -158,16 +158,31 @@ impl Spill {
         }
     }
 
-    /// Keeps a slot found at open, because its intent still stands.
-    pub(crate) fn adopt(&mut self, attempt: AttemptId, path: &Path) -> io::Result<()> {
+    /// Keeps a slot found at open because its intent still stands. An answer in it is torn or
+    /// overtaken; it is wiped, or the next start would look at it again.
+    pub(crate) fn adopt_intent(&mut self, attempt: AttemptId, path: &Path) -> io::Result<()> {
+        let slot = self.existing(path)?;
+        if let Err(error) = slot.file.write_at(ANSWER_AT, &[0; 64]) {
+            tracing::warn!(path = %path.display(), %error, "a spill file could not be wiped");
+        }
+        self.taken.insert(attempt, slot);
+        Ok(())
+    }
+
+    /// Keeps a slot found at open because the database has not taken its answer yet.
+    pub(crate) fn adopt_answer(&mut self, attempt: AttemptId, path: &Path) -> io::Result<()> {
+        let slot = self.existing(path)?;
+        self.taken.insert(attempt, slot);
+        Ok(())
+    }
+
+    fn existing(&self, path: &Path) -> io::Result<Slot> {
         let file = self.disk.open(path, Open::Existing)?;
-        let slot = Slot {
+        Ok(Slot {
             path: path.to_owned(),
             file,
             holds_answer: true,
-        };
-        self.taken.insert(attempt, slot);
-        Ok(())
+        })
     }
 
     /// Removes a slot's file. One that stays is read and dropped at the next start.

@@ -141,6 +141,7 @@ pub struct Flushed {
 /// Operations run one after the other on the store's own thread; `done` is called there, must not
 /// block, and is called exactly once whatever happens. Dropping the store ends the thread after the
 /// operations already given, without the mark of a clean stop: the next start checks everything.
+/// Its lock is then free only when the thread has ended; [`Store::close`] tells when.
 pub struct Store {
     jobs: mpsc::Sender<Job>,
 }
@@ -208,7 +209,8 @@ impl Store {
     /// same record and attempt again retries.
     ///
     /// Fails with [`StoreError::Superseded`] or [`StoreError::NotHeld`] when the account has moved
-    /// on; then nothing has changed and the answer is of no use any more.
+    /// on; then nothing has changed, the answer is of no use, and the intent waits for
+    /// [`Store::annul`].
     pub fn commit(&self, record: Record, attempt: AttemptId, done: impl Done<CommitOutcome>) {
         self.run(move |worker| worker.commit(record, attempt), done);
     }

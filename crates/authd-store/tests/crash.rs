@@ -1,8 +1,9 @@
 //! The power fails at every single operation of everything the store does; then it starts again.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
-use std::{cell::Cell, panic};
+use std::cell::Cell;
 
 use authd_core::id::AttemptId;
 use authd_store::{CommitOutcome, Loaded, Store, fault::Keep};

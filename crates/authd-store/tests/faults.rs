@@ -1,4 +1,5 @@
 //! The store when the disk fails: full, read-only, lying, damaged, slow.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
@@ -318,6 +319,37 @@ fn a_lost_database_takes_no_intent_with_it() {
     assert!(loaded.rebuilt_from_mirrors);
     assert_eq!(loaded.intents, [intent("home", 2, 1, 9)]);
     assert_eq!(summary(&loaded), all_settled());
+}
+
+#[test]
+fn a_torn_spill_is_kept_aside_and_its_intent_still_counts() {
+    let machine = settled();
+    let (store, _) = machine.open().unwrap();
+    intend(&store, intent("work", 1, 2, 9)).unwrap();
+    machine.faults.add(Rule::disk_full().on("authd.redb"));
+    machine.faults.add(Rule::disk_full().on("mirrors"));
+    commit(&store, record("work", 1, 3), 9).unwrap();
+    let after = restarted(&machine, Keep::Nothing);
+    after.memory.zero(&after.files("spill/")[0], 16_500, 100);
+    after.memory.put(&after.path("authd.redb"), Vec::new());
+    let (store, loaded) = after.open().unwrap();
+    assert_eq!(summary(&loaded), all_settled());
+    assert_eq!(loaded.intents, [intent("work", 1, 2, 9)]);
+    let torn: Vec<_> = loaded
+        .set_aside
+        .iter()
+        .filter(|kept| kept.what.contains("spill"))
+        .collect();
+    assert!(
+        after
+            .memory
+            .content(&torn[0].kept_at)
+            .unwrap()
+            .starts_with(b"authd")
+    );
+    close(store).unwrap();
+    let (_store, loaded) = after.open().unwrap();
+    assert_eq!((loaded.intents.len(), loaded.set_aside.len()), (1, 0));
 }
 
 #[test]

@@ -1,14 +1,16 @@
 //! The store's own thread at work: one operation after the other, each whole or not at all.
 
+mod mend;
+
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use authd_core::id::{Account, AttemptId, Generation, GrantId};
 
 use crate::{
     anchor::Anchor,
-    database::{Change, Database, Failure, Key},
+    database::{Change, Database, Key},
     disk::{self, Disk},
-    error::{DiskTrouble, StoreError},
+    error::StoreError,
     load::{HEADER_MIRROR, StandingIntent, outdated, revocation_mirror, seal_intent},
     mirror::Mirrors,
     record::{Header, Intent, PendingRevocation, Record, Stored, encode},
@@ -181,59 +183,6 @@ impl Worker {
         Ok(outcome)
     }
 
-    /// The same commit once more: the daemon tries again to get its answer onto the disk.
-    fn commit_again(&mut self, attempt: AttemptId) -> CommitOutcome {
-        if !self.unsaved.contains_key(&attempt) {
-            return CommitOutcome::Durable;
-        }
-        self.respill();
-        self.settle_backlog(attempt, None)
-    }
-
-    /// Tries to write what the database owes; says where the answer of `attempt` is afterwards.
-    fn settle_backlog(&mut self, attempt: AttemptId, failure: Option<Failure>) -> CommitOutcome {
-        let settled = match failure {
-            Some(failure) => self.mend(failure).and_then(|()| self.apply(&[])),
-            None => self.apply(&[]),
-        };
-        let in_spill = self
-            .unsaved
-            .get(&attempt)
-            .is_none_or(|unsaved| unsaved.in_spill);
-        match settled {
-            Ok(()) => CommitOutcome::Durable,
-            Err(reason) if in_spill => CommitOutcome::Spilled { reason },
-            Err(reason) => CommitOutcome::MemoryOnly { reason },
-        }
-    }
-
-    fn keep_in_spill(&mut self, attempt: AttemptId, sealed: &[u8]) -> bool {
-        match self.spill.keep_answer(attempt, sealed) {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::error!(%attempt, %error, "an answer is in memory alone");
-                false
-            }
-        }
-    }
-
-    /// Gives answers that are in memory alone another chance at a spill file.
-    fn respill(&mut self) {
-        let lacking: Vec<_> = self
-            .unsaved
-            .iter()
-            .filter(|(_, unsaved)| !unsaved.in_spill)
-            .map(|(attempt, unsaved)| (*attempt, Arc::clone(&unsaved.sealed)))
-            .collect();
-        for (attempt, sealed) in lacking {
-            let in_spill = self.keep_in_spill(attempt, &sealed);
-            if let Some(unsaved) = self.unsaved.get_mut(&attempt).filter(|_| in_spill) {
-                unsaved.in_spill = true;
-                self.anchor.note(unsaved.name.short(), unsaved.ordinal);
-            }
-        }
-    }
-
     pub(crate) fn annul(&mut self, attempt: AttemptId) -> Result<(), StoreError> {
         if self.intents.remove(&attempt).is_none() {
             return Ok(());
@@ -361,28 +310,6 @@ impl Worker {
         Ok(())
     }
 
-    /// Tries again to write all that is owed.
-    pub(crate) fn flush(&mut self) -> Flushed {
-        self.respill();
-        let trouble = if self.backlog.is_empty() {
-            None
-        } else {
-            self.apply(&[]).err()
-        };
-        let accounts = |in_spill: bool| {
-            self.unsaved
-                .values()
-                .filter(|unsaved| unsaved.in_spill == in_spill)
-                .map(|unsaved| unsaved.account.clone())
-                .collect()
-        };
-        Flushed {
-            trouble,
-            spilled: accounts(true),
-            memory_only: accounts(false),
-        }
-    }
-
     /// What may be done after the answer to an operation is out: the mirrors.
     pub(crate) fn tidy(&mut self) {
         while let Some((name, sealed)) = self.owed_mirrors.pop_first() {
@@ -399,115 +326,23 @@ impl Worker {
     pub(crate) fn close(mut self) -> Result<(), StoreError> {
         let flushed = self.flush();
         self.tidy();
+        let closed = self.close_database(flushed);
+        // Last: a key store that hangs must not keep the database open.
         self.anchor.close();
+        closed
+    }
+
+    fn close_database(&mut self, flushed: Flushed) -> Result<(), StoreError> {
         let closed = self.database.close();
-        if let Some(trouble) = flushed.trouble {
-            if flushed.memory_only.is_empty() {
-                return Err(StoreError::NotWritable(trouble));
-            }
+        if !flushed.memory_only.is_empty() {
             return Err(StoreError::Unsaved(flushed.memory_only));
+        }
+        if let Some(trouble) = flushed.trouble {
+            return Err(StoreError::NotWritable(trouble));
         }
         closed.map_err(|failure| StoreError::NotWritable(failure.trouble()))?;
         disk::replace(&*self.disk, &self.clean_mark, b"")
             .map_err(|error| StoreError::NotWritable(error.into()))
-    }
-
-    /// Writes the backlog and `changes` in one transaction; mends the database and tries once more
-    /// when that fails.
-    pub(crate) fn apply(&mut self, changes: &[Change]) -> Result<(), DiskTrouble> {
-        let Err(failure) = self.try_apply(changes) else {
-            return Ok(());
-        };
-        self.mend(failure)?;
-        self.try_apply(changes).map_err(Failure::trouble)
-    }
-
-    fn try_apply(&mut self, changes: &[Change]) -> Result<(), Failure> {
-        if self.backlog.is_empty() {
-            return if changes.is_empty() {
-                Ok(())
-            } else {
-                self.database.apply(changes)
-            };
-        }
-        let mut all = self.backlog.clone();
-        all.extend_from_slice(changes);
-        self.database.apply(&all)?;
-        self.backlog.clear();
-        for (attempt, unsaved) in std::mem::take(&mut self.unsaved) {
-            self.settle(attempt, &unsaved.settles);
-            self.anchor.note(unsaved.name.short(), unsaved.ordinal);
-        }
-        Ok(())
-    }
-
-    /// The answer of `attempt` stands in the database, and the intents that it settles are gone.
-    fn settle(&mut self, attempt: AttemptId, settled: &[AttemptId]) {
-        self.spill.release(attempt, false);
-        for settled in settled {
-            self.intents.remove(settled);
-            self.spill.release(*settled, false);
-        }
-    }
-
-    fn mend(&mut self, failure: Failure) -> Result<(), DiskTrouble> {
-        match failure {
-            // Reopened, and with it repaired, by the next operation.
-            Failure::Disk(_) => return Ok(()),
-            Failure::SyncFailed(trouble) => {
-                tracing::error!(%trouble, "a sync failed; the database moves to a new file");
-            }
-            Failure::Damaged(what) => {
-                let aside = self.database.set_aside()?;
-                let aside = aside.unwrap_or_default();
-                tracing::error!(what, aside = %aside.display(), "the database is damaged; it is rebuilt from the mirrors");
-            }
-        }
-        let rows = self.rows_from_mirrors()?;
-        self.database.rebuild(&rows).map_err(Failure::trouble)
-    }
-
-    /// Every row that the database should have, but for the backlog.
-    fn rows_from_mirrors(&self) -> Result<Vec<Change>, DiskTrouble> {
-        let header = seal_header(&self.sealer, &self.header)
-            .map_err(|error| DiskTrouble::Damaged(error.to_string()))?;
-        let mut rows = vec![header_change(header)];
-        let mut records: BTreeMap<Name, Arc<[u8]>> = BTreeMap::new();
-        let owed = self
-            .owed_mirrors
-            .values()
-            .map(|sealed| (None, Arc::clone(sealed)));
-        let mirrored = self.mirrors.read_all()?;
-        let mirrored = mirrored
-            .into_iter()
-            .map(|(_, path, sealed)| (Some(path), sealed.into()));
-        for (path, sealed) in mirrored.chain(owed) {
-            match self.sealer.open(Kind::Record, None, &sealed) {
-                Ok(opened) if self.held.contains_key(&opened.name) => {
-                    records.insert(opened.name, sealed);
-                }
-                Ok(_) | Err(crate::seal::Unsealable::Misplaced) => {}
-                Err(error) => {
-                    let path = path.unwrap_or_default();
-                    tracing::error!(path = %path.display(), %error, "a mirror is damaged as well");
-                }
-            }
-        }
-        rows.extend(
-            records
-                .into_iter()
-                .map(|(name, sealed)| record_change(name, Some(sealed))),
-        );
-        rows.extend(self.intents.iter().map(|(attempt, standing)| Change {
-            key: intent_key(*attempt),
-            value: Some(Arc::clone(&standing.sealed)),
-        }));
-        rows.extend(
-            self.revocations
-                .iter()
-                .map(|(id, sealed)| revocation_change(*id, Some(Arc::clone(sealed)))),
-        );
-        Ok(rows)
     }
 
     fn seal_record(&self, name: Name, stored: &Stored) -> Result<Arc<[u8]>, SealError> {
