@@ -12,6 +12,7 @@ use authd_core::{
     broker::{Broker, Config as EngineConfig, Demand, Event, Refusal, Unavailable},
     id::{Account, AttemptId, Fingerprint, LoginId, Ticket},
     lease::LeaseKey,
+    secret::Secret,
 };
 use authd_oauth::{Exchanged, Revocation};
 use authd_proto::response::TokenKind;
@@ -110,6 +111,11 @@ pub(crate) enum Message {
     RevocationTried { id: u64, outcome: Revocation },
     /// An account is off the disk.
     Erased { account: Account },
+    /// A login to an account that exists wants the client secret that it was made with.
+    ClientSecret {
+        account: Account,
+        done: oneshot::Sender<Option<Secret>>,
+    },
     /// New settings for the engine.
     Configure(EngineConfig),
     /// The daemon is to stop.
@@ -189,6 +195,13 @@ impl Mailbox {
             wait,
             done,
         });
+        answer.await.ok().flatten()
+    }
+
+    /// The client secret that an account was logged in with. Stays in this process.
+    pub(crate) async fn client_secret(&self, account: Account) -> Option<Secret> {
+        let (done, answer) = oneshot::channel();
+        self.send(Message::ClientSecret { account, done });
         answer.await.ok().flatten()
     }
 
@@ -407,6 +420,10 @@ impl Driver {
                 self.handle(Event::RevocationTried { id, settled });
             }
             Message::Erased { account } => self.performer.erased(&account),
+            Message::ClientSecret { account, done } => {
+                // The one who asked may be gone.
+                let _ = done.send(self.performer.stored_client_secret(&account));
+            }
             Message::Configure(config) => self.broker.configure(config),
             Message::Stop => {}
         }

@@ -51,7 +51,16 @@ pub(crate) async fn begin(
 ) -> Result<LoginStartReply, WireError> {
     let account = account_name(&start.account)?;
     let http = daemon.network.http();
-    let known = Known::of(&daemon, &account);
+    let known = match Known::of(&daemon, &account) {
+        Some(known) => {
+            let client_secret = daemon.mailbox.client_secret(account.clone()).await;
+            Some(Known {
+                client_secret,
+                ..known
+            })
+        }
+        None => None,
+    };
     // Provider and listener live on the network's thread: neither a slow provider nor a hostile
     // page keeps a client waiting.
     let work = daemon.network.spawn({
@@ -73,6 +82,7 @@ pub(crate) async fn begin(
 /// What an account that exists knows already: logging in again needs no arguments.
 struct Known {
     provider: Provider,
+    client_secret: Option<Secret>,
     scopes: ScopeSet,
     resource: Option<String>,
 }
@@ -83,6 +93,7 @@ impl Known {
         let grant = &accounts.get(account)?.view.grant;
         Some(Self {
             provider: grant.provider.clone(),
+            client_secret: None,
             scopes: grant.scopes.clone(),
             resource: grant.resource.clone(),
         })
@@ -162,14 +173,24 @@ async fn target(
             "give --client-id, as registered at the provider",
         );
     }
-    let client_secret = start
+    // The stored secret goes to the endpoint and for the client that it was given for, to no other.
+    let same_client = known.as_ref().filter(|known| {
+        known.provider.client_id == provider.client_id
+            && known.provider.endpoints.token == provider.endpoints.token
+    });
+    let given = start
         .client_secret
         .as_ref()
         .map(|secret| Secret::new(secret.expose()));
+    let client_secret = given.or_else(|| same_client?.client_secret.clone());
+    let client_auth = same_client.map(|known| known.provider.client_auth);
     provider.client_auth = match (start.client_auth, &metadata) {
         (Some(WireAuth::None), _) => ClientAuth::None,
         (Some(WireAuth::Basic), _) => ClientAuth::Basic,
         (Some(WireAuth::Post), _) => ClientAuth::Post,
+        (None, _) if client_auth.is_some_and(|auth| auth != ClientAuth::None) => {
+            client_auth.unwrap_or_default()
+        }
         (None, Some(metadata)) => metadata.client_auth(client_secret.is_some()),
         (None, None) if client_secret.is_some() => ClientAuth::Basic,
         (None, None) => ClientAuth::None,

@@ -106,6 +106,11 @@ impl Performer {
         })
     }
 
+    /// The client secret that the account was logged in with.
+    pub(crate) fn stored_client_secret(&self, account: &Account) -> Option<Secret> {
+        self.vault.get(account)?.client_secret.clone()
+    }
+
     /// Holds an answer's secrets until the engine has judged it.
     pub(crate) fn keep_answer(&mut self, attempt: AttemptId, tokens: Option<Tokens>) {
         if let Some(tokens) = tokens {
