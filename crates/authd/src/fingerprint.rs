@@ -5,22 +5,23 @@ use std::sync::OnceLock;
 use authd_core::id::Fingerprint;
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
+use zeroize::Zeroizing;
 
-/// The key: random, made with the store, the same over restarts.
+/// The key: derived from the store's own, so it is secret and the same over restarts.
 #[derive(Default)]
-pub(crate) struct Fingerprinter(OnceLock<[u8; 16]>);
+pub(crate) struct Fingerprinter(OnceLock<Zeroizing<[u8; 32]>>);
 
 impl Fingerprinter {
     /// Sets the key, once.
-    pub(crate) fn key(&self, instance_id: u128) {
-        // A store that is opened again has the same instance id.
-        let _ = self.0.set(instance_id.to_le_bytes());
+    pub(crate) fn key(&self, key: Zeroizing<[u8; 32]>) {
+        // A store that is opened again has the same key.
+        let _ = self.0.set(key);
     }
 
     /// HMAC-SHA-256 of the token, cut to 128 bits.
     pub(crate) fn of(&self, token: &str) -> Fingerprint {
-        let key = self.0.get().copied().unwrap_or_default();
-        let mut mac = <Hmac<Sha256> as hmac::Mac>::new_from_slice(&key)
+        let key: &[u8] = self.0.get().map_or(&[], |key| key.as_slice());
+        let mut mac = <Hmac<Sha256> as hmac::Mac>::new_from_slice(key)
             .expect("HMAC takes a key of any length");
         mac.update(token.as_bytes());
         let mut fingerprint = Fingerprint::default();
@@ -38,8 +39,8 @@ mod tests {
     #[test]
     fn a_fingerprint_depends_on_key_and_token() {
         let (one, other) = (Fingerprinter::default(), Fingerprinter::default());
-        one.key(1);
-        other.key(2);
+        one.key(Zeroizing::new([1; 32]));
+        other.key(Zeroizing::new([2; 32]));
         assert_eq!(one.of("token"), one.of("token"));
         assert_ne!(one.of("token"), one.of("tokem"));
         assert_ne!(one.of("token"), other.of("token"));

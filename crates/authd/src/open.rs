@@ -9,6 +9,7 @@ use authd_store::{
     key::{self, Key, KeyState, KeyStore},
 };
 use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
 
 use crate::{
     clock,
@@ -24,6 +25,7 @@ pub(crate) enum Opening {
         store: Store,
         loaded: Box<Loaded>,
         protection: KeyProtection,
+        fingerprint_key: Zeroizing<[u8; 32]>,
         note: Option<String>,
     },
     /// Not now: locked, hanging or unreadable. It is tried again.
@@ -83,11 +85,13 @@ fn unseal(
     let mut options = Options::new(&place.state_dir, machine(), clock::now().wall);
     options.anchor_file = Some(place.anchor_path.clone());
     options.anchor_key_store = (protection == KeyProtection::KeyStore).then_some(key_store);
+    let fingerprint_key = key.derive("fingerprint");
     let (store, loaded) = Store::open(options, key)?;
     Ok(Opening::Open {
         store,
         loaded: Box::new(loaded),
         protection,
+        fingerprint_key,
         note,
     })
 }

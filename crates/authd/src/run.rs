@@ -1,6 +1,6 @@
 //! Wiring: from an empty process to a daemon that serves, and back.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use authd_ipc::{Directories, Environment, InstanceLock, Listener, SocketPath};
@@ -77,7 +77,8 @@ pub(crate) async fn run(start: Start) -> Result<(), RunError> {
     let (mailbox, mail) = Mailbox::new();
     let place = Place {
         socket: socket.path().to_owned(),
-        anchor_path: anchor(&environment, &directories),
+        // Outside the state directory, so that a copy of that directory is told from the original.
+        anchor_path: directories.config.join("anchor").join("generations"),
         state_dir: directories.state,
         config_path,
     };
@@ -150,16 +151,4 @@ async fn stopped_by_client(daemon: &Shared) {
     let mut stopping = daemon.stopping.subscribe();
     // The sender lives as long as the daemon.
     let _ = stopping.wait_for(|stopping| *stopping).await;
-}
-
-/// Where the generation anchor stands: outside the state directory, so that a copy of that directory
-/// is told from the original; an isolated instance keeps it with its configuration.
-fn anchor(environment: &Environment, directories: &Directories) -> PathBuf {
-    match &environment.state_dir {
-        Some(_) => directories.config.join("anchor"),
-        None => directories.state.parent().map_or_else(
-            || directories.config.join("anchor"),
-            |parent| parent.join("authd-anchor"),
-        ),
-    }
 }

@@ -1,6 +1,10 @@
 //! The store itself: opened, adopted, closed.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
 
 use authd_core::{
     broker::Event,
@@ -8,7 +12,7 @@ use authd_core::{
     grant::Grant,
     id::Account,
 };
-use authd_store::{Loaded, Machine, Record};
+use authd_store::{Loaded, Machine, Record, Store};
 
 use super::Performer;
 use crate::{
@@ -19,6 +23,8 @@ use crate::{
 /// How long after a failure to open the store it is tried again.
 const BETWEEN_OPENINGS: Duration = Duration::from_secs(15);
 
+/// Pause between tries to write what is in memory alone, at the end.
+const BETWEEN_FLUSHES: Duration = Duration::from_millis(250);
 /// Longest that closing the store may take.
 const CLOSING: Duration = Duration::from_secs(10);
 
@@ -31,12 +37,13 @@ impl Performer {
                 store,
                 loaded,
                 protection,
+                fingerprint_key,
                 note,
             } => {
                 self.store = Some(store);
                 let mut standing = open::describe(protection, note, &self.daemon.place);
                 standing.store.detail = tell_found(&loaded);
-                self.daemon.fingerprints.key(loaded.instance_id);
+                self.daemon.fingerprints.key(fingerprint_key);
                 let events = self.load(*loaded);
                 self.daemon.standing.store(Arc::new(standing));
                 events
@@ -137,24 +144,8 @@ impl Performer {
         let Some(store) = self.store.take() else {
             return;
         };
-        let (told, hear) = std::sync::mpsc::channel();
-        store.flush(move |flushed| {
-            // The receiver waits below.
-            let _ = told.send(flushed);
-        });
-        match hear.recv_timeout(CLOSING) {
-            Ok(Ok(flushed)) => {
-                for account in flushed.memory_only {
-                    tracing::error!(%account, "the newest token could not be written and is lost");
-                }
-                for account in flushed.spilled {
-                    tracing::warn!(%account, "the newest token is in a spill file until the next start");
-                }
-            }
-            Ok(Err(error)) => tracing::error!(%error, "the store could not be written"),
-            Err(_) => tracing::error!("the store does not answer"),
-        }
-        let (told, hear) = std::sync::mpsc::channel();
+        flush(&store);
+        let (told, hear) = mpsc::channel();
         store.close(move |closed| {
             // The receiver waits below.
             let _ = told.send(closed);
@@ -164,6 +155,33 @@ impl Performer {
             Ok(Err(error)) => tracing::warn!(%error, "the store was not closed cleanly"),
             Err(_) => tracing::warn!("the store was still busy"),
         }
+    }
+}
+
+/// Tries until nothing is in memory alone, or the time is up; says what is not where it should be.
+fn flush(store: &Store) {
+    let deadline = Instant::now() + CLOSING;
+    let flushed = loop {
+        let (told, hear) = mpsc::channel();
+        store.flush(move |flushed| {
+            // The receiver waits below.
+            let _ = told.send(flushed);
+        });
+        let left = deadline.saturating_duration_since(Instant::now());
+        match hear.recv_timeout(left) {
+            Ok(Ok(flushed)) if flushed.memory_only.is_empty() || left < BETWEEN_FLUSHES => {
+                break flushed;
+            }
+            Ok(Ok(_)) => thread::sleep(BETWEEN_FLUSHES),
+            Ok(Err(error)) => return tracing::error!(%error, "the store could not be written"),
+            Err(_) => return tracing::error!("the store does not answer"),
+        }
+    };
+    for account in flushed.memory_only {
+        tracing::error!(%account, "the newest token could not be written and is lost");
+    }
+    for account in flushed.spilled {
+        tracing::warn!(%account, "the newest token is in a spill file until the next start");
     }
 }
 
