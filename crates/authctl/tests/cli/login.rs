@@ -1,6 +1,6 @@
 //! `authctl login`: what it asks, what it shows, how it ends.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::sync::{Arc, Condvar, Mutex};
@@ -270,9 +270,7 @@ fn an_interrupt_cancels_the_attempt() {
         "{last}"
     );
     assert_eq!(child.wait().unwrap().code(), Some(1));
-    let cancelled =
-        std::iter::repeat_with(|| daemon.next_call()).find(|call| call == "login.cancel");
-    assert!(cancelled.is_some(), "or it would have waited in vain");
+    while daemon.next_call() != "login.cancel" {}
 }
 
 #[test]
@@ -376,6 +374,8 @@ fn an_account_that_exists_needs_nothing_but_its_name_or_not_even_that() {
     }
 }
 
+// With the `script` of util-linux for a terminal.
+#[cfg(target_os = "linux")]
 #[test]
 fn no_secret_is_read_where_it_would_be_shown() {
     let daemon = Attempt::default().daemon();
@@ -391,7 +391,8 @@ fn no_secret_is_read_where_it_would_be_shown() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(b"hush\n").unwrap();
+    let mut keyboard = child.stdin.take().unwrap();
+    std::io::Write::write_all(&mut keyboard, b"hush\n").unwrap();
     let output = child.wait_with_output().unwrap();
     let shown = String::from_utf8_lossy(&output.stdout);
     assert!(

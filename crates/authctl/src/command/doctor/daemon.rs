@@ -109,10 +109,7 @@ fn key(status: &DaemonStatusReply) -> Finding {
     if protection.kind == "file" {
         Finding::warn(
             "key",
-            format!(
-                "weak: the key of the store is a file ({}): programs you run can read it",
-                protection.detail
-            ),
+            format!("weak: {}", protection.detail),
             "run a Secret Service (gnome-keyring, KeePassXC), then: authctl daemon stop",
         )
     } else {

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use authd_client::{Instance, PathError, spawn};
+#[cfg(unix)]
+use authd_client::PathError;
+use authd_client::{Instance, spawn};
 
 use super::Finding;
 
