@@ -1,1 +1,71 @@
-//! End-to-end tests.
+//! End-to-end tests: the real binaries, each instance isolated, against a real authorization server.
+//!
+//! - [`Instance`]: directories of its own for socket, state, configuration and logs, and the
+//!   environment that `authd` and `authctl` see. Nothing of the person's reaches it: no session bus
+//!   above all, so that no test key ever ends in their key store.
+//! - [`Daemon`]: a running `authd`; ready when it is returned, dead when it is dropped.
+//! - [`Process`], [`Finished`]: any child with a bound on its time.
+//! - [`PendingLogin`]: a login with nobody before the browser.
+//! - [`Watcher`]: waits for what happens through the daemon's own events.
+//! - [`Raw`]: bytes on the socket that no client of ours would send.
+//! - [`api`]: calls of the fake server's protected API.
+//!
+//! Nothing here sleeps: every wait blocks on a pipe, a socket or an event, and is bounded.
+//!
+//! ```no_run
+//! use authd_e2e::Instance;
+//! use authd_testkit::{FakeServer, Options};
+//!
+//! let server = FakeServer::start(Options::default())?;
+//! let instance = Instance::new();
+//! let daemon = instance.start_daemon();
+//! instance.login(&server, "demo");
+//! let token = instance.authctl(&["token", "demo"]);
+//! assert_eq!(token.code(), 0);
+//! daemon.kill();
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod api;
+pub mod binaries;
+pub mod daemon;
+pub mod instance;
+pub mod login;
+pub mod process;
+pub mod raw;
+pub mod watcher;
+
+pub use self::{
+    daemon::{Daemon, Start},
+    instance::Instance,
+    login::PendingLogin,
+    process::{Finished, Process},
+    raw::Raw,
+    watcher::Watcher,
+};
+
+use std::time::Duration;
+
+/// The bound of every wait that a test does not bound itself: on an idle machine nothing takes a
+/// tenth of it, and a test that reaches it has failed.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Whether the long counts are asked for (`AUTHD_FULL=1`).
+#[must_use]
+pub fn is_full() -> bool {
+    std::env::var_os("AUTHD_FULL").is_some_and(|value| value == "1")
+}
+
+/// `text` with every token of the fake server's replaced, for test output.
+#[must_use]
+pub fn redacted(text: &str) -> String {
+    let mut parts = text.split("canary-");
+    let mut clean = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let rest =
+            part.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
+        clean.push_str("[token]");
+        clean.push_str(rest);
+    }
+    clean
+}
