@@ -85,7 +85,8 @@ pub(crate) fn json_line(value: &impl Serialize) -> Result<(), Failure> {
 
 /// Tells the person something. Whether standard error still has a reader makes no difference.
 pub(crate) fn tell(text: impl Display) {
-    let _ = writeln!(anstream::stderr(), "{text}");
+    // In one write, so that lines of several commands on one terminal do not mix.
+    let _ = anstream::stderr().write_all(format!("{text}\n").as_bytes());
 }
 
 /// Tells the person something, in the one line that says who speaks.
