@@ -23,7 +23,8 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// Show how the daemon and the accounts are
 ///
-/// Exit status: 0 all is well, 4 an account needs a login, 7 there is no daemon. The daemon is not started.
+/// Exit status: 0 all is well, 4 an account needs a login, 6 the store is locked, 7 there is no daemon. The
+/// daemon is not started.
 #[derive(Args)]
 pub(crate) struct StatusArgs {
     /// This account alone, and more about it
@@ -48,7 +49,9 @@ struct Report {
 impl Report {
     fn ask(client: &mut Client, account: Option<&str>) -> Result<Self, Failure> {
         let daemon = daemon::ask(client, &DaemonStatus {})?;
+        // While the store is shut nobody knows the accounts; the store's line says why.
         let accounts = match account {
+            _ if is_shut(&daemon) => Vec::new(),
             Some(account) => vec![daemon::ask(
                 client,
                 &AccountGet {
@@ -63,13 +66,31 @@ impl Report {
         })
     }
 
+    /// Whether the store is not open, so that the accounts are not known.
+    fn is_shut(&self) -> bool {
+        self.daemon.as_ref().is_some_and(is_shut)
+    }
+
     fn status(&self) -> ExitStatus {
+        match self
+            .daemon
+            .as_ref()
+            .map(|daemon| daemon.store.state.as_str())
+        {
+            Some("locked") => return ExitStatus::Denied,
+            Some("failed") => return ExitStatus::Failure,
+            _ => {}
+        }
         if self.accounts.iter().any(needs_login) {
             ExitStatus::LoginRequired
         } else {
             ExitStatus::Success
         }
     }
+}
+
+fn is_shut(daemon: &DaemonStatusReply) -> bool {
+    matches!(daemon.store.state.as_str(), "locked" | "failed")
 }
 
 /// Whether the person has to log in to `account` again.

@@ -17,6 +17,9 @@ pub(super) fn overview(report: &Report, now: u64, columns: u16) -> String {
         text.push_str(&daemon_lines(daemon));
     }
     text.push('\n');
+    if report.accounts.is_empty() && report.is_shut() {
+        return text;
+    }
     if report.accounts.is_empty() {
         text.push_str("\nno account yet: run 'authctl login NAME --issuer URL --client-id ID'");
         return text;
@@ -62,7 +65,8 @@ fn daemon_lines(daemon: &DaemonStatusReply) -> String {
             let _ = write!(text, " ({detail})");
         }
     }
-    if daemon.store.state != "ok" {
+    // A store that is well can still have something to tell: that it was rebuilt, say.
+    if daemon.store.state != "ok" || daemon.store.detail.is_some() {
         let state = styled(BAD, clean(&daemon.store.state));
         let why = daemon
             .store
