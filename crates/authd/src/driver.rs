@@ -258,12 +258,10 @@ pub(crate) async fn run(
     let mut deadline = None;
     loop {
         driver.settle();
-        if driver.performer.has_stopped() {
-            return Ok(());
-        }
         let overdue = deadline.is_some_and(|deadline| clock::now().boot >= deadline);
         if driver.performer.is_stopping() && (driver.broker.in_flight() == 0 || overdue) {
             driver.performer.close_store();
+            return Ok(());
         }
         let next = driver.broker.poll_timeout();
         alarm.set([next, deadline].into_iter().flatten().min())?;

@@ -297,11 +297,6 @@ impl Performer {
         self.stopping
     }
 
-    /// Whether the store is closed and nothing is left to do.
-    pub(crate) fn has_stopped(&self) -> bool {
-        self.stopping && self.store.is_none()
-    }
-
     fn outcome(
         result: Result<authd_store::CommitOutcome, authd_store::StoreError>,
     ) -> CommitOutcome {

@@ -30,6 +30,7 @@ pub(crate) fn unknown_account(name: &str) -> WireError {
         format!("there is no account '{shown}'"),
     )
     .with_hint("run 'authctl list' to see which there are, or 'authctl login' to add it")
+    .with_account(shown)
 }
 
 /// Scopes as a client gave them (RFC 6749 §3.3).
