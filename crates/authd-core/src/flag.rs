@@ -38,6 +38,19 @@ pub struct Flags {
     pub scope_changed: Option<Raised<ScopeSet>>,
 }
 
+impl Flags {
+    /// The same without those of the moment: what is kept on disk.
+    #[must_use]
+    pub fn standing(&self) -> Self {
+        Self {
+            offline: None,
+            throttled: None,
+            store_degraded: None,
+            ..self.clone()
+        }
+    }
+}
+
 /// A flag's reason and the moment it was raised.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Raised<R> {

@@ -12,15 +12,17 @@ use crate::{
     grant::Grant,
     id::{AttemptId, Generation, LoginId},
     lease::LeaseKey,
-    renewal::{Context, Renewal, Verdict, classify::classify, last_error, new_lease},
+    renewal::{Context, Renewal, Verdict, classify::classify, last_error, new_lease, retry_after},
     schedule::Health,
     time::{Boot, Now, Stamp},
 };
 
 /// RFC 8628 §3.5: what `slow_down` adds to the interval.
 const SLOW_DOWN: Duration = Duration::from_secs(5);
-/// Attempts to send a code that never left this machine.
+/// Attempts to send a code that never left this machine, or that the provider had no time for.
 const CODE_ATTEMPTS: u32 = 3;
+/// Longest that failures alone may slow a poll down to.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(60);
 
 /// One login.
 #[derive(Debug)]
@@ -32,10 +34,15 @@ pub(super) struct Login {
     /// Exchanges that failed without having left this machine.
     failures: u32,
     interval: Duration,
+    /// It was cancelled while a request was out; only tokens can still make it succeed.
+    cancelled: Option<LoginFailure>,
 }
 
 #[derive(Debug)]
-#[expect(clippy::enum_variant_names, reason = "each is named for what it awaits")]
+#[expect(
+    clippy::enum_variant_names,
+    reason = "each is named for what it awaits"
+)]
 enum Phase {
     /// The person is at the provider; the redirect has not come.
     AwaitingCode,
@@ -48,9 +55,11 @@ enum Phase {
 }
 
 impl Login {
-    pub(super) fn wakes_at(&self) -> Option<Boot> {
+    /// When it wants to be looked at; with `closed`, nothing may leave.
+    pub(super) fn wakes_at(&self, closed: bool) -> Option<Boot> {
         match self.phase {
             Phase::AwaitingCode => Some(self.expires),
+            Phase::AwaitingTurn(_) if closed => Some(self.expires),
             Phase::AwaitingTurn(at) => Some(at.min(self.expires)),
             Phase::AwaitingAnswer | Phase::AwaitingCommitted(_) => None,
         }
@@ -78,6 +87,11 @@ impl Login {
 
 impl Broker {
     pub(super) fn login_begun(&mut self, begun: LoginBegun, now: Now) {
+        if self.shutting_down {
+            let (login, result) = (begun.login, Err(LoginFailure::ShuttingDown));
+            self.effects.push_back(Effect::LoginEnded { login, result });
+            return;
+        }
         let earlier: Vec<_> = self
             .logins
             .iter()
@@ -104,6 +118,7 @@ impl Broker {
                 phase,
                 failures: 0,
                 interval,
+                cancelled: None,
             },
         );
     }
@@ -116,18 +131,25 @@ impl Broker {
         }
     }
 
-    /// A login whose code is being exchanged is finished: its answer stands.
+    /// A login whose code is being exchanged is finished: if tokens come, they stand.
     pub(super) fn cancel_login(&mut self, id: LoginId, reason: LoginFailure) {
-        if self.logins.get(&id).is_some_and(Login::is_waiting) {
+        let Some(login) = self.logins.get_mut(&id) else {
+            return;
+        };
+        if login.is_waiting() {
             self.end_login(id, Err(reason));
+        } else {
+            login.cancelled = Some(reason);
         }
     }
 
     pub(super) fn poll_logins(&mut self, now: Now) {
+        let closed = self.is_closed();
+        let is_due = |login: &Login| login.wakes_at(closed).is_some_and(|at| at <= now.boot);
         let due: Vec<_> = self
             .logins
             .iter()
-            .filter(|(_, login)| login.wakes_at().is_some_and(|at| at <= now.boot))
+            .filter(|(_, login)| is_due(login))
             .map(|(id, _)| *id)
             .collect();
         for id in due {
@@ -172,15 +194,16 @@ impl Broker {
         } = &answer.received
             && verdict == Verdict::Accepted
         {
-            self.login_granted(id, attempt, tokens, answer.sent_at, now);
+            self.login_granted(id, attempt, tokens, answer, now);
             return;
         }
         self.attempts.remove(&attempt);
-        login.interval += if verdict == Verdict::SlowDown {
-            SLOW_DOWN
-        } else {
-            Duration::ZERO
-        };
+        if let Some(reason) = login.cancelled.take() {
+            return self.end_login(id, Err(reason));
+        }
+        if verdict == Verdict::SlowDown {
+            login.interval = login.interval.saturating_add(SLOW_DOWN);
+        }
         let polls = matches!(login.begun.method, LoginMethod::Device { .. });
         let passing = matches!(
             verdict,
@@ -190,17 +213,21 @@ impl Broker {
             Verdict::AuthorizationPending | Verdict::SlowDown => polls,
             // RFC 8628 §3.5: a poll that fails in passing is repeated, more slowly.
             _ if passing && polls => {
-                login.interval *= 2;
+                let slower = login.interval.saturating_mul(2).min(LONGEST_INTERVAL);
+                login.interval = login.interval.max(slower);
                 true
             }
-            Verdict::Transient => {
+            Verdict::Transient | Verdict::Throttled => {
                 login.failures += 1;
                 login.failures < CODE_ATTEMPTS
             }
             _ => false,
         };
-        if again {
-            login.phase = Phase::AwaitingTurn(now.boot.after(login.interval));
+        if again && self.shutting_down {
+            self.end_login(id, Err(LoginFailure::ShuttingDown));
+        } else if again {
+            let asked = retry_after(answer, now).unwrap_or_default();
+            login.phase = Phase::AwaitingTurn(now.boot.after(login.interval.max(asked)));
         } else {
             self.end_login(id, Err(failure(verdict, answer, now)));
         }
@@ -211,7 +238,7 @@ impl Broker {
         id: LoginId,
         attempt: AttemptId,
         tokens: &TokenSummary,
-        sent_at: Now,
+        answer: &Answer,
         now: Now,
     ) {
         let Some(login) = self.logins.get_mut(&id) else {
@@ -250,9 +277,10 @@ impl Broker {
         };
         let issued = Stamp {
             boot_id: self.boot_id,
-            at: sent_at,
+            at: answer.sent_at,
         };
-        let lease = new_lease(&grant, tokens, scopes, issued, self.rng.f64());
+        let draw = self.rng.f64();
+        let lease = new_lease(&grant, tokens, scopes, issued, answer.date, draw);
         grant.leases.insert(login.key(), lease);
         let grant = Arc::new(grant);
         login.phase = Phase::AwaitingCommitted(Arc::clone(&grant));
@@ -310,7 +338,7 @@ impl Broker {
             what: Decided::Committed,
         }));
         self.accounts.insert(account.clone(), renewal);
-        self.rewake(&account, now);
+        self.attend(&account, now);
         self.end_login(id, Ok(grant));
     }
 
@@ -328,7 +356,7 @@ impl Renewal {
         if let CommitOutcome::Spilled(reason) = outcome {
             self.saved_elsewhere(reason, cx);
         }
-        self.publish(Some(attempt), cx);
+        self.publish(attempt, cx);
         self.on_time(cx);
     }
 }

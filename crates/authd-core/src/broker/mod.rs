@@ -5,6 +5,7 @@ mod effect;
 mod event;
 mod login;
 mod revocation;
+mod turn;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -27,6 +28,10 @@ use crate::{
     schedule::{Health, Schedule},
     time::{Boot, BootId, Now},
 };
+
+/// A machine that did not sleep although it was about to, or never said that it woke, is taken for
+/// awake after this.
+const LONGEST_DOZE: Duration = Duration::from_secs(30);
 
 /// What the user can set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +73,8 @@ pub struct Broker {
     wake_of: BTreeMap<Account, Boot>,
     /// Accounts whose wish stands in the schedule.
     queued: BTreeSet<Account>,
-    suspended: bool,
+    /// The machine is about to sleep; until when that is believed.
+    suspended_until: Option<Boot>,
     shutting_down: bool,
     effects: VecDeque<Effect>,
 }
@@ -82,7 +88,8 @@ macro_rules! context {
             config: &$broker.config,
             rng: &mut $broker.rng,
             effects: &mut $broker.effects,
-            closing: $broker.suspended || $broker.shutting_down,
+            stopping: $broker.shutting_down,
+            suspended: $broker.suspended_until.is_some(),
         }
     };
 }
@@ -106,7 +113,7 @@ impl Broker {
             wakes: BTreeSet::new(),
             wake_of: BTreeMap::new(),
             queued: BTreeSet::new(),
-            suspended: false,
+            suspended_until: None,
             shutting_down: false,
             effects: VecDeque::new(),
         }
@@ -129,18 +136,22 @@ impl Broker {
     /// When to call [`Broker::handle`] with [`Event::Tick`] if nothing happens before.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Boot> {
+        let closed = self.is_closed();
         let accounts = self.wakes.first().map(|(at, _)| *at);
-        let schedule = (!self.closing())
-            .then(|| self.schedule.wakes_at())
-            .flatten();
-        let logins = self.logins.values().filter_map(Login::wakes_at).min();
-        let revocations = (!self.closing())
-            .then(|| self.revocations.wakes_at())
-            .flatten();
-        [accounts, schedule, logins, revocations]
-            .into_iter()
-            .flatten()
-            .min()
+        let logins = self.logins.values();
+        let logins = logins.filter_map(|login| login.wakes_at(closed)).min();
+        let schedule = self.schedule.wakes_at().filter(|_| !closed);
+        let revocations = self.revocations.wakes_at().filter(|_| !closed);
+        [
+            accounts,
+            logins,
+            schedule,
+            revocations,
+            self.suspended_until,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// How many clients wait.
@@ -155,18 +166,30 @@ impl Broker {
         self.attempts.len()
     }
 
+    /// How many accounts' latest answers are not in the database yet: at shutdown, those that are
+    /// worth another try.
+    #[must_use]
+    pub fn unsaved(&self) -> usize {
+        let accounts = self.accounts.values();
+        accounts.filter(|renewal| renewal.is_unsaved()).count()
+    }
+
     /// The account's grant.
     #[must_use]
     pub fn grant(&self, account: &Account) -> Option<&Arc<Grant>> {
         self.accounts.get(account).map(Renewal::grant)
     }
 
-    fn closing(&self) -> bool {
-        self.suspended || self.shutting_down
+    /// Whether nothing new may leave.
+    fn is_closed(&self) -> bool {
+        self.suspended_until.is_some() || self.shutting_down
     }
 
     /// Takes in what happened at `now`.
     pub fn handle(&mut self, event: Event, now: Now) {
+        if self.suspended_until.is_some_and(|until| until <= now.boot) {
+            self.resumed(now);
+        }
         self.dispatch(event, now);
         self.look_at_the_due(now);
         self.admit(now);
@@ -181,9 +204,13 @@ impl Broker {
                 stale,
             } => {
                 let account = grant.account.clone();
+                if self.accounts.contains_key(&account) {
+                    // A login was faster; what the store gives is older than what is here.
+                    return;
+                }
                 let renewal = Renewal::load(*grant, interrupted, stale, &mut context!(self, now));
                 self.accounts.insert(account.clone(), renewal);
-                self.rewake(&account, now);
+                self.attend(&account, now);
             }
             Event::Demand(demand) => self.ask(demand, now, Renewal::demand),
             Event::Renew(demand) => self.ask(demand, now, Renewal::renew),
@@ -231,24 +258,29 @@ impl Broker {
             Event::RevocationTried { id, settled } => {
                 self.revocations.tried(id, settled, now.boot, &mut self.rng);
             }
-            Event::Suspending => self.suspended = true,
-            Event::Resumed => {
-                self.suspended = false;
-                self.schedule.probe(now.boot);
-                self.rewake_all(now);
-            }
+            Event::Suspending => self.suspended_until = Some(now.boot.after(LONGEST_DOZE)),
+            Event::Resumed => self.resumed(now),
             Event::NetworkUp => {
                 self.schedule.probe(now.boot);
                 self.revocations.hasten(now.boot);
                 for account in self.accounts.keys().cloned().collect::<Vec<_>>() {
-                    self.with(&account, now, |renewal, cx| renewal.network_up(cx));
+                    self.with(&account, now, |renewal, _| renewal.network_up());
                 }
             }
             Event::ShuttingDown => self.shut_down(now),
         }
     }
 
-    /// Runs `step` on the account, and afterwards notes when it wants to be looked at again.
+    /// The machine is awake: what time did meanwhile is seen now.
+    fn resumed(&mut self, now: Now) {
+        self.suspended_until = None;
+        self.schedule.probe(now.boot);
+        for account in self.accounts.keys().cloned().collect::<Vec<_>>() {
+            self.attend(&account, now);
+        }
+    }
+
+    /// Runs `step` on the account, and afterwards sees to what follows from it.
     fn with<R>(
         &mut self,
         account: &Account,
@@ -257,7 +289,7 @@ impl Broker {
     ) -> Option<R> {
         let renewal = self.accounts.get_mut(account)?;
         let result = step(renewal, &mut context!(self, now));
-        self.rewake(account, now);
+        self.attend(account, now);
         Some(result)
     }
 
@@ -360,101 +392,6 @@ impl Broker {
             account: account.clone(),
             revoke,
         });
-    }
-
-    fn dequeue(&mut self, account: &Account) {
-        if self.queued.remove(account) {
-            let host = self.host(account);
-            self.schedule.withdraw(&host, account);
-        }
-    }
-
-    /// Notes when the account wants to be looked at.
-    fn rewake(&mut self, account: &Account, now: Now) {
-        let Some(renewal) = self.accounts.get(account) else {
-            return;
-        };
-        let queued = self.queued.contains(account);
-        let at = renewal.wakes_at(queued, &context!(self, now));
-        let before = match at {
-            Some(at) => self.wake_of.insert(account.clone(), at),
-            None => self.wake_of.remove(account),
-        };
-        if before != at {
-            if let Some(before) = before {
-                self.wakes.remove(&(before, account.clone()));
-            }
-            if let Some(at) = at {
-                self.wakes.insert((at, account.clone()));
-            }
-        }
-    }
-
-    fn rewake_all(&mut self, now: Now) {
-        for account in self.accounts.keys().cloned().collect::<Vec<_>>() {
-            self.rewake(&account, now);
-        }
-    }
-
-    /// Everything whose time has come.
-    fn look_at_the_due(&mut self, now: Now) {
-        while let Some((at, _)) = self.wakes.first()
-            && *at <= now.boot
-        {
-            let Some((_, account)) = self.wakes.pop_first() else {
-                break;
-            };
-            self.wake_of.remove(&account);
-            self.look_at(&account, now);
-        }
-        self.poll_logins(now);
-        if !self.closing() {
-            self.effects.extend(
-                self.revocations
-                    .due(now.boot)
-                    .map(|id| Effect::Revoke { id }),
-            );
-        }
-    }
-
-    fn look_at(&mut self, account: &Account, now: Now) {
-        let Some(renewal) = self.accounts.get_mut(account) else {
-            return;
-        };
-        let cx = &mut context!(self, now);
-        renewal.on_time(cx);
-        if let Some((at, plan)) = renewal.next_exchange(cx)
-            && at <= now.boot
-            && self.queued.insert(account.clone())
-        {
-            let wish = renewal.wish(&plan, cx);
-            let host = renewal.grant().provider.host();
-            self.schedule.ask(&host, wish, now.boot);
-        }
-        self.rewake(account, now);
-    }
-
-    /// Starts what the schedule lets go.
-    fn admit(&mut self, now: Now) {
-        if self.closing() {
-            return;
-        }
-        for account in self.schedule.admit(now.boot) {
-            self.queued.remove(&account);
-            let id = AttemptId(self.rng.u64(..));
-            let started = self.with(&account, now, |renewal, cx| {
-                // Much may have happened since the wish was made.
-                let plan = renewal.next_exchange(cx).filter(|(at, _)| *at <= now.boot);
-                plan.map(|(_, plan)| renewal.start(id, plan, cx)).is_some()
-            });
-            if started == Some(true) {
-                self.attempts.insert(id, Owner::Account(account));
-            } else {
-                let host = self.host(&account);
-                self.schedule
-                    .ended(&host, &account, Health::Untried, now.boot);
-            }
-        }
     }
 
     /// Nothing new starts; who waits for something that is in flight still gets it.

@@ -8,6 +8,8 @@ use crate::time::Boot;
 
 const FIRST_WAIT: Duration = Duration::from_secs(30);
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+/// Tries under way at most: what many logouts owe does not leave in one storm.
+const AT_ONCE: usize = 8;
 
 /// All that are owed.
 #[derive(Debug, Default)]
@@ -46,15 +48,25 @@ impl Revocations {
         }
     }
 
+    fn free(&self) -> usize {
+        let under_way = self.0.values().filter(|owed| owed.due.is_none()).count();
+        AT_ONCE.saturating_sub(under_way)
+    }
+
+    /// The next moment at which [`Revocations::due`] would give one; `None` while enough are under
+    /// way, for then the end of a try is what it waits for.
     pub(super) fn wakes_at(&self) -> Option<Boot> {
-        self.0.values().filter_map(|owed| owed.due).min()
+        let due = self.0.values().filter_map(|owed| owed.due).min();
+        due.filter(|_| self.free() > 0)
     }
 
     /// Takes those whose time has come.
     pub(super) fn due(&mut self, now: Boot) -> impl Iterator<Item = u64> {
+        let free = self.free();
         self.0
             .iter_mut()
             .filter_map(move |(id, owed)| owed.due.take_if(|due| *due <= now).map(|_| *id))
+            .take(free)
     }
 }
 
@@ -81,5 +93,17 @@ mod tests {
         assert_eq!(revocations.due(now).count(), 1);
         revocations.tried(7, true, now, &mut rng);
         assert_eq!(revocations.wakes_at(), None);
+    }
+
+    #[test]
+    fn many_are_not_tried_all_at_once() {
+        let mut revocations = Revocations::default();
+        (0..20).for_each(|id| revocations.owe(id, Boot(0)));
+        assert_eq!(revocations.due(Boot(0)).count(), AT_ONCE);
+        assert_eq!(revocations.due(Boot(0)).count(), 0);
+        assert_eq!(revocations.wakes_at(), None);
+        revocations.tried(3, true, Boot(0), &mut Rng::with_seed(1));
+        assert_eq!(revocations.wakes_at(), Some(Boot(0)));
+        assert_eq!(revocations.due(Boot(0)).collect::<Vec<_>>(), [8]);
     }
 }

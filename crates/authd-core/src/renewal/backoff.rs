@@ -15,11 +15,13 @@ const EXPIRED: Duration = Duration::from_secs(60);
 /// Longest `Retry-After` that is obeyed.
 pub(crate) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
-/// Failures in a row, and the moment before which there is no further attempt.
+/// Failures in a row, and the moments before which there is no further attempt: one that was drawn,
+/// and one that was set and that no impatience moves.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Backoff {
     failures: u32,
-    not_before: Boot,
+    drawn: Boot,
+    held: Boot,
 }
 
 /// What a wait depends on besides the failures.
@@ -49,7 +51,7 @@ impl Backoff {
 
     /// No attempt before this.
     pub(crate) fn not_before(&self) -> Boot {
-        self.not_before
+        self.drawn.max(self.held)
     }
 
     /// Counts a failure and draws the wait: uniform in 0 ..= min(1 s · 2ⁿ, cap).
@@ -57,20 +59,25 @@ impl Backoff {
         let exponential = Duration::from_secs(1 << self.failures.min(16));
         let longest = exponential.min(urgency.longest());
         self.failures = self.failures.saturating_add(1);
-        self.not_before = now.after(longest.mul_f64(rng.f64()));
+        self.drawn = now.after(longest.mul_f64(rng.f64()));
     }
 
     /// A client came to wait, or the token expired: a long wait that was drawn before is cut.
     pub(crate) fn hasten(&mut self, now: Boot, urgency: Urgency) {
-        self.not_before = self.not_before.min(now.after(urgency.longest()));
+        self.drawn = self.drawn.min(now.after(urgency.longest()));
     }
 
     /// No attempt before `until`, without counting a failure.
     pub(crate) fn hold(&mut self, until: Boot) {
-        self.not_before = self.not_before.max(until);
+        self.held = self.held.max(until);
     }
 
-    /// An exchange succeeded, or the network came back.
+    /// The network came back: what was drawn before says nothing any more.
+    pub(crate) fn forgive(&mut self) {
+        (self.failures, self.drawn) = (0, Boot::default());
+    }
+
+    /// An exchange succeeded.
     pub(crate) fn reset(&mut self) {
         *self = Self::default();
     }
@@ -132,16 +139,22 @@ mod tests {
     }
 
     #[test]
-    fn a_waiting_client_cuts_a_long_wait() {
-        let mut backoff = Backoff::default();
-        backoff.hold(Boot(60_000));
-        backoff.hasten(
-            Boot(0),
-            Urgency {
-                remaining: Duration::ZERO,
-                in_demand: true,
-            },
-        );
+    fn a_waiting_client_cuts_a_long_wait_that_was_drawn_but_none_that_was_set() {
+        let mut backoff = Backoff {
+            drawn: Boot(60_000),
+            ..Backoff::default()
+        };
+        let impatient = Urgency {
+            remaining: Duration::ZERO,
+            in_demand: true,
+        };
+        backoff.hasten(Boot(0), impatient);
         assert_eq!(backoff.not_before(), Boot(10_000));
+        backoff.hold(Boot(60_000));
+        backoff.hasten(Boot(0), impatient);
+        backoff.forgive();
+        assert_eq!(backoff.not_before(), Boot(60_000));
+        backoff.reset();
+        assert_eq!(backoff.not_before(), Boot(0));
     }
 }

@@ -96,19 +96,21 @@ fn lost(grant_type: GrantType, ambiguity: Ambiguity) -> Verdict {
     }
 }
 
-/// Whether a second sending of a spent refresh token could revoke what is still good.
+/// Whether a second sending of a spent refresh token could revoke what is still good. A leeway does
+/// not change that; it says for how long it cannot.
 #[must_use]
 pub fn reuse_is_dangerous(profile: &Profile) -> bool {
     matches!(
         profile.rotation,
         Rotation::Unknown | Rotation::ReuseDetected
-    ) && profile.leeway.is_none_or(|leeway| leeway.is_zero())
+    )
 }
 
 /// No OAuth error in the body: the status is all there is.
 fn by_status(status: u16, body: &Body, grant_type: GrantType, profile: &Profile) -> Verdict {
     match status {
-        511 => Verdict::Offline,
+        // A proxy or a portal wants something before it lets anybody through.
+        407 | 511 => Verdict::Offline,
         502..=504 if reuse_is_dangerous(profile) => lost(grant_type, Ambiguity::Gateway),
         408 | 500.. => Verdict::Transient,
         404 | 410 => Verdict::EndpointMoved,
@@ -140,6 +142,11 @@ impl Said<'_> {
 
     fn judge(&self, grant_type: GrantType, profile: &Profile) -> Verdict {
         match self.code {
+            "server_error" | "temporarily_unavailable" => Verdict::Transient,
+            // A server in trouble is not believed about the token, nor is a redirect.
+            _ if self.status == 408 || self.status >= 500 || (300..400).contains(&self.status) => {
+                by_status(self.status, &Body::Unintelligible, grant_type, profile)
+            }
             // Entra reports a loop of requests as `invalid_grant`; it passes by itself.
             "invalid_grant" if self.mentions(&["AADSTS50196"]) => Verdict::Throttled,
             "invalid_grant" if self.mentions(INTERACTION) => Verdict::InteractionRequired,
@@ -162,26 +169,41 @@ impl Said<'_> {
             }
             "slow_down" if grant_type == GrantType::DeviceCode => Verdict::SlowDown,
             "slow_down" => Verdict::Throttled,
-            "authorization_pending" => Verdict::AuthorizationPending,
-            "expired_token" => Verdict::ExpiredToken,
-            "access_denied" => Verdict::AccessDenied,
-            "server_error" | "temporarily_unavailable" => Verdict::Transient,
-            _ if self.status == 408 || self.status >= 500 => {
-                by_status(self.status, &Body::Unintelligible, grant_type, profile)
-            }
+            "authorization_pending" if asks_a_person(grant_type) => Verdict::AuthorizationPending,
+            "expired_token" if asks_a_person(grant_type) => Verdict::ExpiredToken,
+            "access_denied" if asks_a_person(grant_type) => Verdict::AccessDenied,
+            // RFC 9449 §8: the resend with the nonce is the shell's; nothing was spent.
+            "use_dpop_nonce" => Verdict::Transient,
+            _ if matches!(self.status, 404 | 410) => Verdict::EndpointMoved,
             _ => Verdict::Unintelligible,
         }
     }
 }
 
-/// Google's `invalid_rapt`, and Entra's codes for multi-factor, consent and changed sign-in rules.
+/// Whether a person decides about the exchange, so that "not yet" and "no" are answers to it.
+fn asks_a_person(grant_type: GrantType) -> bool {
+    matches!(
+        grant_type,
+        GrantType::DeviceCode | GrantType::AuthorizationCode
+    )
+}
+
+/// Google's `invalid_rapt`, and Entra's codes and suberrors for multi-factor, consent and changed
+/// sign-in rules.
 const INTERACTION: &[&str] = &[
     "invalid_rapt",
+    "rapt_required",
     "AADSTS50076",
-    "AADSTS50079",
     "AADSTS50078",
+    "AADSTS50079",
+    "AADSTS50158",
+    "AADSTS53003",
     "AADSTS65001",
-    "interaction",
+    "AADSTS70044",
+    "interaction_required",
+    "consent_required",
+    "basic_action",
+    "additional_action",
 ];
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Clients that ask: who is answered at once, who waits, and what they hear when it does not work.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use super::{Cause, Context, Renewal};
+use super::{Cause, Context, Renewal, backoff::Urgency};
 use crate::{
     broker::{Decided, Demand, Effect, Notice, Refusal, Served, Unavailable},
     flag::{LoginReason, Raised},
@@ -18,6 +18,8 @@ const BETWEEN_REPORTS: Duration = Duration::from_secs(30);
 const REPORTS: usize = 3;
 /// ... within this time.
 const REPORT_WINDOW: Duration = Duration::from_secs(600);
+/// A token refused younger than this was refused as such; an older one may have been ended early.
+const YOUNG: Duration = Duration::from_secs(60);
 
 /// A client that waits.
 #[derive(Clone, Debug)]
@@ -28,7 +30,29 @@ pub(super) struct Waiter {
     pub(super) deadline: Boot,
     /// Only a token issued after this generation will do.
     pub(super) newer_than: Option<Generation>,
+    /// The generation when it began to wait.
+    pub(super) asked_in: Generation,
     pub(super) cause: Cause,
+}
+
+/// A token that a report brought about.
+#[derive(Clone, Debug)]
+pub(super) struct Brought {
+    pub(super) key: LeaseKey,
+    pub(super) generation: Generation,
+    /// How old the token before it was when it was refused.
+    pub(super) predecessors_age: Duration,
+}
+
+/// What just happened to the lease that a client waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Occasion {
+    /// Nothing.
+    Passing,
+    /// An attempt failed.
+    Failed,
+    /// It was renewed: nothing newer is to be had.
+    Renewed,
 }
 
 impl Renewal {
@@ -74,6 +98,11 @@ impl Renewal {
         if self.grant.flags.provider_rejects.is_some() {
             return self.reply(demand.ticket, Err(Refusal::ProviderRejects), cx);
         }
+        if let Some(refusal) = self.no_renewal().filter(|_| self.grant.renewable) {
+            // Where a report can bring nothing about, it takes nothing from the others either.
+            self.record(Decided::ReportSetAside, None, cx);
+            return self.reply(demand.ticket, Err(refusal), cx);
+        }
         let now = cx.now.boot;
         self.reports
             .retain(|report| now.since(*report) < REPORT_WINDOW);
@@ -85,7 +114,8 @@ impl Renewal {
             self.record(Decided::ReportSetAside, None, cx);
             return self.reply(demand.ticket, Err(too_many(at.since(now))), cx);
         }
-        if self.brought_by_report == Some(generation) {
+        let age = self.age(&key, cx);
+        if self.renewing_does_not_help(&key, generation, age) {
             self.raise_provider_rejects(cx);
             return self.reply(demand.ticket, Err(Refusal::ProviderRejects), cx);
         }
@@ -98,12 +128,35 @@ impl Renewal {
             return self.reply(demand.ticket, Err(too_many(free_at.since(now))), cx);
         }
         self.reports.push_back(now);
+        self.refused_at_age = age;
         self.record(Decided::ReportBelieved, None, cx);
         if let Some(lease) = self.grant_mut().leases.get_mut(&key) {
             lease.rejected = true;
         }
-        self.publish(None, cx);
+        self.note_end(cx);
         self.wait_for(demand, Some(generation), Cause::Reported, cx);
+    }
+
+    fn age(&self, key: &LeaseKey, cx: &Context<'_>) -> Duration {
+        let lease = self.lease(key);
+        let age = lease.and_then(|lease| lease.issued.age(cx.now, cx.boot_id));
+        age.unwrap_or_default()
+    }
+
+    /// Whether a report is of the very token that a report brought about. One that was refused at
+    /// the age at which its predecessor was is another matter: then the provider ends its tokens
+    /// earlier than it says, and renewing does help.
+    fn renewing_does_not_help(
+        &self,
+        key: &LeaseKey,
+        generation: Generation,
+        age: Duration,
+    ) -> bool {
+        self.brought.as_ref().is_some_and(|brought| {
+            let alike =
+                brought.predecessors_age.saturating_sub(age) <= brought.predecessors_age / 4;
+            brought.key == *key && brought.generation == generation && (age < YOUNG || !alike)
+        })
     }
 
     fn reported(&self, fingerprint: Fingerprint) -> Option<(LeaseKey, Generation)> {
@@ -117,13 +170,8 @@ impl Renewal {
     fn raise_provider_rejects(&mut self, cx: &mut Context<'_>) {
         let since = cx.now.wall;
         self.grant_mut().flags.provider_rejects = Some(Raised { reason: (), since });
-        let account = self.grant.account.clone();
-        cx.effects.push_back(Effect::Notify {
-            account,
-            notice: Notice::ProviderRejects,
-        });
+        self.notify(Notice::ProviderRejects, cx);
         self.keep(cx);
-        self.publish(None, cx);
     }
 
     /// Answers the client at once if that is possible, otherwise lets it wait.
@@ -134,9 +182,6 @@ impl Renewal {
         cause: Cause,
         cx: &mut Context<'_>,
     ) {
-        if let Decision::NotGranted(scopes) = policy::decide(&demand.key.scopes, &self.grant) {
-            return self.reply(demand.ticket, Err(Refusal::NotGranted(scopes)), cx);
-        }
         self.used.insert(demand.key.clone(), cx.now.boot);
         let waiter = Waiter {
             ticket: demand.ticket,
@@ -144,19 +189,40 @@ impl Renewal {
             min_ttl: demand.min_ttl,
             deadline: cx.now.boot.after(demand.wait),
             newer_than,
+            asked_in: self.grant.generation,
             cause,
         };
-        let urgency = self.urgency(&waiter.key, cx);
-        self.backoff.hasten(
-            cx.now.boot,
-            super::backoff::Urgency {
-                in_demand: true,
-                ..urgency
-            },
-        );
+        let urgency = Urgency {
+            in_demand: true,
+            ..self.urgency(&waiter.key, cx)
+        };
+        self.backoff.hasten(cx.now.boot, urgency);
         self.hasten_confirmation(&waiter.key, cx);
         self.waiters.push(waiter);
-        self.settle_waiters(false, cx);
+        // Nothing changed for those who wait already.
+        if let Some(waiter) = self.waiters.last()
+            && let Some(result) = self.verdict(
+                waiter,
+                self.next_for(&waiter.key, cx),
+                Occasion::Passing,
+                cx,
+            )
+        {
+            let ticket = waiter.ticket;
+            self.waiters.pop();
+            self.reply(ticket, result, cx);
+        }
+        self.forget_unheld();
+    }
+
+    /// What clients asked for and never got leaves no trace.
+    fn forget_unheld(&mut self) {
+        let held = |key: &LeaseKey| {
+            self.grant.leases.contains_key(key)
+                || self.waiters.iter().any(|waiter| waiter.key == *key)
+        };
+        self.used.retain(|key, _| held(key));
+        self.started.retain(|key, _| held(key));
     }
 
     /// The client is gone; an exchange that it caused goes on.
@@ -177,40 +243,67 @@ impl Renewal {
                     .is_some_and(|lease| waiter.is_content(lease, cx))
             })
             .map(|waiter| waiter.cause)
-            .max_by_key(|cause| *cause == Cause::Asked)
+            .max_by_key(|cause| match cause {
+                Cause::Asked => 2,
+                Cause::Reported => 1,
+                _ => 0,
+            })
     }
 
     fn lease(&self, key: &LeaseKey) -> Option<&Lease> {
         self.grant.leases.get(key)
     }
 
-    /// Answers every waiter that can be answered now. `failed` says that an attempt just did.
-    pub(super) fn settle_waiters(&mut self, failed: bool, cx: &mut Context<'_>) {
+    /// Answers every waiter that can be answered now.
+    fn settle_waiters(&mut self, occasion: impl Fn(&Waiter) -> Occasion, cx: &mut Context<'_>) {
+        // The waiters stay in place meanwhile: what comes next depends on them.
+        let mut next_for = BTreeMap::new();
+        let verdicts: Vec<_> = self
+            .waiters
+            .iter()
+            .map(|waiter| {
+                let next = next_for
+                    .entry(&waiter.key)
+                    .or_insert_with_key(|key| self.next_for(key, cx));
+                self.verdict(waiter, *next, occasion(waiter), cx)
+            })
+            .collect();
         let waiters = std::mem::take(&mut self.waiters);
-        let (mut staying, mut answers) = (Vec::new(), Vec::new());
-        for waiter in waiters {
-            match self.verdict(&waiter, failed, cx) {
-                Some(result) => answers.push((waiter.ticket, result)),
-                None => staying.push(waiter),
+        for (waiter, verdict) in waiters.into_iter().zip(verdicts) {
+            match verdict {
+                Some(result) => self.reply(waiter.ticket, result, cx),
+                None => self.waiters.push(waiter),
             }
         }
-        self.waiters = staying;
-        for (ticket, result) in answers {
-            self.reply(ticket, result, cx);
-        }
+        self.forget_unheld();
     }
 
-    /// Waiters whose deadline has come hear what is known.
-    pub(crate) fn on_time(&mut self, cx: &mut Context<'_>) {
-        self.settle_waiters(false, cx);
-        if let Some(unsaved) = &mut self.unsaved
-            && unsaved.retry_at.is_some_and(|at| at <= cx.now.boot)
-        {
-            unsaved.retry_at = None;
-            cx.effects.push_back(Effect::Save {
-                grant: std::sync::Arc::clone(&self.grant),
-            });
+    /// The exchange for this lease brought no tokens.
+    pub(super) fn settle_after_failure(&mut self, key: &LeaseKey, cx: &mut Context<'_>) {
+        for waiter in self.waiters.iter_mut().filter(|waiter| waiter.key == *key) {
+            if waiter.cause == Cause::Asked {
+                // A person's word counts for one attempt.
+                waiter.cause = Cause::Demanded;
+            }
         }
+        self.settle_waiters(|_| Occasion::Failed, cx);
+    }
+
+    /// The exchange for this lease brought tokens.
+    pub(super) fn settle_after_success(&mut self, key: &LeaseKey, cx: &mut Context<'_>) {
+        let occasion = |waiter: &Waiter| match waiter.key == *key {
+            true => Occasion::Renewed,
+            false => Occasion::Passing,
+        };
+        self.settle_waiters(occasion, cx);
+    }
+
+    /// Time has passed: waiters whose deadline has come hear what is known.
+    pub(crate) fn on_time(&mut self, cx: &mut Context<'_>) {
+        self.note_end(cx);
+        self.warn_of_loss(cx);
+        self.settle_waiters(|_| Occasion::Passing, cx);
+        self.save(cx);
     }
 
     /// Every waiter is answered: the daemon stops, or the account goes away.
@@ -223,33 +316,38 @@ impl Renewal {
     fn verdict(
         &self,
         waiter: &Waiter,
-        failed: bool,
+        next: Option<Boot>,
+        occasion: Occasion,
         cx: &Context<'_>,
     ) -> Option<Result<Served, Refusal>> {
+        if let Decision::NotGranted(scopes) = policy::decide(&waiter.key.scopes, &self.grant) {
+            return Some(Err(Refusal::NotGranted(scopes)));
+        }
         let lease = self.lease(&waiter.key);
         if let Some(lease) = lease.filter(|lease| waiter.is_content(lease, cx)) {
             return Some(Ok(self.served(waiter, lease, false, cx)));
         }
-        if let Some(max_ttl) = lease.and_then(|lease| waiter.asks_too_much(lease)) {
+        if let Some(max_ttl) = lease.and_then(|lease| waiter.asks_too_much(lease, occasion, cx)) {
             return Some(Err(Refusal::MaxTtlExceeded { max_ttl }));
         }
-        let live = lease.filter(|lease| waiter.could_do_with(lease, cx));
-        if let Some(refusal) = self.standing_refusal(waiter) {
+        let live = lease
+            .filter(|lease| waiter.could_do_with(lease, cx))
+            .filter(|lease| !lease.rejected || self.grant.renewable);
+        if let Some(refusal) = self.standing_refusal(waiter, next, cx) {
             return Some(match live {
                 Some(lease) => Ok(self.served(waiter, lease, true, cx)),
                 None => Err(refusal),
             });
         }
-        let next = self.next_attempt(cx);
         let hopeless = cx.now.boot >= waiter.deadline
             || (self.is_resting() && next.is_none_or(|at| at >= waiter.deadline));
         if let Some(lease) = live
-            && (hopeless || failed || self.backoff.failures() > 0)
+            && (hopeless || occasion != Occasion::Passing || self.is_troubled())
         {
             return Some(Ok(self.served(waiter, lease, true, cx)));
         }
         if hopeless {
-            if let Some(max_ttl) = self.left_for(waiter, cx) {
+            if let Some(max_ttl) = self.left_for(waiter, next, cx) {
                 return Some(Err(Refusal::MaxTtlExceeded { max_ttl }));
             }
             return Some(Err(self.unavailable(next, cx)));
@@ -257,24 +355,25 @@ impl Renewal {
         None
     }
 
-    /// When the next attempt can be made: at once when one is under way.
-    fn next_attempt(&self, cx: &Context<'_>) -> Option<Boot> {
-        if !self.is_resting() {
-            return Some(cx.now.boot);
-        }
-        self.next_exchange(cx).map(|(at, _)| at)
+    /// Whether the latest exchange failed, in whatever way.
+    fn is_troubled(&self) -> bool {
+        let flags = &self.grant.flags;
+        self.backoff.failures() > 0 || flags.suspect.is_some() || flags.ambiguous.is_some()
     }
 
-    /// A client that wants more of a live token than it has, while all is well, hears what there is.
-    fn left_for(&self, waiter: &Waiter, cx: &Context<'_>) -> Option<Duration> {
-        let healthy = self.backoff.failures() == 0 && waiter.newer_than.is_none();
-        let asked = waiter.min_ttl.filter(|_| healthy)?;
+    /// A client that wants more of a live token than it has, while all is well and only the distance
+    /// between exchanges forbids another, hears what there is.
+    fn left_for(&self, waiter: &Waiter, next: Option<Boot>, cx: &Context<'_>) -> Option<Duration> {
+        let held = next.is_some_and(|at| at > cx.now.boot) && !self.is_troubled();
+        let asked = waiter
+            .min_ttl
+            .filter(|_| held && waiter.newer_than.is_none())?;
         let left = self.lease(&waiter.key)?.remaining(cx.now, cx.boot_id)?;
         (!left.is_zero() && left < asked).then_some(left)
     }
 
-    /// What only the user, an administrator or the disk can change.
-    fn standing_refusal(&self, waiter: &Waiter) -> Option<Refusal> {
+    /// Why no exchange can come about, if none can.
+    fn no_renewal(&self) -> Option<Refusal> {
         let flags = &self.grant.flags;
         if let Some(stale) = &flags.stale_store {
             return Some(Refusal::StaleStore(stale.reason));
@@ -285,23 +384,42 @@ impl Renewal {
         if !self.grant.renewable {
             return Some(Refusal::LoginRequired(LoginReason::NotRenewable));
         }
-        if let Some(misconfigured) = &flags.misconfigured
-            && self.is_resting()
-            && waiter.cause != Cause::Asked
-        {
-            return Some(Refusal::Misconfigured(misconfigured.reason.clone()));
-        }
         self.unsaved.as_ref().map(|_| Refusal::Unavailable {
             why: Unavailable::Store,
             retry_after: None,
         })
     }
 
+    /// What only the user, an administrator or the disk can change.
+    fn standing_refusal(
+        &self,
+        waiter: &Waiter,
+        next: Option<Boot>,
+        cx: &Context<'_>,
+    ) -> Option<Refusal> {
+        let asked = waiter.cause == Cause::Asked;
+        if !(asked && self.is_doubtful())
+            && let Some(refusal) = self.no_renewal()
+        {
+            return Some(refusal);
+        }
+        if asked || next.is_some_and(|at| at <= cx.now.boot) {
+            return None;
+        }
+        let bar = self.bars.get(&waiter.key);
+        let barred = bar.filter(|bar| cx.now.boot < bar.until);
+        let misconfigured = self.grant.flags.misconfigured.as_ref();
+        misconfigured
+            .map(|raised| &raised.reason)
+            .or(barred.and_then(|bar| bar.words.as_ref()))
+            .map(|words| Refusal::Misconfigured(words.clone()))
+    }
+
     fn unavailable(&self, next: Option<Boot>, cx: &Context<'_>) -> Refusal {
         let flags = &self.grant.flags;
-        let why = if cx.closing {
+        let why = if cx.stopping {
             Unavailable::ShuttingDown
-        } else if flags.throttled.is_some() {
+        } else if self.throttled_until() > cx.now.boot {
             Unavailable::Throttled
         } else if flags.store_degraded.is_some() {
             Unavailable::Store
@@ -325,7 +443,7 @@ impl Renewal {
             fingerprint: lease.fingerprint,
             ttl: lease.remaining(cx.now, cx.boot_id),
             low,
-            renewed: waiter.newer_than.is_some_and(|old| lease.generation > old),
+            renewed: lease.generation > waiter.asked_in,
         }
     }
 
@@ -350,21 +468,31 @@ impl Waiter {
             })
     }
 
-    /// Whether the client can do with a live token that has less than the floor.
+    /// Whether the client can do with a live token that has less than the floor, or that somebody
+    /// else reported as refused, when there is no other.
     fn could_do_with(&self, lease: &Lease, cx: &Context<'_>) -> bool {
         self.min_ttl.is_none()
             && self.is_new_enough(lease)
-            && !lease.rejected
             && lease
                 .remaining(cx.now, cx.boot_id)
                 .is_none_or(|left| !left.is_zero())
     }
 
-    /// The most that a token of this kind can have, when the client asks for more.
-    fn asks_too_much(&self, lease: &Lease) -> Option<Duration> {
-        lease
-            .lifetime
-            .filter(|lifetime| self.min_ttl.is_some_and(|asked| asked > *lifetime))
+    /// The most that a token of this kind can have, when the client asks for more: its whole life,
+    /// or what was left of one that has just come.
+    fn asks_too_much(
+        &self,
+        lease: &Lease,
+        occasion: Occasion,
+        cx: &Context<'_>,
+    ) -> Option<Duration> {
+        let most = match occasion {
+            Occasion::Renewed if self.is_new_enough(lease) => lease
+                .remaining(cx.now, cx.boot_id)
+                .filter(|left| !left.is_zero()),
+            _ => lease.lifetime,
+        };
+        most.filter(|most| self.min_ttl.is_some_and(|asked| asked > *most))
     }
 }
 

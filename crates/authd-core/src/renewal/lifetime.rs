@@ -11,12 +11,14 @@ use crate::{
 
 /// What is assumed where neither the provider nor its profile says: one hour.
 const ASSUMED: Duration = Duration::from_secs(3600);
+/// Nothing is believed to live longer than ten years: such a number means "for ever" at best.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// The lifetime of a token that was asked for at `sent_at`, and how far to believe it.
 ///
 /// `expires_in` wins, then the token's own `exp` where it is a JWT, then the profile, then one hour.
 /// A token that is not renewable and of unknown life is never expired by us: it is served until an
-/// API rejects it.
+/// API rejects it. `sent_at` is best the provider's own `Date`: a wrong clock here would misread `exp`.
 #[must_use]
 pub fn lifetime(
     tokens: &TokenSummary,
@@ -24,11 +26,13 @@ pub fn lifetime(
     renewable: bool,
     sent_at: Wall,
 ) -> (Option<Duration>, Expiry) {
-    if let ExpiresIn::Stated(lifetime) = tokens.expires_in {
-        return (Some(lifetime), Expiry::Exact);
+    if let ExpiresIn::Stated(lifetime) = tokens.expires_in
+        && !lifetime.is_zero()
+    {
+        return (Some(lifetime.min(LONGEST)), Expiry::Exact);
     }
     if let Some(expiry) = tokens.jwt_expiry.filter(|expiry| *expiry > sent_at) {
-        return (Some(expiry.since(sent_at)), Expiry::Exact);
+        return (Some(expiry.since(sent_at).min(LONGEST)), Expiry::Exact);
     }
     match profile.lifetime {
         Some(lifetime) => (Some(lifetime), Expiry::Assumed),
@@ -48,8 +52,9 @@ pub fn lead(
     draw: f64,
 ) -> Duration {
     let floor = floor_of(lifetime);
+    let most_ever = lifetime.mul_f64(0.8);
     if let Some(hint) = refresh_in.filter(|hint| *hint < lifetime) {
-        return lifetime.saturating_sub(hint).max(floor);
+        return lifetime.saturating_sub(hint).clamp(floor, most_ever);
     }
     let (share, most) = if profile.refresh_revokes_access_token {
         (0.15, Duration::from_secs(3600))
@@ -60,7 +65,7 @@ pub fn lead(
         .mul_f64(share)
         .clamp(2 * floor, most.max(2 * floor));
     let spread = 1.0 + 0.15 * (2.0 * draw - 1.0);
-    lead.mul_f64(spread).min(lifetime.mul_f64(0.8))
+    lead.mul_f64(spread).min(most_ever)
 }
 
 #[cfg(test)]
@@ -132,6 +137,24 @@ mod tests {
                 true,
                 (Some(ASSUMED), Expiry::Assumed),
             ),
+            (
+                tokens(ExpiresIn::Stated(Duration::ZERO), None),
+                &none,
+                true,
+                (Some(ASSUMED), Expiry::Assumed),
+            ),
+            (
+                tokens(ExpiresIn::Stated(Duration::MAX), None),
+                &none,
+                true,
+                (Some(LONGEST), Expiry::Exact),
+            ),
+            (
+                tokens(ExpiresIn::Missing, Some(Wall(i64::MAX))),
+                &none,
+                true,
+                (Some(LONGEST), Expiry::Exact),
+            ),
         ] {
             assert_eq!(lifetime(&tokens, profile, renewable, sent), expected);
         }
@@ -175,6 +198,11 @@ mod tests {
         assert_eq!(
             lead(secs(3600), Some(secs(9999)), &profile, 0.5),
             secs(1260)
+        );
+        assert_eq!(
+            lead(secs(3600), Some(secs(0)), &profile, 0.5),
+            secs(2880),
+            "never more than 0.8 of the life"
         );
     }
 }

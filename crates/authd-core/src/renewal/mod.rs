@@ -7,16 +7,30 @@ mod backoff;
 pub mod classify;
 mod demand;
 mod exchange;
+mod keeping;
 pub mod lifetime;
+mod refusal;
 mod timing;
 
-use std::{collections::BTreeMap, collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use fastrand::Rng;
 
 pub use self::classify::Verdict;
-pub(crate) use self::exchange::{last_error, new_lease};
-use self::{backoff::Backoff, demand::Waiter};
+use self::{
+    backoff::Backoff,
+    demand::{Brought, Waiter},
+    keeping::Unsaved,
+    refusal::{Bar, Loss},
+};
+pub(crate) use self::{
+    exchange::new_lease,
+    refusal::{last_error, retry_after},
+};
 use crate::{
     broker::{Config, Decided, Effect, Record, View},
     flag::{Ambiguity, Raised, StaleStore},
@@ -53,8 +67,10 @@ pub(crate) struct Context<'a> {
     pub(crate) config: &'a Config,
     pub(crate) rng: &'a mut Rng,
     pub(crate) effects: &'a mut VecDeque<Effect>,
-    /// Nothing new starts: the machine is about to sleep, or the daemon stops.
-    pub(crate) closing: bool,
+    /// The daemon stops: nothing new is planned.
+    pub(crate) stopping: bool,
+    /// The machine is about to sleep: nothing leaves, but plans stand.
+    pub(crate) suspended: bool,
 }
 
 /// One attempt to exchange.
@@ -83,14 +99,6 @@ enum Phase {
     },
 }
 
-/// A commit that the database did not take.
-#[derive(Debug)]
-struct Unsaved {
-    /// When to try again; `None` while a try is under way.
-    retry_at: Option<Boot>,
-    tries: u32,
-}
-
 /// How the account is to be left once nothing is in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Leaving {
@@ -104,24 +112,34 @@ pub(crate) struct Renewal {
     phase: Phase,
     waiters: Vec<Waiter>,
     backoff: Backoff,
-    /// When the latest exchange of each lease started, and of any: the least distance counts from there.
+    /// When the latest exchange of each lease started: of several that are due, the one that waited
+    /// longest goes first, so that one that always fails starves no other.
     started: BTreeMap<LeaseKey, Boot>,
+    /// When the latest of any started: the least distance counts from there.
     latest_start: Option<Boot>,
     /// When each lease was last handed out.
     used: BTreeMap<LeaseKey, Boot>,
     /// When confirmed 401 reports forced a renewal, within the last ten minutes.
     reports: VecDeque<Boot>,
-    /// The generation that a report brought about: if that is refused too, renewing does not help.
-    brought_by_report: Option<Generation>,
+    /// How old a token was when a report of it was last believed.
+    refused_at_age: Duration,
+    /// The token that such a report brought about: if that is refused too, renewing does not help.
+    brought: Option<Brought>,
     /// Refusals in no known form, in a row.
     unintelligible: u32,
+    /// Leases whose exchange alone is held back.
+    bars: BTreeMap<LeaseKey, Bar>,
+    /// The latest lead at which a provider that refuses early refreshes did not refuse.
+    learned_leads: BTreeMap<LeaseKey, Duration>,
     /// When `invalid_grant` is to be confirmed.
     confirm_at: Option<Boot>,
-    /// The one immediate retry after a lost answer was made.
-    settled_at_once: bool,
+    /// What is known of a lost answer, beside its flag.
+    loss: Loss,
     /// The latest answer is not in the database yet.
     unsaved: Option<Unsaved>,
     leaving: Option<Leaving>,
+    /// What readers see.
+    shown: Option<View>,
 }
 
 impl Renewal {
@@ -140,12 +158,16 @@ impl Renewal {
             latest_start: None,
             used,
             reports: VecDeque::new(),
-            brought_by_report: None,
+            refused_at_age: Duration::ZERO,
+            brought: None,
             unintelligible: 0,
+            bars: BTreeMap::new(),
+            learned_leads: BTreeMap::new(),
             confirm_at: None,
+            loss: Loss::default(),
             unsaved: None,
-            settled_at_once: false,
             leaving: None,
+            shown: None,
         }
     }
 
@@ -165,9 +187,10 @@ impl Renewal {
             renewal.grant_mut().flags.stale_store = Some(Raised { reason, since });
         }
         if let Some(ambiguity) = interrupted {
-            renewal.raise_ambiguous(ambiguity, cx);
+            // How long ago is not known; a leeway is counted from here, for a daemon that died is
+            // back within seconds or too late anyway.
+            renewal.raise_ambiguous(ambiguity, cx.now.boot, cx);
         }
-        renewal.publish(None, cx);
         renewal
     }
 
@@ -213,15 +236,16 @@ impl Renewal {
         if self.grant.flags.stale_store.is_some() {
             self.grant_mut().flags.stale_store = None;
             self.keep(cx);
-            self.publish(None, cx);
         }
     }
 
     /// The network came back: what was put off for its sake need not wait longer.
-    pub(crate) fn network_up(&mut self, cx: &mut Context<'_>) {
-        if self.grant.flags.throttled.is_none() && self.backoff.failures() > 0 {
+    pub(crate) fn network_up(&mut self) {
+        if self.is_doubtful() {
+            // It may have been the network that refused.
             self.backoff.reset();
-            self.publish(None, cx);
+        } else {
+            self.backoff.forgive();
         }
     }
 
@@ -232,25 +256,40 @@ impl Renewal {
         renewal.waiters = waiters;
         for waiter in &mut renewal.waiters {
             waiter.newer_than = None;
+            waiter.asked_in = Generation::default();
         }
         renewal
     }
 
-    /// Shows readers the account as it now is.
-    pub(crate) fn publish(&mut self, attempt: Option<AttemptId>, cx: &mut Context<'_>) {
-        let view = View {
+    /// The account as readers are to see it.
+    fn view(&self, cx: &Context<'_>) -> View {
+        View {
             grant: Arc::clone(&self.grant),
             refreshing: self.attempt().map(|attempt| attempt.key.clone()),
             next_renewal: self.next_exchange(cx).map(|(at, _)| at.max(cx.now.boot)),
-        };
+        }
+    }
+
+    /// Shows readers the account with the secrets that `attempt` brought.
+    pub(crate) fn publish(&mut self, attempt: AttemptId, cx: &mut Context<'_>) {
+        let view = self.view(cx);
+        self.shown = Some(view.clone());
+        let attempt = Some(attempt);
         cx.effects.push_back(Effect::Publish { attempt, view });
     }
 
-    /// Keeps the flags over a restart.
-    fn keep(&self, cx: &mut Context<'_>) {
-        cx.effects.push_back(Effect::Keep {
-            grant: Arc::clone(&self.grant),
-        });
+    /// Shows readers the account as it now is, if that is news to them.
+    pub(crate) fn show(&mut self, cx: &mut Context<'_>) {
+        let view = self.view(cx);
+        let is_news = self
+            .shown
+            .as_ref()
+            .is_none_or(|shown| differ(shown, &view, cx.now.boot));
+        if is_news {
+            self.shown = Some(view.clone());
+            let attempt = None;
+            cx.effects.push_back(Effect::Publish { attempt, view });
+        }
     }
 
     fn record(&self, what: Decided, request_id: Option<String>, cx: &mut Context<'_>) {
@@ -271,7 +310,7 @@ impl Renewal {
         })
     }
 
-    /// What an exchange told about its host; `None` while it goes on.
+    /// What an exchange told about its host.
     pub(crate) fn health(verdict: Verdict) -> Health {
         match verdict {
             Verdict::Accepted => Health::Succeeded,
@@ -280,4 +319,13 @@ impl Renewal {
             _ => Health::Answered,
         }
     }
+}
+
+/// Whether a reader could tell them apart. A renewal that is overdue stays overdue; that its moment
+/// moves along with the clock is no news.
+fn differ(before: &View, after: &View, now: Boot) -> bool {
+    let planned = |view: &View| view.next_renewal.map(|at| at.max(now));
+    planned(before) != planned(after)
+        || before.refreshing != after.refreshing
+        || !(Arc::ptr_eq(&before.grant, &after.grant) || before.grant == after.grant)
 }

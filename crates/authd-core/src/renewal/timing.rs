@@ -1,10 +1,10 @@
 //! When the next exchange is to start, and for which lease.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use super::{Cause, Context, Phase, Renewal, backoff::Urgency};
+use super::{Cause, Context, Renewal, backoff::Urgency};
 use crate::{
-    grant::Rotation,
+    flag::LoginReason,
     lease::{Lease, LeaseKey, floor_of},
     schedule::{Rank, Wish},
     time::Boot,
@@ -27,38 +27,58 @@ pub(crate) struct Plan {
 impl Renewal {
     /// When the next exchange may start, and what for; `None` when only an event can bring one about.
     pub(crate) fn next_exchange(&self, cx: &Context<'_>) -> Option<(Boot, Plan)> {
-        let flags = &self.grant.flags;
-        let barred = cx.closing
-            || !matches!(self.phase, Phase::Resting)
-            || self.leaving.is_some()
-            || !self.grant.renewable
-            || flags.stale_store.is_some()
-            || flags.needs_login.is_some()
-            || self.unsaved.is_some();
-        if barred {
+        if !self.may_exchange(cx) {
             return None;
         }
         let wanted_by_clients = self.waiters.iter().map(|waiter| &waiter.key);
-        self.grant
-            .leases
-            .keys()
-            .chain(wanted_by_clients)
+        let keys: BTreeSet<_> = self.grant.leases.keys().chain(wanted_by_clients).collect();
+        keys.into_iter()
             .filter_map(|key| self.plan(key, cx))
-            .min_by_key(|(at, plan)| (*at, plan.cause == Cause::Due))
+            .min_by_key(|(at, plan)| {
+                let latest = self.started.get(&plan.key).copied();
+                (*at, plan.cause == Cause::Due, latest)
+            })
+    }
+
+    /// When the next exchange for this lease can be made: at once when one is under way.
+    pub(super) fn next_for(&self, key: &LeaseKey, cx: &Context<'_>) -> Option<Boot> {
+        if !self.is_resting() {
+            return Some(cx.now.boot);
+        }
+        let plan = self.may_exchange(cx).then(|| self.plan(key, cx));
+        plan.flatten().map(|(at, _)| at)
+    }
+
+    fn may_exchange(&self, cx: &Context<'_>) -> bool {
+        let flags = &self.grant.flags;
+        !cx.stopping
+            && self.is_resting()
+            && self.leaving.is_none()
+            && self.grant.renewable
+            && flags.stale_store.is_none()
+            && (flags.needs_login.is_none() || self.is_doubtful())
+            && self.unsaved.is_none()
     }
 
     /// The next exchange for one lease.
     fn plan(&self, key: &LeaseKey, cx: &Context<'_>) -> Option<(Boot, Plan)> {
         let (wanted_at, cause) = self.wanted(key, cx)?;
-        let at = if cause == Cause::Asked {
+        let apart = self
+            .latest_start
+            .map_or(Boot(0), |start| start.after(LEAST_DISTANCE));
+        let held_until = if cause == Cause::Asked {
             // A person knows what they do; only the provider's own limits hold them back.
-            self.distance(None)
+            Boot(0)
         } else {
-            let share = self.least_distance(key, cause);
-            self.distance(Some((key, share)))
+            let barred_until = self.bars.get(key).map_or(Boot(0), |bar| bar.until);
+            self.least_distance(key, cause, cx)
                 .max(self.backoff.not_before())
+                .max(barred_until)
         };
-        let at = at.max(wanted_at).max(self.throttled_until());
+        let at = wanted_at
+            .max(apart)
+            .max(held_until)
+            .max(self.throttled_until());
         let (at, cause) = match (&self.grant.flags.ambiguous, self.confirm_at) {
             _ if cause == Cause::Asked => (at, cause),
             (Some(_), _) => (at.max(self.settle_at(key, cx)), Cause::Settling),
@@ -84,21 +104,34 @@ impl Renewal {
         if lease.rejected {
             return Some((now, Cause::Reported));
         }
-        let due = self.due(lease, cx);
-        if self.in_use(key, cx) {
-            return due.map(|at| (at, Cause::Due));
+        let is_login = *key == LeaseKey::of_login(&self.grant);
+        let harmless = self.may_settle_at_once(now) && !self.loss.retried;
+        if is_login && self.grant.flags.ambiguous.is_some() && harmless {
+            return Some((now, Cause::Settling));
         }
-        if *key != LeaseKey::of_login(&self.grant) {
-            return None;
+        let due = self.due(lease, cx)?;
+        let used = self.in_use(key, cx);
+        if !is_login {
+            return used.then_some((due, Cause::Due));
         }
+        // An unused login is renewed less often, but no refresh token is let die of inactivity.
         let inactivity = self.grant.provider.profile.inactivity_limit;
-        let interval = inactivity.map_or(KEEP_ALIVE, |limit| KEEP_ALIVE.min(limit / 3));
-        let age = lease.issued.age(cx.now, cx.boot_id).unwrap_or(interval);
-        let keep_alive = now.after(interval.saturating_sub(age));
-        Some((
-            due.map_or(keep_alive, |due| due.max(keep_alive)),
-            Cause::KeepAlive,
-        ))
+        let at_latest = inactivity.map_or(Duration::MAX, |limit| limit / 3);
+        let at_age = |wanted: Duration| {
+            let age = lease.issued.age(cx.now, cx.boot_id).unwrap_or(wanted);
+            now.after(wanted.saturating_sub(age))
+        };
+        let (at, cause) = if used {
+            (due, Cause::Due)
+        } else {
+            (due.max(at_age(KEEP_ALIVE.min(at_latest))), Cause::KeepAlive)
+        };
+        let at_latest = at_age(at_latest);
+        Some(if at_latest < at {
+            (at_latest, Cause::KeepAlive)
+        } else {
+            (at, cause)
+        })
     }
 
     /// The renew point.
@@ -113,33 +146,21 @@ impl Renewal {
             .is_some_and(|used| cx.now.boot.since(*used) < cx.config.idle_after)
     }
 
-    /// How far apart exchanges for one lease must be. A report has limits of its own, and a
-    /// confirmation or a settlement is a repetition by its nature.
-    fn least_distance(&self, key: &LeaseKey, cause: Cause) -> Duration {
-        let share = match cause {
-            Cause::Due | Cause::Demanded | Cause::KeepAlive => {
-                self.grant
-                    .leases
-                    .get(key)
-                    .and_then(|lease| lease.lifetime)
-                    .unwrap_or_default()
-                    / LEAST_SHARE
-            }
-            Cause::Reported | Cause::Asked | Cause::Settling | Cause::Confirming => Duration::ZERO,
+    /// How soon after the token came the next may be fetched. Failures are the backoff's business; a
+    /// report has limits of its own, and a confirmation or a settlement is a repetition by its nature.
+    fn least_distance(&self, key: &LeaseKey, cause: Cause, cx: &Context<'_>) -> Boot {
+        let spaced = matches!(cause, Cause::Due | Cause::Demanded | Cause::KeepAlive);
+        let lease = self.grant.leases.get(key).filter(|_| spaced);
+        let Some((lease, lifetime)) = lease.and_then(|lease| Some((lease, lease.lifetime?))) else {
+            return Boot(0);
         };
-        share.max(LEAST_DISTANCE)
+        let distance = (lifetime / LEAST_SHARE).max(LEAST_DISTANCE);
+        let age = lease.issued.age(cx.now, cx.boot_id).unwrap_or(distance);
+        cx.now.boot.after(distance.saturating_sub(age))
     }
 
-    fn distance(&self, lease: Option<(&LeaseKey, Duration)>) -> Boot {
-        let any = self
-            .latest_start
-            .map_or(Boot(0), |start| start.after(LEAST_DISTANCE));
-        let own = lease
-            .and_then(|(key, distance)| self.started.get(key).map(|start| start.after(distance)));
-        own.map_or(any, |own| own.max(any))
-    }
-
-    fn throttled_until(&self) -> Boot {
+    /// Until when the provider asked for patience.
+    pub(super) fn throttled_until(&self) -> Boot {
         self.grant
             .flags
             .throttled
@@ -150,29 +171,22 @@ impl Renewal {
     /// When a lost answer may be settled by sending the same refresh token again.
     ///
     /// Where that is harmless: at once, once, and then as the backoff says. Where it could revoke
-    /// the access token that still works: when that is nearly spent.
+    /// access tokens that still work, this one or any other in use: when those are nearly spent.
     fn settle_at(&self, key: &LeaseKey, cx: &Context<'_>) -> Boot {
         let now = cx.now.boot;
-        let live = self.grant.leases.get(key).and_then(|lease| {
+        if self.may_settle_at_once(now) {
+            return now;
+        }
+        let spare = |lease: &Lease| {
             let left = lease.remaining(cx.now, cx.boot_id)?;
-            let spare = left.saturating_sub(2 * floor_of(lease.lifetime?));
-            (!lease.rejected).then_some(spare)
-        });
-        match live {
-            Some(spare) if !self.may_settle_at_once() => now.after(spare),
-            _ => now,
-        }
-    }
-
-    /// Whether sending the refresh token again does no harm, whatever became of the first sending.
-    pub(super) fn may_settle_at_once(&self) -> bool {
-        let profile = &self.grant.provider.profile;
-        match profile.rotation {
-            Rotation::None | Rotation::Rotates => true,
-            Rotation::Unknown | Rotation::ReuseDetected => {
-                !self.settled_at_once && profile.leeway.is_some_and(|leeway| !leeway.is_zero())
-            }
-        }
+            Some(left.saturating_sub(2 * floor_of(lease.lifetime?)))
+        };
+        let at_stake =
+            self.grant.leases.iter().filter(|(other, lease)| {
+                !lease.rejected && (*other == key || self.in_use(other, cx))
+            });
+        let longest = at_stake.filter_map(|(_, lease)| spare(lease)).max();
+        now.after(longest.unwrap_or_default())
     }
 
     /// When the machine wants to be woken, whatever for.
@@ -183,7 +197,35 @@ impl Renewal {
             .map(|(at, _)| at);
         let deadline = self.waiters.iter().map(|waiter| waiter.deadline).min();
         let retry = self.unsaved.as_ref().and_then(|unsaved| unsaved.retry_at);
-        [exchange, deadline, retry].into_iter().flatten().min()
+        let end = self.spent_at(cx);
+        [exchange, deadline, retry, end].into_iter().flatten().min()
+    }
+
+    /// When a login that nothing can renew has come to its end and the user must hear of it; `None`
+    /// when that does not come by itself, or was said.
+    fn spent_at(&self, cx: &Context<'_>) -> Option<Boot> {
+        let flags = &self.grant.flags;
+        if self.grant.renewable || flags.needs_login.is_some() {
+            return None;
+        }
+        let now = cx.now.boot;
+        let Some(lease) = self.grant.leases.get(&LeaseKey::of_login(&self.grant)) else {
+            return Some(now);
+        };
+        if lease.rejected {
+            return Some(now);
+        }
+        let left = lease.remaining(cx.now, cx.boot_id)?;
+        let above_floor = left.saturating_sub(lease.floor());
+        Some(now.after(above_floor))
+    }
+
+    /// The end of a login that nothing can renew.
+    pub(super) fn note_end(&mut self, cx: &mut Context<'_>) {
+        if self.spent_at(cx).is_some_and(|at| at <= cx.now.boot) {
+            self.needs_login(LoginReason::NotRenewable, cx);
+            self.keep(cx);
+        }
     }
 
     /// The wish to be scheduled, once the plan's time has come.
@@ -206,10 +248,14 @@ impl Renewal {
         }
     }
 
+    /// How pressing this lease is, and every other in use: the backoff is for all of them.
     pub(super) fn urgency(&self, key: &LeaseKey, cx: &Context<'_>) -> Urgency {
+        let leases = self.grant.leases.keys();
+        let others = leases.filter(|other| self.in_use(other, cx));
+        let remaining = others.chain([key]).map(|key| self.remaining(key, cx)).min();
         Urgency {
-            remaining: self.remaining(key, cx),
-            in_demand: self.waiters.iter().any(|waiter| waiter.key == *key),
+            remaining: remaining.unwrap_or_default(),
+            in_demand: !self.waiters.is_empty(),
         }
     }
 }

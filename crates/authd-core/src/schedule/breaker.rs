@@ -11,6 +11,8 @@ const ACCOUNTS: usize = 2;
 /// Between canaries, at first and at most.
 const FIRST_WAIT: Duration = Duration::from_secs(30);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
+/// Between canaries after a wake: "up" is often said a moment before names resolve.
+const FIRST_WAIT_OF_PROBE: Duration = Duration::from_secs(1);
 
 /// Open or closed, with what led there.
 #[derive(Clone, Debug, Default)]
@@ -31,12 +33,13 @@ impl Breaker {
     /// Opens it for one immediate canary: after a wake, or when the network came back.
     pub(super) fn probe(&mut self, now: Boot) {
         self.open = Some(Open {
-            wait: FIRST_WAIT,
+            wait: FIRST_WAIT_OF_PROBE,
             next_canary: now,
         });
     }
 
-    /// Whether an exchange may leave; `in_flight` counts those to the same host.
+    /// Whether an exchange may leave; `in_flight` counts those to the same host that left since it
+    /// opened.
     ///
     /// `soonest` is what the most pressing account can bear: a canary never waits longer than an
     /// eighth of what is left of its token.
@@ -66,8 +69,8 @@ impl Breaker {
         *self = Self::default();
     }
 
-    /// No answer, or a 5xx.
-    pub(super) fn failed(&mut self, account: &Account, now: Boot) {
+    /// No answer, or a 5xx. Returns whether this opened it.
+    pub(super) fn failed(&mut self, account: &Account, now: Boot) -> bool {
         self.failures = self.failures.saturating_add(1);
         self.accounts.insert(account.clone());
         if let Some(open) = &mut self.open {
@@ -78,7 +81,9 @@ impl Breaker {
                 wait: 2 * FIRST_WAIT,
                 next_canary: now.after(FIRST_WAIT),
             });
+            return true;
         }
+        false
     }
 }
 
@@ -95,15 +100,19 @@ mod tests {
     #[test]
     fn one_account_alone_never_opens_it() {
         let mut breaker = Breaker::default();
-        (0..50).for_each(|_| breaker.failed(&account("a"), Boot(0)));
+        for _ in 0..50 {
+            assert!(!breaker.failed(&account("a"), Boot(0)));
+        }
         assert_eq!(breaker.admit(Boot(0), 0, NEVER), Ok(()));
     }
 
     #[test]
     fn it_opens_sends_canaries_at_growing_distance_and_closes() {
         let mut breaker = Breaker::default();
-        (0..4).for_each(|_| breaker.failed(&account("a"), Boot(0)));
-        breaker.failed(&account("b"), Boot(0));
+        for _ in 0..4 {
+            breaker.failed(&account("a"), Boot(0));
+        }
+        assert!(breaker.failed(&account("b"), Boot(0)));
         let mut now = Boot(0);
         for wait in [30, 60, 120, 240, 300, 300] {
             let canary = breaker.admit(now, 0, NEVER).unwrap_err();
@@ -122,9 +131,25 @@ mod tests {
     }
 
     #[test]
+    fn after_a_wake_canaries_leave_at_once_and_then_soon() {
+        let mut breaker = Breaker::default();
+        breaker.probe(Boot(0));
+        assert_eq!(breaker.admit(Boot(0), 0, NEVER), Ok(()));
+        let mut now = Boot(0);
+        for wait in [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300] {
+            breaker.failed(&account("a"), now);
+            let canary = breaker.admit(now, 0, NEVER).unwrap_err();
+            assert_eq!(canary, now.after(Duration::from_secs(wait)));
+            now = canary;
+        }
+    }
+
+    #[test]
     fn a_pressing_account_brings_the_canary_forward() {
         let mut breaker = Breaker::default();
-        (0..5).for_each(|n| breaker.failed(&account(&format!("a{n}")), Boot(0)));
+        for n in 0..5 {
+            breaker.failed(&account(&format!("a{n}")), Boot(0));
+        }
         assert_eq!(breaker.admit(Boot(0), 0, || Boot(4_000)), Err(Boot(4_000)));
     }
 }

@@ -44,7 +44,13 @@ struct Lane {
     queue: BTreeSet<Wish>,
     /// The same wishes by account, so that one can be replaced without a search.
     wishes: BTreeMap<Account, Wish>,
-    in_flight: BTreeSet<Account>,
+    /// The moments by which a canary of an open breaker is to go, soonest first.
+    canaries: BTreeSet<(Boot, Account)>,
+    /// What is in flight, and in which epoch it left.
+    in_flight: BTreeMap<Account, u64>,
+    /// Begins anew with every wake, and when the breaker opens: what left before says nothing of the
+    /// host as it is since, and keeps no canary waiting.
+    epoch: u64,
     bucket: bucket::Bucket,
     breaker: breaker::Breaker,
     /// When the head of the queue may go, if time alone holds it.
@@ -56,31 +62,39 @@ impl Lane {
         Self {
             queue: BTreeSet::new(),
             wishes: BTreeMap::new(),
-            in_flight: BTreeSet::new(),
+            canaries: BTreeSet::new(),
+            in_flight: BTreeMap::new(),
+            epoch: 0,
             bucket: bucket::Bucket::full(now),
             breaker: breaker::Breaker::default(),
             opens_at: None,
         }
     }
 
+    fn withdraw(&mut self, account: &Account) -> Option<Wish> {
+        let wish = self.wishes.remove(account)?;
+        self.queue.remove(&wish);
+        self.canaries.remove(&(wish.canary_by, account.clone()));
+        Some(wish)
+    }
+
     fn next(&mut self, now: Boot) -> Option<Account> {
         self.opens_at = None;
-        let head = self.queue.first()?;
-        if self.in_flight.len() >= CONCURRENCY {
+        let account = self.queue.first()?.account.clone();
+        let since = self.in_flight.values().filter(|left| **left == self.epoch);
+        let in_flight = since.count();
+        if in_flight >= CONCURRENCY {
             return None;
         }
-        let canary_by = || self.queue.iter().map(|wish| wish.canary_by).min();
+        let canary_by = || self.canaries.first().map_or(Boot(u64::MAX), |(at, _)| *at);
         let admitted = self
             .breaker
-            .admit(now, self.in_flight.len(), || {
-                canary_by().unwrap_or(head.canary_by)
-            })
+            .admit(now, in_flight, canary_by)
             .and_then(|()| self.bucket.take(now));
         match admitted {
             Ok(()) => {
-                let account = self.queue.pop_first()?.account;
-                self.wishes.remove(&account);
-                self.in_flight.insert(account.clone());
+                self.withdraw(&account);
+                self.in_flight.insert(account.clone(), self.epoch);
                 Some(account)
             }
             Err(Boot(u64::MAX)) => None,
@@ -99,21 +113,23 @@ impl Schedule {
             .or_insert_with(|| Lane::new(now))
     }
 
-    /// Puts `wish` in the queue of `host`, in the place of an earlier one of the same account.
-    pub(crate) fn ask(&mut self, host: &Host, wish: Wish, now: Boot) {
+    /// Puts `wish` in the queue of `host`, in the place of an earlier one of the same account. What
+    /// the earlier one could bear counts on: asking again does not put a canary off.
+    pub(crate) fn ask(&mut self, host: &Host, mut wish: Wish, now: Boot) {
         let lane = self.lane(host, now);
-        if let Some(earlier) = lane.wishes.insert(wish.account.clone(), wish.clone()) {
-            lane.queue.remove(&earlier);
+        if let Some(earlier) = lane.withdraw(&wish.account) {
+            wish.canary_by = wish.canary_by.min(earlier.canary_by);
         }
-        lane.queue.insert(wish);
+        let account = wish.account.clone();
+        lane.canaries.insert((wish.canary_by, account.clone()));
+        lane.queue.insert(wish.clone());
+        lane.wishes.insert(account, wish);
     }
 
     /// Takes the account's wish back.
     pub(crate) fn withdraw(&mut self, host: &Host, account: &Account) {
-        if let Some(lane) = self.hosts.get_mut(host)
-            && let Some(wish) = lane.wishes.remove(account)
-        {
-            lane.queue.remove(&wish);
+        if let Some(lane) = self.hosts.get_mut(host) {
+            lane.withdraw(account);
         }
     }
 
@@ -136,7 +152,7 @@ impl Schedule {
     /// The exchange of `account` is over.
     pub(crate) fn ended(&mut self, host: &Host, account: &Account, health: Health, now: Boot) {
         let lane = self.lane(host, now);
-        lane.in_flight.remove(account);
+        let left_in = lane.in_flight.remove(account);
         match health {
             Health::Untried => {}
             Health::Succeeded => {
@@ -148,7 +164,11 @@ impl Schedule {
                 lane.breaker.answered();
                 lane.bucket.throttled();
             }
-            Health::Failed => lane.breaker.failed(account, now),
+            Health::Failed => {
+                if left_in == Some(lane.epoch) && lane.breaker.failed(account, now) {
+                    lane.epoch += 1;
+                }
+            }
         }
     }
 
@@ -157,6 +177,7 @@ impl Schedule {
     pub(crate) fn probe(&mut self, now: Boot) {
         for lane in self.hosts.values_mut() {
             lane.breaker.probe(now);
+            lane.epoch += 1;
         }
     }
 }
@@ -229,7 +250,7 @@ mod tests {
     #[test]
     fn a_sick_host_delays_no_other() {
         let mut schedule = Schedule::default();
-        for n in 0..6 {
+        for n in 0..5 {
             let name = format!("sick{n}");
             schedule.ask(&host("sick"), wish(&name, false, 0), Boot(0));
             let account = schedule.admit(Boot(0)).remove(0);
@@ -240,6 +261,60 @@ mod tests {
         assert_eq!(names(&schedule.admit(Boot(0))), ["well"]);
         let canary = schedule.wakes_at().unwrap();
         assert_eq!(names(&schedule.admit(canary)), ["sick9"]);
+    }
+
+    #[test]
+    fn what_hangs_since_before_a_wake_keeps_no_canary_waiting() {
+        let mut schedule = Schedule::default();
+        for name in ["hung", "a", "b"] {
+            schedule.ask(&host("h"), wish(name, true, 0), Boot(0));
+        }
+        assert_eq!(names(&schedule.admit(Boot(0))).len(), 3);
+        schedule.ask(&host("h"), wish("c", true, 1), Boot(1));
+        schedule.ask(&host("h"), wish("d", true, 2), Boot(1));
+        schedule.probe(Boot(1));
+        assert_eq!(names(&schedule.admit(Boot(1))), ["c"], "one canary");
+        let hung = Account::new("hung").unwrap();
+        schedule.ended(&host("h"), &hung, Health::Failed, Boot(2));
+        assert!(schedule.admit(Boot(2)).is_empty(), "the canary is out");
+        let canary = Account::new("c").unwrap();
+        schedule.ended(&host("h"), &canary, Health::Answered, Boot(3));
+        assert_eq!(names(&schedule.admit(Boot(3))), ["d"]);
+    }
+
+    #[test]
+    fn failures_of_what_left_before_the_breaker_opened_count_once() {
+        let mut schedule = Schedule::default();
+        for n in 0..20 {
+            schedule.ask(&host("h"), wish(&format!("a{n:02}"), true, n), Boot(0));
+        }
+        for account in schedule.admit(Boot(0)) {
+            schedule.ended(&host("h"), &account, Health::Failed, Boot(0));
+        }
+        schedule.ask(&host("h"), wish("late", true, 0), Boot(0));
+        assert!(schedule.admit(Boot(0)).is_empty());
+        assert_eq!(schedule.wakes_at(), Some(Boot(30_000)));
+    }
+
+    #[test]
+    fn asking_again_puts_no_canary_off() {
+        let mut schedule = Schedule::default();
+        for n in 0..5 {
+            let name = format!("a{n}");
+            schedule.ask(&host("h"), wish(&name, false, 0), Boot(0));
+            let account = schedule.admit(Boot(0)).remove(0);
+            schedule.ended(&host("h"), &account, Health::Failed, Boot(0));
+        }
+        for at in [9_000, 12_000] {
+            let canary_by = Boot(at);
+            let wish = Wish {
+                canary_by,
+                ..wish("a", false, 0)
+            };
+            schedule.ask(&host("h"), wish, Boot(0));
+        }
+        assert!(schedule.admit(Boot(0)).is_empty());
+        assert_eq!(schedule.wakes_at(), Some(Boot(9_000)));
     }
 
     #[test]

@@ -1,0 +1,399 @@
+//! When an exchange brought no tokens: what that means for the account, and when to try again.
+
+use std::time::Duration;
+
+use super::{Attempt, Cause, Context, Renewal, Verdict, backoff::LONGEST_RETRY_AFTER};
+use crate::{
+    answer::{Answer, Body, Failure, Received, RetryAfter},
+    broker::{Decided, Effect, Notice},
+    flag::{Ambiguity, LoginReason, Raised},
+    grant::{LastError, Quirk, Rotation},
+    lease::{LeaseKey, floor_of},
+    time::{Boot, Now},
+};
+
+/// A misconfigured client is tried again at this distance: somebody may have mended it.
+const MISCONFIGURED_PAUSE: Duration = Duration::from_secs(1800);
+/// Refusals in no known form, in a row, until the user is asked, ...
+const UNINTELLIGIBLE: u32 = 5;
+/// ... and the distance of tries after that: it was no verdict, and may pass.
+const DOUBTFUL_PAUSE: Duration = Duration::from_secs(300);
+
+/// Why one lease's exchange is held back while the others' go on.
+#[derive(Clone, Debug)]
+pub(super) struct Bar {
+    pub(super) until: Boot,
+    /// The provider's words, when it is the request that is wrong.
+    pub(super) words: Option<String>,
+}
+
+/// What is known of a lost answer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Loss {
+    /// When the request left: a leeway counts from there.
+    sent: Option<Boot>,
+    /// The one immediate retry was made.
+    pub(super) retried: bool,
+    /// The person was told.
+    warned: bool,
+}
+
+impl Renewal {
+    /// The exchange brought no tokens.
+    pub(super) fn refused(
+        &mut self,
+        attempt: &Attempt,
+        verdict: Verdict,
+        answer: &Answer,
+        cx: &mut Context<'_>,
+    ) {
+        let since = cx.now.wall;
+        let before = self.grant.clone();
+        self.grant_mut().last_error = Some(last_error(verdict, answer, cx.now));
+        let flags = &mut self.grant_mut().flags;
+        (flags.offline, flags.throttled) = (None, None);
+        if matches!(
+            verdict,
+            Verdict::InvalidGrant | Verdict::InteractionRequired
+        ) {
+            // The provider spoke about the token itself: what was lost before is settled.
+            flags.ambiguous = None;
+        }
+        match verdict {
+            Verdict::Accepted => {}
+            Verdict::Transient | Verdict::Offline => {
+                let reason = class(answer);
+                self.grant_mut().flags.offline = Some(Raised { reason, since });
+                self.failed(&attempt.key, cx);
+                if let Some(delay) = retry_after(answer, cx.now) {
+                    self.backoff.hold(cx.now.boot.after(delay));
+                }
+            }
+            Verdict::Throttled => self.throttled(&attempt.key, answer, cx),
+            Verdict::Ambiguous(ambiguity) => {
+                self.raise_ambiguous(ambiguity, answer.sent_at.boot, cx);
+                self.failed(&attempt.key, cx);
+                if let Some(delay) = retry_after(answer, cx.now) {
+                    self.backoff.hold(cx.now.boot.after(delay));
+                }
+            }
+            Verdict::InvalidGrant => {
+                if !self.too_early(&attempt.key, answer, cx) {
+                    self.suspect(attempt, last_error(verdict, answer, cx.now).code, cx);
+                }
+            }
+            Verdict::InteractionRequired => {
+                self.needs_login(LoginReason::InteractionRequired, cx);
+            }
+            Verdict::Misconfigured | Verdict::EndpointMoved => {
+                if !self.too_early(&attempt.key, answer, cx) {
+                    let words = last_error(verdict, answer, cx.now).message;
+                    self.misconfigured(attempt, answer, words, cx);
+                }
+            }
+            Verdict::Unintelligible
+            | Verdict::AuthorizationPending
+            | Verdict::SlowDown
+            | Verdict::ExpiredToken
+            | Verdict::AccessDenied => {
+                if !self.too_early(&attempt.key, answer, cx) {
+                    self.unintelligible(attempt, cx);
+                }
+            }
+        }
+        // What stands is on disk before the intent that would speak for it is cleared.
+        let standing = self.grant.flags.standing() != before.flags.standing();
+        if standing || self.grant.leases != before.leases {
+            self.keep(cx);
+        }
+        if !matches!(verdict, Verdict::Ambiguous(_)) {
+            let (account, attempt) = (self.grant.account.clone(), attempt.id);
+            cx.effects.push_back(Effect::Annul { account, attempt });
+        }
+        self.settle_after_failure(&attempt.key, cx);
+    }
+
+    /// Some servers refuse a refresh while the access token is still good. The token stays, and the
+    /// renew point moves: half the lead, but never so late that the floor is in danger.
+    fn too_early(&mut self, key: &LeaseKey, answer: &Answer, cx: &mut Context<'_>) -> bool {
+        let quirks = &self.grant.provider.profile.quirks;
+        let refuses_early = quirks.contains(&Quirk::RefusesEarlyRefresh);
+        if !refuses_early && !could_mean_too_early(answer) {
+            return false;
+        }
+        let left = self.remaining(key, cx);
+        let Some(lease) = self.grant_mut().leases.get_mut(key) else {
+            return false;
+        };
+        let Some(lifetime) = lease.lifetime else {
+            return false;
+        };
+        let later = (lease.lead / 2).max(2 * floor_of(lifetime));
+        if lease.rejected || later >= lease.lead || left <= later {
+            return false;
+        }
+        lease.lead = later;
+        self.learned_leads.insert(key.clone(), later);
+        let until = cx.now.boot.after(left.saturating_sub(later));
+        self.bar(key, Bar { until, words: None }, cx.now.boot);
+        true
+    }
+
+    fn bar(&mut self, key: &LeaseKey, bar: Bar, now: Boot) {
+        self.bars.retain(|_, bar| bar.until > now);
+        self.bars.insert(key.clone(), bar);
+    }
+
+    /// The client or the request is wrong. What one client asked for beside the login's own token is
+    /// nobody else's trouble.
+    fn misconfigured(
+        &mut self,
+        attempt: &Attempt,
+        answer: &Answer,
+        words: String,
+        cx: &mut Context<'_>,
+    ) {
+        let until = cx.now.boot.after(MISCONFIGURED_PAUSE);
+        if attempt.key != LeaseKey::of_login(&self.grant) && is_about_the_request(answer) {
+            let words = Some(words);
+            return self.bar(&attempt.key, Bar { until, words }, cx.now.boot);
+        }
+        let since = match &self.grant.flags.misconfigured {
+            Some(raised) if raised.reason == words => raised.since,
+            _ => cx.now.wall,
+        };
+        let reason = words;
+        self.grant_mut().flags.misconfigured = Some(Raised { reason, since });
+        self.backoff.hold(until);
+    }
+
+    fn throttled(&mut self, key: &LeaseKey, answer: &Answer, cx: &mut Context<'_>) {
+        self.failed(key, cx);
+        let reason = match retry_after(answer, cx.now) {
+            Some(delay) => cx.now.boot.after(delay),
+            None => self.backoff.not_before(),
+        };
+        let since = cx.now.wall;
+        self.grant_mut().flags.throttled = Some(Raised { reason, since });
+    }
+
+    pub(super) fn failed(&mut self, key: &LeaseKey, cx: &mut Context<'_>) {
+        let urgency = self.urgency(key, cx);
+        self.backoff.failed(cx.now.boot, urgency, cx.rng);
+    }
+
+    /// An answer may be lost: whether the refresh token is spent is not known.
+    pub(super) fn raise_ambiguous(&mut self, reason: Ambiguity, sent: Boot, cx: &mut Context<'_>) {
+        if self.grant.flags.ambiguous.is_none() {
+            let since = cx.now.wall;
+            self.grant_mut().flags.ambiguous = Some(Raised { reason, since });
+            self.loss = Loss {
+                sent: Some(sent),
+                ..Loss::default()
+            };
+        }
+        self.warn_of_loss(cx);
+    }
+
+    /// Where the retry could end the login, the person hears of it first.
+    pub(super) fn warn_of_loss(&mut self, cx: &mut Context<'_>) {
+        let harmless = self.may_settle_at_once(cx.now.boot);
+        if self.grant.flags.ambiguous.is_some() && !harmless && !self.loss.warned {
+            self.loss.warned = true;
+            self.notify(Notice::AnswerLost, cx);
+        }
+    }
+
+    /// Whether sending the refresh token again does no harm, whatever became of the first sending.
+    pub(super) fn may_settle_at_once(&self, now: Boot) -> bool {
+        let profile = &self.grant.provider.profile;
+        match profile.rotation {
+            Rotation::None | Rotation::Rotates => true,
+            Rotation::Unknown | Rotation::ReuseDetected => {
+                let accepted_until = self.loss.sent.zip(profile.leeway);
+                !self.loss.retried
+                    && accepted_until.is_some_and(|(sent, leeway)| {
+                        !leeway.is_zero() && now <= sent.after(leeway)
+                    })
+            }
+        }
+    }
+
+    /// `invalid_grant`: to be confirmed once, and believed then.
+    fn suspect(&mut self, attempt: &Attempt, reason: String, cx: &mut Context<'_>) {
+        let due = self.confirm_at.is_some_and(|at| at <= cx.now.boot);
+        if attempt.cause == Cause::Confirming || due {
+            return self.needs_login(LoginReason::Revoked, cx);
+        }
+        if self.confirm_at.is_none() {
+            let since = cx.now.wall;
+            self.grant_mut().flags.suspect = Some(Raised { reason, since });
+            self.plan_confirmation(cx);
+        }
+        self.hasten_confirmation(&attempt.key, cx);
+    }
+
+    /// ... after 60 to 120 s, ...
+    pub(super) fn plan_confirmation(&mut self, cx: &mut Context<'_>) {
+        let wait = Duration::from_secs_f64(60.0 + 60.0 * cx.rng.f64());
+        self.confirm_at = Some(cx.now.boot.after(wait));
+    }
+
+    /// ... sooner, if nothing is left to serve meanwhile.
+    pub(super) fn hasten_confirmation(&mut self, key: &LeaseKey, cx: &mut Context<'_>) {
+        if let Some(confirm_at) = self.confirm_at
+            && self.remaining(key, cx).is_zero()
+        {
+            let soon = Duration::from_secs_f64(2.0 + 3.0 * cx.rng.f64());
+            self.confirm_at = Some(confirm_at.min(cx.now.boot.after(soon)));
+        }
+    }
+
+    /// A refusal in no known form. It is no verdict: only when nothing is left of the token is the
+    /// user asked, and even then it is tried again from time to time.
+    fn unintelligible(&mut self, attempt: &Attempt, cx: &mut Context<'_>) {
+        self.unintelligible = self.unintelligible.saturating_add(1);
+        self.failed(&attempt.key, cx);
+        let key = LeaseKey::of_login(&self.grant);
+        let lifetime = self.grant.leases.get(&key).and_then(|lease| lease.lifetime);
+        let danger = 2 * floor_of(lifetime.unwrap_or_default());
+        if self.unintelligible >= UNINTELLIGIBLE && self.remaining(&key, cx) <= danger {
+            self.needs_login(LoginReason::Unintelligible, cx);
+            self.backoff.hold(cx.now.boot.after(DOUBTFUL_PAUSE));
+        }
+    }
+
+    /// Whether the user is asked to log in although no verdict was spoken.
+    pub(super) fn is_doubtful(&self) -> bool {
+        let needed = self.grant.flags.needs_login.as_ref();
+        needed.is_some_and(|raised| raised.reason == LoginReason::Unintelligible)
+    }
+
+    /// Only the user can go on. The refresh token stays where it is, and a live token is served on.
+    pub(super) fn needs_login(&mut self, reason: LoginReason, cx: &mut Context<'_>) {
+        let flags = &mut self.grant_mut().flags;
+        if reason != LoginReason::Unintelligible {
+            (flags.suspect, flags.ambiguous) = (None, None);
+            self.confirm_at = None;
+        }
+        let flags = &mut self.grant_mut().flags;
+        let known = flags.needs_login.as_ref();
+        if known.is_none_or(|raised| raised.reason != reason) {
+            let since = cx.now.wall;
+            flags.needs_login = Some(Raised {
+                reason: reason.clone(),
+                since,
+            });
+            self.notify(Notice::LoginNeeded(reason), cx);
+            self.record(Decided::LoginNeeded, None, cx);
+        }
+    }
+}
+
+/// RFC 9110 §10.2.3, in either form, capped.
+pub(crate) fn retry_after(answer: &Answer, now: Now) -> Option<Duration> {
+    let asked = match answer.retry_after? {
+        RetryAfter::Delay(delay) => delay,
+        // Against the server's own clock, where it says what that shows.
+        RetryAfter::Until(until) => until.since(answer.date.unwrap_or(now.wall)),
+    };
+    Some(asked.min(LONGEST_RETRY_AFTER))
+}
+
+/// A plain 400 without a reason that would name something else.
+fn could_mean_too_early(answer: &Answer) -> bool {
+    match &answer.received {
+        Received::Response { status: 400, body } => match body {
+            Body::Error { code, .. } => !matches!(
+                code.as_str(),
+                "invalid_grant"
+                    | "invalid_client"
+                    | "unauthorized_client"
+                    | "invalid_scope"
+                    | "invalid_target"
+                    | "unsupported_grant_type"
+            ),
+            Body::Empty | Body::Unintelligible => true,
+            Body::Html | Body::Tokens(_) => false,
+        },
+        _ => false,
+    }
+}
+
+/// Whether the provider objects to what was asked for rather than to who asks.
+fn is_about_the_request(answer: &Answer) -> bool {
+    matches!(
+        &answer.received,
+        Received::Response { body: Body::Error { code, .. }, .. }
+            if matches!(code.as_str(), "invalid_target" | "invalid_scope" | "invalid_request")
+    )
+}
+
+/// The class of a failure in one word, for `status`.
+fn class(answer: &Answer) -> &'static str {
+    match &answer.received {
+        Received::Nothing { failure, .. } => match failure {
+            Failure::Dns => "dns",
+            Failure::Connect => "connect",
+            Failure::Tls => "tls",
+            Failure::Timeout => "timeout",
+            Failure::Broken => "connection_broken",
+            Failure::TooLarge => "response_too_large",
+        },
+        Received::Response {
+            body: Body::Html, ..
+        } => "html_page",
+        Received::Response { .. } => "provider_error",
+    }
+}
+
+/// What went wrong, for a person.
+pub(crate) fn last_error(verdict: Verdict, answer: &Answer, now: Now) -> LastError {
+    let (code, message) = match &answer.received {
+        Received::Response {
+            status,
+            body: Body::Error {
+                code, description, ..
+            },
+        } => {
+            let words = description.as_deref().unwrap_or("no description");
+            (
+                code.clone(),
+                format!("the provider answered {status} {code}: {words}"),
+            )
+        }
+        Received::Response { status, body } => {
+            let what = match body {
+                Body::Html => "a web page",
+                Body::Empty => "an empty answer",
+                _ => "an answer that is no OAuth response",
+            };
+            let code = if verdict == Verdict::Throttled {
+                "throttled"
+            } else {
+                class(answer)
+            };
+            (
+                code.to_owned(),
+                format!("the token endpoint gave {what} with status {status}"),
+            )
+        }
+        Received::Nothing { bytes_left, .. } => {
+            let class = class(answer);
+            let lost = if *bytes_left {
+                "after the request was sent"
+            } else {
+                "before it was sent"
+            };
+            (
+                class.to_owned(),
+                format!("no answer from the provider ({class}, {lost})"),
+            )
+        }
+    };
+    LastError {
+        code,
+        message,
+        at: now.wall,
+    }
+}
