@@ -124,7 +124,7 @@ impl Journal {
 
 /// A decision in words.
 fn describe(decided: &Decided) -> (EventKind, &'static str, &'static str, Option<ErrorCode>) {
-    use EventKind::{Exchange, LoginNeeded, State};
+    use EventKind::{Exchange, State};
     match decided {
         Decided::Renewal(cause) => (Exchange, "started", why(*cause), None),
         Decided::Judged(verdict) => {
@@ -145,8 +145,8 @@ fn describe(decided: &Decided) -> (EventKind, &'static str, &'static str, Option
             None,
         ),
         Decided::LoginNeeded => (
-            LoginNeeded,
-            "needed",
+            State,
+            "login_needed",
             "only a new login helps; the refresh token is kept",
             Some(ErrorCode::LoginRequired),
         ),

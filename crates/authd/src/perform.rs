@@ -206,6 +206,15 @@ impl Performer {
                 }
             });
         }
+        if attempt.is_some() && before.is_none() {
+            self.tell_account(&grant.account, "added");
+        }
+        let degraded = |snapshot: &Snapshot| snapshot.view.grant.flags.store_degraded.is_some();
+        match (before.is_some_and(degraded), degraded(snapshot)) {
+            (false, true) => self.tell_daemon("store_degraded"),
+            (true, false) => self.tell_daemon("store_recovered"),
+            _ => {}
+        }
         let unchanged = before.is_some_and(|before| {
             before.view.grant.flags == grant.flags
                 && before.view.refreshing == snapshot.view.refreshing
@@ -222,6 +231,19 @@ impl Performer {
                 event.expires_at = info.expires_at;
             });
         }
+    }
+
+    fn tell_account(&self, account: &Account, outcome: &str) {
+        self.daemon.journal.add(EventKind::Account, |event| {
+            event.account = Some(account.to_string());
+            event.outcome = Some(outcome.to_owned());
+        });
+    }
+
+    fn tell_daemon(&self, outcome: &str) {
+        self.daemon.journal.add(EventKind::Daemon, |event| {
+            event.outcome = Some(outcome.to_owned());
+        });
     }
 
     fn notify(&self, account: &Account, notice: &Notice) {
@@ -288,9 +310,7 @@ impl Performer {
     pub(crate) fn stop(&mut self) {
         self.stopping = true;
         self.daemon.stopping.send_replace(true);
-        self.daemon.journal.add(EventKind::Daemon, |event| {
-            event.outcome = Some("stopping".to_owned());
-        });
+        self.tell_daemon("stopping");
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

@@ -9,7 +9,7 @@ use authd_core::{
     secret::Secret,
 };
 use authd_oauth::{Revocation, TokenTypeHint as Hint};
-use authd_proto::{event::EventKind, response::TokenKind};
+use authd_proto::response::TokenKind;
 use authd_store::{PendingRevocation, Secrets, TokenTypeHint};
 use tokio::sync::oneshot;
 
@@ -215,10 +215,7 @@ impl Performer {
             // The one who asked may be gone.
             let _ = done.send(Some(()));
         }
-        self.daemon.journal.add(EventKind::Account, |event| {
-            event.account = Some(account.to_string());
-            event.outcome = Some(outcome.to_owned());
-        });
+        self.tell_account(account, outcome);
         self.finish(account);
     }
 

@@ -115,6 +115,7 @@ impl Performer {
             let Some((store, record)) = self.record(&Arc::new(grant)) else {
                 continue;
             };
+            self.tell_account(account, "adopted");
             let account = account.clone();
             store.adopt(record, move |result| {
                 if let Err(error) = result {
