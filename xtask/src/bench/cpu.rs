@@ -4,9 +4,34 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rustix::process::Pid;
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::error::ChoreError;
+
+/// Two cores to measure on; the same one twice where there is no other.
+#[derive(Clone, Copy)]
+pub(super) struct Cores {
+    /// For the daemon.
+    pub(super) daemon: usize,
+    /// For what puts load on it.
+    pub(super) load: usize,
+}
+
+impl Cores {
+    /// Out of those that this process may use. To be asked before anything is pinned.
+    pub(super) fn allowed() -> Result<Self, ChoreError> {
+        let set = sched_getaffinity(None)
+            .map_err(|errno| ChoreError::Daemon(format!("cannot tell the cores: {errno}")))?;
+        let allowed: Vec<usize> = (0..CpuSet::MAX_CPU)
+            .filter(|&core| set.is_set(core))
+            .collect();
+        let first = allowed.first().copied().unwrap_or(0);
+        Ok(Self {
+            daemon: first,
+            load: allowed.last().copied().unwrap_or(first),
+        })
+    }
+}
 
 /// Keeps this thread, and what it starts from now on, on one core.
 pub(super) fn pin_self(core: usize) -> Result<(), ChoreError> {
@@ -30,11 +55,6 @@ fn pin(tid: Option<Pid>, core: usize) -> Result<(), ChoreError> {
     set.set(core);
     sched_setaffinity(tid, &set)
         .map_err(|errno| ChoreError::Daemon(format!("cannot pin to core {core}: {errno}")))
-}
-
-/// The core for the load: another than the daemon's, where there is one.
-pub(super) fn load_core() -> usize {
-    std::thread::available_parallelism().map_or(0, |cores| cores.get() - 1)
 }
 
 /// Resident memory in bytes.

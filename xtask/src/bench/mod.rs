@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use authd_proto::request::Renew;
 
+use self::cpu::Cores;
 use self::load::Load;
 use self::table::Table;
 use crate::command;
@@ -29,8 +30,6 @@ use crate::workspace;
 const ACCOUNTS: usize = 100;
 /// Long enough that nothing is renewed meanwhile.
 const TOKEN_TTL: Duration = Duration::from_secs(12 * 3600);
-/// The daemon's core.
-const CORE: usize = 0;
 
 /// Measures, and prints the table. `idle` is for how long the daemon is left alone to count its
 /// wake-ups.
@@ -56,6 +55,7 @@ pub(crate) fn run(idle: Duration) -> Result<(), ChoreError> {
 
 /// What all measurements share.
 struct Bench {
+    cores: Cores,
     table: Table,
     server: FakeAs,
     daemon: Daemon,
@@ -85,6 +85,7 @@ impl Bench {
         }
         let request = wire::token_get(&account(0), 0)?;
         Ok(Self {
+            cores: Cores::allowed()?,
             table: Table::default(),
             floor: floor::compile(daemon.dir(), &request)?,
             server,
@@ -104,7 +105,8 @@ impl Bench {
         std::thread::sleep(idle);
         let switches = cpu::switches(pid)? - before;
         let what = format!("wake-ups in {} s idle", idle.as_secs());
-        self.table.count(&what, switches, 10 * idle.as_secs() / 120);
+        self.table
+            .count(&what, switches, (10 * idle.as_secs()).div_ceil(120));
         Ok(())
     }
 
@@ -127,8 +129,8 @@ impl Bench {
 
     fn round_trip(&mut self) -> Result<(), ChoreError> {
         println!("bench: round trips");
-        cpu::pin_process(self.daemon.pid(), CORE)?;
-        cpu::pin_self(CORE)?;
+        cpu::pin_process(self.daemon.pid(), self.cores.daemon)?;
+        cpu::pin_self(self.cores.daemon)?;
         let mut connection = Connection::open(&self.daemon.socket())?;
         let [floor, ours] = round_trip::measure(&self.floor, &mut connection, &self.request)?;
         let (floor, ours) = (floor.median(), ours.median());
@@ -140,7 +142,7 @@ impl Bench {
 
     fn load(&mut self) -> Result<(), ChoreError> {
         println!("bench: load");
-        cpu::pin_self(cpu::load_core())?;
+        cpu::pin_self(self.cores.load)?;
         for (what, load, aim) in LOADS {
             let rate = load.measure(&self.daemon.socket(), &account(0))?;
             self.table.rate(what, rate, aim);
