@@ -114,7 +114,7 @@ pub(crate) fn describe(protection: KeyProtection, note: Option<String>, place: &
         (KeyProtection::KeyStore, _) => "the operating system's key store".to_owned(),
         (KeyProtection::File, note) => {
             let path = key::key_path(&place.state_dir);
-            let why = note.map_or_else(String::new, |note| format!("; no key store: {note}"));
+            let why = note.map_or_else(String::new, |note| format!(" ({note})"));
             format!(
                 "{} is readable by every process of yours{why}",
                 path.display()

@@ -110,7 +110,7 @@ fn key(status: &DaemonStatusReply) -> Finding {
         Finding::warn(
             "key",
             format!("weak: {}", protection.detail),
-            "run a Secret Service (gnome-keyring, KeePassXC), then: authctl daemon stop",
+            "a key store (gnome-keyring, KeePassXC) takes the key of a store made while it runs",
         )
     } else {
         Finding::ok(

@@ -66,7 +66,7 @@ pub(super) fn clock(now: u64) -> Finding {
             "set the clock, or let the system do it: timedatectl set-ntp true",
         )
     } else {
-        Finding::ok("clock", "the clock can be right")
+        Finding::ok("clock", "its date is plausible")
     }
 }
 
