@@ -1,0 +1,191 @@
+//! The documentation says what is there: paths, links, and every key of the configuration.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use authd_e2e::Instance;
+use serde_json::Value;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("a package within the workspace")
+}
+
+/// Every Markdown file of ours.
+fn documents() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder that can be read") {
+            let path = entry.expect("an entry").path();
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default();
+            if path.is_dir() {
+                if !["target", "node_modules", ".git"].contains(&name) {
+                    folders.push(path);
+                }
+            } else if name.ends_with(".md") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    assert!(found.len() > 10, "these are not the documents: {found:?}");
+    found
+}
+
+/// The lines that are neither code nor diagram.
+fn prose(text: &str) -> Vec<&str> {
+    let mut in_code = false;
+    text.lines()
+        .filter(|line| {
+            let fence = line.trim_start().starts_with("```");
+            in_code ^= fence;
+            !in_code && !fence
+        })
+        .collect()
+}
+
+/// The name by which a heading is linked to.
+fn slug(heading: &str) -> String {
+    let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+    let text = heading.trim_start_matches('#').trim().to_lowercase();
+    text.chars()
+        .filter(kept)
+        .collect::<String>()
+        .replace(' ', "-")
+}
+
+/// The targets of the inline links and images in a line.
+fn links(line: &str) -> impl Iterator<Item = &str> {
+    line.split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split_once(')'))
+        .map(|(target, _)| target)
+}
+
+#[test]
+fn the_two_paths_of_the_architecture_name_files_that_exist() {
+    let text = fs::read_to_string(root().join("docs/architecture.md")).unwrap();
+    for (heading, least) in [("### One request", 15), ("### One renewal", 20)] {
+        let section = text.split_once(heading).unwrap().1;
+        let section = section.split("\n#").next().unwrap();
+        let items: Vec<&str> = section
+            .lines()
+            .filter_map(|line| line.strip_prefix("- "))
+            .collect();
+        assert!(items.len() >= least, "{heading} has {} steps", items.len());
+        for item in items {
+            let path = item.strip_prefix('`').and_then(|rest| rest.split_once('`'));
+            let (path, _) = path.unwrap_or_else(|| panic!("a step without its file: {item}"));
+            assert!(root().join(path).is_file(), "{heading}: there is no {path}");
+        }
+    }
+}
+
+#[test]
+fn every_path_of_the_repository_that_a_document_names_exists() {
+    const FOLDERS: &[&str] = &[
+        "crates/", "docs/", "fuzz/", "launchd/", "proto/", "systemd/", "tests/", "xtask/",
+    ];
+    let mut wrong = Vec::new();
+    for document in documents() {
+        let text = fs::read_to_string(&document).unwrap();
+        for line in prose(&text) {
+            for word in line.split('`').skip(1).step_by(2) {
+                let is_path = FOLDERS.iter().any(|folder| word.starts_with(folder))
+                    && !word.contains([' ', '*', '<']);
+                let from_here = document.parent().unwrap().join(word);
+                if is_path && !root().join(word).exists() && !from_here.exists() {
+                    wrong.push(format!("{}: {word}", document.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_relative_link_leads_somewhere() {
+    let mut wrong = Vec::new();
+    for document in documents() {
+        let text = fs::read_to_string(&document).unwrap();
+        for link in prose(&text).into_iter().flat_map(links) {
+            if link.contains("://") || link.starts_with("mailto:") {
+                continue;
+            }
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => document.clone(),
+                file => document.parent().unwrap().join(file),
+            };
+            let leads = target.exists()
+                && (anchor.is_empty() || {
+                    let text = fs::read_to_string(&target).unwrap();
+                    prose(&text)
+                        .iter()
+                        .any(|line| line.starts_with('#') && slug(line) == anchor)
+                });
+            if !leads {
+                wrong.push(format!("{}: {link}", document.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What `daemon.reload` says to this configuration.
+fn reload(instance: &Instance, text: &str) -> Result<Value, String> {
+    instance.configure(text);
+    let reload = instance.authctl(&["daemon", "reload", "--json"]);
+    match reload.code() {
+        0 => Ok(reload.json()),
+        _ => Err(reload.stderr),
+    }
+}
+
+#[test]
+fn the_configuration_template_has_every_key_with_its_default() {
+    let template = fs::read_to_string(root().join("docs/config.toml")).unwrap();
+    let instance = Instance::new();
+    let _daemon = instance.start_daemon();
+    let reply = reload(&instance, &template).unwrap();
+    assert_eq!(reply["changed"], serde_json::json!([]), "not the defaults");
+
+    // A key that is like no other makes the daemon name all that it knows.
+    let known = |table: &str| -> BTreeSet<String> {
+        let message = reload(&instance, &format!("{table}\nzzzz = 1\n")).unwrap_err();
+        let (_, keys) = message.split_once("known are ").expect(&message);
+        let is_key = |c: char| c.is_ascii_lowercase() || c == '_';
+        let first_words = keys
+            .split(", ")
+            .map(|key| key.chars().take_while(|c| is_key(*c)).collect::<String>());
+        first_words.collect()
+    };
+    let mut stated: BTreeSet<String> = BTreeSet::new();
+    let mut tables = vec![String::new()];
+    for line in template.lines() {
+        if line.starts_with('[') {
+            tables.push(line.to_owned());
+        } else if let Some((key, _)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) {
+            stated.insert(format!("{}{key}", tables.last().unwrap()));
+        }
+    }
+    let names: BTreeSet<String> = tables
+        .iter()
+        .map(|table| table.trim_matches(['[', ']']).to_owned())
+        .collect();
+    for table in &tables {
+        for key in known(table) {
+            let is_there = stated.contains(&format!("{table}{key}"))
+                || table.is_empty() && names.contains(&key);
+            assert!(is_there, "the template lacks `{key}` of {table:?}");
+        }
+    }
+}
