@@ -1,6 +1,10 @@
 //! A grant: what one login yielded, and the provider it came from, without its secrets.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -146,6 +150,9 @@ pub struct Grant {
     pub scopes: ScopeSet,
     /// The resource (RFC 8707) that the login asked for.
     pub resource: Option<String>,
+    /// Every resource that the login named, that one among them.
+    #[serde(default)]
+    pub resources: BTreeSet<String>,
     /// Whether a refresh token is held.
     pub renewable: bool,
     /// The access tokens, one slot for each pair of resource and scopes.

@@ -1,6 +1,10 @@
 //! Who may ask for what. Stands beside nothing else, so that it can be read at one sitting.
 
-use crate::{grant::Grant, scope::ScopeSet};
+use crate::{
+    grant::{Grant, Rotation},
+    lease::LeaseKey,
+    scope::ScopeSet,
+};
 
 /// The answer to a client that asks for a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,14 +13,28 @@ pub enum Decision {
     Allow,
     /// The login was not granted these scopes, and a renewal never widens them (RFC 6749 §6).
     NotGranted(ScopeSet),
+    /// The login did not name this resource (RFC 8707 §2), and asking for it could end the login.
+    NotNamed(String),
 }
 
-/// Whether a token with `scopes` may be drawn from `grant`; no scope named means those of the login.
+/// Whether a token for `key` may be drawn from `grant`.
+///
+/// A provider that replaces the refresh token at each use may spend it before it refuses a resource
+/// that it does not know, and never tell the successor: one mistyped resource would end the login.
+/// So only resources that the login named are asked for, unless the provider is known to leave the
+/// refresh token as it is.
 #[must_use]
-pub fn decide(scopes: &ScopeSet, grant: &Grant) -> Decision {
-    if scopes.is_subset(&grant.scopes) {
-        Decision::Allow
-    } else {
-        Decision::NotGranted(scopes.without(&grant.scopes))
+pub fn decide(key: &LeaseKey, grant: &Grant) -> Decision {
+    if !key.scopes.is_subset(&grant.scopes) {
+        return Decision::NotGranted(key.scopes.without(&grant.scopes));
+    }
+    match &key.resource {
+        Some(resource)
+            if !grant.resources.contains(resource)
+                && grant.provider.profile.rotation != Rotation::None =>
+        {
+            Decision::NotNamed(resource.clone())
+        }
+        _ => Decision::Allow,
     }
 }

@@ -170,6 +170,8 @@ pub enum Refusal {
     },
     /// The login was not granted these scopes.
     NotGranted(ScopeSet),
+    /// The login did not name this resource.
+    NotNamed(String),
     /// The API refuses even new tokens.
     ProviderRejects,
     /// The client or the request is misconfigured, with the provider's words.

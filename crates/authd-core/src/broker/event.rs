@@ -1,6 +1,6 @@
 //! What can happen. Every event comes with the time at which it did.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
     answer::Answer,
@@ -165,8 +165,10 @@ pub struct LoginBegun {
     pub provider: Provider,
     /// The scopes asked for.
     pub scopes: ScopeSet,
-    /// The resource asked for (RFC 8707).
+    /// The resource that the login's own token is for (RFC 8707).
     pub resource: Option<String>,
+    /// Further resources named (RFC 8707 §2).
+    pub resources: BTreeSet<String>,
     /// Whether somebody else than before may sign in.
     pub replace_subject: bool,
     /// How.

@@ -375,6 +375,9 @@ impl Renewal {
     /// Why no exchange can come about, if none can.
     fn no_renewal(&self) -> Option<Refusal> {
         let flags = &self.grant.flags;
+        if self.may_leave() {
+            return Some(Refusal::UnknownAccount);
+        }
         if let Some(stale) = &flags.stale_store {
             return Some(Refusal::StaleStore(stale.reason));
         }

@@ -147,9 +147,10 @@ impl Renewal {
     }
 
     /// How soon after the token came the next may be fetched. Failures are the backoff's business; a
-    /// report has limits of its own, and a confirmation or a settlement is a repetition by its nature.
+    /// report and the refresh token's inactivity have limits of their own, and a confirmation or a
+    /// settlement is a repetition by its nature.
     fn least_distance(&self, key: &LeaseKey, cause: Cause, cx: &Context<'_>) -> Boot {
-        let spaced = matches!(cause, Cause::Due | Cause::Demanded | Cause::KeepAlive);
+        let spaced = matches!(cause, Cause::Due | Cause::Demanded);
         let lease = self.grant.leases.get(key).filter(|_| spaced);
         let Some((lease, lifetime)) = lease.and_then(|lease| Some((lease, lease.lifetime?))) else {
             return Boot(0);

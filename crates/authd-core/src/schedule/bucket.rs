@@ -83,7 +83,7 @@ mod tests {
     fn complaints_halve_the_rate_and_successes_restore_it() {
         let mut bucket = Bucket::full(Boot(0));
         (0..3).for_each(|_| bucket.throttled());
-        assert_eq!(taken_within(&mut bucket, 0, 8001), 11);
+        assert_eq!(taken_within(&mut bucket, 0, 8100), 11);
         (0..60).for_each(|_| bucket.succeeded());
         taken_within(&mut bucket, 8000, 10_000);
         assert_eq!(taken_within(&mut bucket, 18_000, 10_000), 100);

@@ -36,6 +36,9 @@ pub(crate) struct Wish {
 #[derive(Debug, Default)]
 pub(crate) struct Schedule {
     hosts: BTreeMap<Host, Lane>,
+    /// The machine woke, or its network came back, at least once: a host that is asked for the first
+    /// time since has to be proven too.
+    probed: bool,
 }
 
 /// One host's queue, rate and health.
@@ -108,9 +111,14 @@ impl Lane {
 
 impl Schedule {
     fn lane(&mut self, host: &Host, now: Boot) -> &mut Lane {
-        self.hosts
-            .entry(host.clone())
-            .or_insert_with(|| Lane::new(now))
+        let probed = self.probed;
+        self.hosts.entry(host.clone()).or_insert_with(|| {
+            let mut lane = Lane::new(now);
+            if probed {
+                lane.breaker.probe(now);
+            }
+            lane
+        })
     }
 
     /// Puts `wish` in the queue of `host`, in the place of an earlier one of the same account. What
@@ -175,6 +183,7 @@ impl Schedule {
     /// The machine woke or the network came back: one canary for each host proves it before the
     /// rest follow.
     pub(crate) fn probe(&mut self, now: Boot) {
+        self.probed = true;
         for lane in self.hosts.values_mut() {
             lane.breaker.probe(now);
             lane.epoch += 1;

@@ -1,0 +1,153 @@
+//! Accounts that go, and a daemon that stops.
+
+use super::*;
+
+fn erased(bench: &Bench) -> usize {
+    bench.count(|effect| matches!(effect, Effect::Erase { .. }))
+}
+
+fn leave(bench: &mut Bench, revoke: bool) {
+    let account = work();
+    bench.happen(Event::Leave { account, revoke });
+}
+
+#[test]
+fn an_account_leaves_at_once_when_nothing_is_in_flight() {
+    let mut bench = Bench::new();
+    leave(&mut bench, true);
+    assert_eq!(
+        bench.count(|effect| matches!(effect, Effect::Erase { revoke: true, .. })),
+        1
+    );
+    assert!(bench.views.is_empty());
+    assert_eq!(bench.broker.poll_timeout(), None);
+    let ticket = bench.ask();
+    assert_eq!(*bench.refusal(ticket), Refusal::UnknownAccount);
+}
+
+#[test]
+fn inv_05_an_account_leaves_after_the_exchange_in_flight() {
+    let mut bench = Bench::new();
+    bench.move_to(bench.now.boot.after(secs(3600)));
+    let waits = bench.ask();
+    let other = bench.ask_with(|demand| demand.key = key("api"));
+    leave(&mut bench, true);
+    assert_eq!(erased(&bench), 0);
+    bench.answer(tokens());
+    assert!(bench.served(waits).renewed);
+    assert_eq!(*bench.refusal(other), Refusal::UnknownAccount);
+    assert_eq!(erased(&bench), 1);
+    assert_eq!(bench.broker.in_flight(), 0);
+}
+
+#[test]
+fn an_exchange_that_has_not_left_yet_is_given_up_for_an_account_that_goes() {
+    let mut bench = Bench::new();
+    bench.disk = Disk::Holds;
+    bench.pass(secs(2400));
+    leave(&mut bench, false);
+    bench.store_one();
+    assert!(bench.sent.is_empty());
+    assert_eq!(
+        bench.count(|effect| matches!(effect, Effect::Annul { .. })),
+        1
+    );
+    assert_eq!(erased(&bench), 1);
+}
+
+#[test]
+fn an_account_leaves_after_a_failed_exchange_too() {
+    let mut bench = Bench::new();
+    bench.pass(secs(2400));
+    leave(&mut bench, false);
+    bench.answer(lost());
+    assert_eq!(erased(&bench), 1);
+    bench.pass(secs(7200));
+    assert_eq!(bench.sent.len(), 1);
+}
+
+#[test]
+fn inv_05_shutdown_waits_for_the_exchange_and_serves_its_waiters() {
+    let mut bench = Bench::new();
+    bench.load("idle", |grant| grant.provider = provider("other.example"));
+    bench.move_to(bench.now.boot.after(secs(3600)));
+    let waits = bench.ask();
+    let queued = bench.ask_with(|demand| demand.key = key("api"));
+    bench.happen(Event::ShuttingDown);
+    assert_eq!(bench.broker.in_flight(), bench.out.len());
+    let late = bench.ask();
+    assert_eq!(bench.reply(late), None, "it shares what is in flight");
+    while !bench.out.is_empty() {
+        bench.answer(tokens());
+    }
+    assert!(bench.served(waits).renewed && bench.served(late).renewed);
+    assert_eq!(bench.why(queued), Unavailable::ShuttingDown);
+    assert_eq!(bench.broker.in_flight(), 0);
+    let (after, sent) = (
+        bench.ask_with(|demand| demand.key = key("mail")),
+        bench.sent.len(),
+    );
+    assert_eq!(bench.why(after), Unavailable::ShuttingDown);
+    bench.pass(secs(86_400));
+    assert_eq!(bench.sent.len(), sent, "nothing new starts");
+    assert_eq!(bench.broker.poll_timeout(), None);
+}
+
+#[test]
+fn shutdown_answers_whoever_waits_for_nothing_in_flight() {
+    let mut bench = Bench::new();
+    bench.pass(secs(2400));
+    bench.answer(unreachable());
+    let ticket = bench.ask_with(|demand| demand.min_ttl = Some(secs(3000)));
+    assert_eq!(bench.reply(ticket), None);
+    bench.happen(Event::ShuttingDown);
+    assert_eq!(bench.why(ticket), Unavailable::ShuttingDown);
+}
+
+#[test]
+fn shutdown_with_a_failing_exchange_answers_its_waiters() {
+    let mut bench = Bench::new();
+    bench.move_to(bench.now.boot.after(secs(3600)));
+    let ticket = bench.ask();
+    bench.happen(Event::ShuttingDown);
+    bench.answer(unreachable());
+    assert_eq!(bench.why(ticket), Unavailable::ShuttingDown);
+}
+
+#[test]
+fn shutdown_keeps_trying_to_write_what_is_unsaved() {
+    let mut bench = Bench::new();
+    bench.pass(secs(2400));
+    bench.disk = Disk::Forgets;
+    bench.happen(Event::ShuttingDown);
+    bench.answer(tokens());
+    assert_eq!(bench.broker.unsaved(), 1);
+    bench.disk = Disk::Works;
+    bench.pass(secs(2));
+    assert_eq!(bench.broker.unsaved(), 0);
+}
+
+#[test]
+fn owed_revocations_are_tried_until_settled_and_hurried_by_the_network() {
+    let mut bench = Bench::empty();
+    bench.happen(Event::RevocationOwed { id: 5 });
+    let tries = |bench: &Bench| bench.count(|effect| matches!(effect, Effect::Revoke { id: 5 }));
+    assert_eq!(tries(&bench), 1);
+    bench.happen(Event::RevocationTried {
+        id: 5,
+        settled: false,
+    });
+    bench.happen(Event::NetworkUp);
+    assert_eq!(tries(&bench), 2);
+    bench.happen(Event::RevocationTried {
+        id: 5,
+        settled: false,
+    });
+    bench.pass(secs(120));
+    assert_eq!(tries(&bench), 3);
+    bench.happen(Event::RevocationTried {
+        id: 5,
+        settled: true,
+    });
+    assert_eq!(bench.broker.poll_timeout(), None);
+}

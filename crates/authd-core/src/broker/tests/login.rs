@@ -1,0 +1,372 @@
+//! Logins, by code and by device, from any state.
+
+use super::*;
+use crate::answer::GrantType;
+use crate::flag::LoginReason;
+
+const LOGIN: LoginId = LoginId(1);
+
+fn begin(bench: &mut Bench, method: LoginMethod, change: impl FnOnce(&mut LoginBegun)) {
+    let mut begun = LoginBegun {
+        login: LOGIN,
+        account: work(),
+        grant: GrantId(2),
+        provider: provider("idp.example"),
+        scopes: ScopeSet::parse("api mail"),
+        resource: None,
+        replace_subject: false,
+        method,
+        patience: secs(600),
+    };
+    change(&mut begun);
+    bench.happen(Event::LoginBegun(Box::new(begun)));
+}
+
+fn by_code(bench: &mut Bench) {
+    begin(bench, LoginMethod::Code, |_| {});
+    bench.happen(Event::CodeReceived { login: LOGIN });
+}
+
+const DEVICE: LoginMethod = LoginMethod::Device {
+    interval: Duration::from_secs(5),
+};
+
+fn ended(bench: &Bench) -> Option<&Result<Arc<Grant>, LoginFailure>> {
+    bench.seen.iter().find_map(|effect| match effect {
+        Effect::LoginEnded {
+            login: LOGIN,
+            result,
+        } => Some(result),
+        _ => None,
+    })
+}
+
+fn succeeded(bench: &Bench) -> bool {
+    ended(bench).is_some_and(Result::is_ok)
+}
+
+fn failed(bench: &Bench) -> &LoginFailure {
+    ended(bench)
+        .expect("an end")
+        .as_ref()
+        .expect_err("a failure")
+}
+
+#[test]
+fn a_code_becomes_the_first_generation() {
+    let mut bench = Bench::empty();
+    begin(&mut bench, LoginMethod::Code, |_| {});
+    assert!(bench.sent.is_empty(), "the person is at the provider");
+    bench.happen(Event::CodeReceived { login: LOGIN });
+    assert_eq!(bench.out[0].grant_type, GrantType::AuthorizationCode);
+    bench.answer(tokens_with(|tokens| tokens.subject = Some(subject("ann"))));
+    assert!(succeeded(&bench));
+    let grant = bench.grant();
+    assert_eq!((grant.generation, grant.id), (Generation(1), GrantId(2)));
+    assert!(grant.renewable && bench.view().next_renewal.is_some());
+    let ticket = bench.ask();
+    assert!(bench.served(ticket).ttl.is_some());
+}
+
+#[test]
+fn a_code_that_never_left_is_sent_again_and_a_lost_one_is_not() {
+    let mut bench = Bench::empty();
+    by_code(&mut bench);
+    bench.answer(unreachable());
+    bench.pass(secs(2));
+    bench.answer(tokens());
+    assert!(succeeded(&bench));
+    let mut bench = Bench::empty();
+    by_code(&mut bench);
+    bench.answer(lost());
+    assert!(matches!(failed(&bench), LoginFailure::Unreachable(_)));
+    let mut bench = Bench::empty();
+    bench.server = Server::Says(unreachable());
+    by_code(&mut bench);
+    bench.pass(secs(60));
+    assert_eq!(bench.sent.len(), 3);
+    assert!(matches!(failed(&bench), LoginFailure::Unreachable(_)));
+}
+
+#[test]
+fn a_device_is_polled_at_the_interval_and_slower_when_told() {
+    let mut bench = Bench::empty();
+    bench.server = Server::Says(error(400, "authorization_pending"));
+    begin(&mut bench, DEVICE, |_| {});
+    bench.pass(secs(20));
+    assert_eq!(bench.sent.len(), 4);
+    bench.server = Server::Says(error(400, "slow_down"));
+    bench.pass(secs(5));
+    bench.server = Server::Says(error(400, "authorization_pending"));
+    bench.pass(secs(20));
+    assert_eq!(bench.sent.len(), 7, "every ten seconds now");
+    bench.server = Server::Says(tokens());
+    bench.pass(secs(10));
+    assert!(succeeded(&bench));
+}
+
+#[test]
+fn a_device_login_survives_a_failing_provider_and_polls_more_slowly() {
+    let mut bench = Bench::empty();
+    bench.server = Server::Says(plain(503, Body::Html));
+    begin(&mut bench, DEVICE, |_| {});
+    bench.pass(secs(300));
+    assert!(
+        (4..=9).contains(&bench.sent.len()),
+        "{} polls",
+        bench.sent.len()
+    );
+    bench.server = Server::Says(tokens());
+    bench.pass(secs(60));
+    assert!(succeeded(&bench));
+}
+
+#[test]
+fn an_absurd_interval_does_no_harm() {
+    let mut bench = Bench::empty();
+    bench.server = Server::Says(unreachable());
+    let interval = Duration::MAX;
+    begin(&mut bench, LoginMethod::Device { interval }, |begun| {
+        begun.patience = Duration::MAX;
+    });
+    bench.pass(secs(86_400));
+    begin(
+        &mut bench,
+        LoginMethod::Device {
+            interval: Duration::ZERO,
+        },
+        |begun| {
+            begun.account = account("other");
+            begun.login = LoginId(2);
+        },
+    );
+    bench.pass(secs(600));
+    assert!(bench.sent.len() < 30);
+}
+
+#[test]
+fn a_device_login_ends_as_the_provider_says_or_when_time_is_up() {
+    for (code, is) in [
+        ("access_denied", LoginFailure::Denied),
+        ("expired_token", LoginFailure::TimedOut),
+    ] {
+        let mut bench = Bench::empty();
+        bench.server = Server::Says(error(400, code));
+        begin(&mut bench, DEVICE, |_| {});
+        bench.pass(secs(5));
+        assert_eq!(*failed(&bench), is);
+    }
+    let mut bench = Bench::empty();
+    bench.server = Server::Says(error(400, "authorization_pending"));
+    begin(&mut bench, DEVICE, |_| {});
+    bench.pass(secs(600));
+    assert_eq!(*failed(&bench), LoginFailure::TimedOut);
+    assert_eq!(bench.broker.poll_timeout(), None);
+}
+
+#[test]
+fn inv_13_someone_else_signing_in_changes_nothing() {
+    let bob = || tokens_with(|tokens| tokens.subject = Some(subject("bob")));
+    let mut bench = Bench::new();
+    by_code(&mut bench);
+    bench.answer(bob());
+    assert!(matches!(
+        failed(&bench),
+        LoginFailure::SubjectMismatch { .. }
+    ));
+    assert_eq!(bench.grant().id, GrantId(1));
+    let mut bench = Bench::new();
+    begin(&mut bench, LoginMethod::Code, |begun| {
+        begun.replace_subject = true
+    });
+    bench.happen(Event::CodeReceived { login: LOGIN });
+    bench.answer(bob());
+    assert!(succeeded(&bench));
+}
+
+#[test]
+fn inv_22_a_login_mends_every_broken_state() {
+    type Breaks = fn(&mut Bench);
+    let broken: [(&str, Breaks); 7] = [
+        ("needs login", |bench| {
+            bench.pass(secs(2400));
+            bench.answer(error(400, "interaction_required"));
+        }),
+        ("suspect", |bench| {
+            bench.pass(secs(2400));
+            bench.answer(error(400, "invalid_grant"));
+        }),
+        ("ambiguous", |bench| {
+            bench.pass(secs(2400));
+            bench.answer(lost());
+        }),
+        ("misconfigured", |bench| {
+            bench.pass(secs(2400));
+            bench.answer(error(401, "invalid_client"));
+        }),
+        ("throttled", |bench| {
+            bench.pass(secs(2400));
+            bench.answer(plain(429, Body::Empty));
+        }),
+        ("unsaved", |bench| {
+            bench.pass(secs(2400));
+            bench.disk = Disk::Forgets;
+            bench.answer(tokens());
+            bench.disk = Disk::Works;
+        }),
+        ("stale", |bench| {
+            *bench = Bench::empty();
+            let grant = Box::new(grant("work", bench.now));
+            bench.happen(Event::Loaded {
+                grant,
+                interrupted: None,
+                stale: Some(crate::flag::StaleStore::OlderGeneration),
+            });
+        }),
+    ];
+    for (name, breaks) in broken {
+        let mut bench = Bench::new();
+        breaks(&mut bench);
+        by_code(&mut bench);
+        bench.answer(tokens());
+        assert!(succeeded(&bench), "{name}");
+        assert_eq!(*bench.flags(), Flags::default(), "{name}");
+        let ticket = bench.ask_with(|demand| demand.key = key("api"));
+        bench.pass(secs(1));
+        bench.answer(tokens());
+        assert!(bench.served(ticket).renewed, "{name}");
+    }
+}
+
+#[test]
+fn a_login_while_an_exchange_is_in_flight_takes_its_waiters_over() {
+    let mut bench = Bench::new();
+    bench.move_to(bench.now.boot.after(secs(3600)));
+    let ticket = bench.ask();
+    let old = bench.out.pop_front().unwrap();
+    let widened = bench.ask_with(|demand| demand.key = key("mail"));
+    begin(&mut bench, LoginMethod::Code, |begun| {
+        begun.scopes = ScopeSet::parse("api")
+    });
+    bench.happen(Event::CodeReceived { login: LOGIN });
+    bench.answer(tokens());
+    assert!(bench.served(ticket).renewed);
+    assert!(matches!(bench.refusal(widened), Refusal::NotGranted(_)));
+    assert_eq!(bench.broker.in_flight(), 0);
+    let late = bench.answered(&old, lasting(60), bench.now);
+    bench.happen(late);
+    assert_eq!(bench.grant().id, GrantId(2));
+    assert_eq!(
+        bench.grant().generation,
+        Generation(1),
+        "the old grant's answer is nobody's"
+    );
+    bench.pass(secs(3600));
+    assert_eq!(
+        bench.sent.len(),
+        3,
+        "and the new one is renewed in its time"
+    );
+}
+
+#[test]
+fn a_newer_login_takes_the_place_of_one_that_waits() {
+    let mut bench = Bench::empty();
+    begin(&mut bench, LoginMethod::Code, |_| {});
+    begin(&mut bench, LoginMethod::Code, |begun| {
+        begun.login = LoginId(2)
+    });
+    assert_eq!(*failed(&bench), LoginFailure::Replaced);
+    bench.happen(Event::CodeReceived { login: LoginId(2) });
+    bench.answer(tokens());
+    assert_eq!(bench.grant().generation, Generation(1));
+}
+
+#[test]
+fn a_login_that_cannot_be_stored_is_none() {
+    let mut bench = Bench::empty();
+    bench.disk = Disk::Forgets;
+    by_code(&mut bench);
+    bench.answer(tokens());
+    assert!(matches!(failed(&bench), LoginFailure::Store(_)));
+    assert!(bench.broker.grant(&work()).is_none());
+    let mut bench = Bench::empty();
+    bench.disk = Disk::Spills;
+    by_code(&mut bench);
+    bench.answer(tokens());
+    assert!(succeeded(&bench), "the spill file holds it");
+    assert!(bench.flags().store_degraded.is_some());
+    bench.disk = Disk::Works;
+    bench.pass(secs(31));
+    assert_eq!(bench.flags().store_degraded, None);
+}
+
+#[test]
+fn a_cancelled_login_ends_unless_tokens_have_come() {
+    let cancel = |bench: &mut Bench| {
+        let reason = LoginFailure::Cancelled;
+        bench.happen(Event::LoginCancelled {
+            login: LOGIN,
+            reason,
+        });
+    };
+    let mut bench = Bench::empty();
+    begin(&mut bench, LoginMethod::Code, |_| {});
+    cancel(&mut bench);
+    assert_eq!(*failed(&bench), LoginFailure::Cancelled);
+    let mut bench = Bench::empty();
+    begin(&mut bench, DEVICE, |_| {});
+    bench.pass(secs(5));
+    cancel(&mut bench);
+    bench.answer(error(400, "authorization_pending"));
+    assert_eq!(*failed(&bench), LoginFailure::Cancelled, "no further poll");
+    assert_eq!(bench.broker.poll_timeout(), None);
+    let mut bench = Bench::empty();
+    bench.disk = Disk::Holds;
+    by_code(&mut bench);
+    bench.answer(tokens());
+    cancel(&mut bench);
+    bench.store_one();
+    assert!(succeeded(&bench), "what is on disk is known here too");
+}
+
+#[test]
+fn shutdown_ends_logins_and_starts_none() {
+    let mut bench = Bench::empty();
+    begin(&mut bench, DEVICE, |_| {});
+    bench.pass(secs(5));
+    bench.happen(Event::ShuttingDown);
+    bench.answer(error(400, "authorization_pending"));
+    assert_eq!(*failed(&bench), LoginFailure::ShuttingDown);
+    begin(&mut bench, LoginMethod::Code, |begun| {
+        begun.login = LoginId(2)
+    });
+    assert_eq!(
+        bench.count(|effect| matches!(effect, Effect::LoginEnded { .. })),
+        2
+    );
+    bench.pass(secs(600));
+    assert_eq!(bench.sent.len(), 1);
+}
+
+#[test]
+fn no_poll_leaves_a_machine_that_is_about_to_sleep() {
+    let mut bench = Bench::empty();
+    begin(&mut bench, DEVICE, |_| {});
+    bench.happen(Event::Suspending);
+    bench.pass(secs(20));
+    assert!(bench.sent.is_empty());
+    bench.happen(Event::Resumed);
+    assert_eq!(bench.sent.len(), 1);
+}
+
+#[test]
+fn a_login_without_a_refresh_token_says_so_in_time() {
+    let mut bench = Bench::empty();
+    by_code(&mut bench);
+    bench.answer(tokens_with(|tokens| tokens.refresh_token = false));
+    assert!(!bench.grant().renewable);
+    bench.pass(secs(3600));
+    let needed = Notice::LoginNeeded(LoginReason::NotRenewable);
+    assert_eq!(bench.notices(), [&needed]);
+}
