@@ -30,7 +30,8 @@ pub fn decide(key: &LeaseKey, grant: &Grant) -> Decision {
     }
     match &key.resource {
         Some(resource)
-            if !grant.resources.contains(resource)
+            if grant.resource.as_ref() != Some(resource)
+                && !grant.resources.contains(resource)
                 && grant.provider.profile.rotation != Rotation::None =>
         {
             Decision::NotNamed(resource.clone())

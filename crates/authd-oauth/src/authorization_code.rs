@@ -31,8 +31,9 @@ pub struct AuthorizationRequest<'a> {
     pub redirect_uri: &'a str,
     /// What is asked for.
     pub scopes: &'a ScopeSet,
-    /// RFC 8707.
-    pub resource: Option<&'a str>,
+    /// RFC 8707 §2: every resource that tokens of this login are to be for. The first token is for
+    /// the first.
+    pub resources: &'a [String],
     /// Further parameters (`prompt`, `access_type`, …). Those that this module sets itself are
     /// refused.
     pub extra: &'a [(String, String)],
@@ -185,7 +186,7 @@ impl AuthorizationAttempt {
             provider,
             redirect_uri,
             scopes,
-            resource,
+            resources,
             extra,
             iss_expected,
         } = request;
@@ -215,11 +216,11 @@ impl AuthorizationAttempt {
             .authorize_url(|| CsrfToken::new(state.clone()))
             .add_scopes(scopes.iter().map(|scope| Scope::new(scope.to_owned())))
             .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&code_verifier));
-        let added = [("nonce", nonce.as_deref()), ("resource", resource)];
-        for (name, value) in added {
-            if let Some(value) = value {
-                authorize = authorize.add_extra_param(name, value);
-            }
+        if let Some(nonce) = &nonce {
+            authorize = authorize.add_extra_param("nonce", nonce);
+        }
+        for resource in resources {
+            authorize = authorize.add_extra_param("resource", resource);
         }
         for (name, value) in extra {
             authorize = authorize.add_extra_param(name, value);
@@ -231,7 +232,7 @@ impl AuthorizationAttempt {
             nonce: nonce.map(Secret::from),
             code_verifier: Secret::from(code_verifier.into_secret()),
             redirect_uri: redirect_uri.to_owned(),
-            resource: resource.map(str::to_owned),
+            resource: resources.first().cloned(),
             issuer: provider.issuer.clone(),
             iss_expected,
         })

@@ -48,15 +48,16 @@ pub async fn authorize_device(
     provider: &Provider,
     client_secret: Option<&Secret>,
     scopes: &ScopeSet,
-    resource: Option<&str>,
+    resources: &[String],
 ) -> Result<DeviceAuthorization, EndpointError> {
     let Some(url) = &provider.endpoints.device_authorization else {
         return Err(EndpointError::NotOffered);
     };
     let scope = scopes.to_string();
-    let outgoing = Form::new()
-        .with_some("scope", Some(&scope))
-        .with_some("resource", resource)
+    let form = Form::new().with_some("scope", Some(&scope));
+    let outgoing = resources
+        .iter()
+        .fold(form, |form, resource| form.with("resource", resource))
         .post(http.endpoint(url)?, provider, client_secret)?;
     let response = http.send(outgoing, &|| ()).await?;
     let sent: Vec<&Secret> = client_secret.into_iter().collect();

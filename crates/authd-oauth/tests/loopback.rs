@@ -42,7 +42,7 @@ fn attempt(redirect_uri: &str) -> AuthorizationAttempt {
         provider: &provider,
         redirect_uri,
         scopes: &ScopeSet::default(),
-        resource: None,
+        resources: &[],
         extra: &[],
         iss_expected: true,
     };

@@ -7,6 +7,8 @@
 
 mod common;
 
+use std::sync::LazyLock;
+
 use authd_core::{
     answer::{Body, ExpiresIn, Received, TokenSummary},
     grant::{ClientAuth, Endpoints, Provider},
@@ -111,7 +113,7 @@ async fn log_in(
         provider: &provider,
         redirect_uri: loopback.redirect_uri(),
         scopes: &ScopeSet::parse(scopes),
-        resource,
+        resources: &resource.map(str::to_owned).into_iter().collect::<Vec<_>>(),
         extra: &[("prompt".into(), "consent".into())],
         iss_expected: metadata.authorization_response_iss_parameter_supported,
     };
@@ -177,7 +179,7 @@ async fn a_login_by_device_polls_until_the_person_decides() {
         server.update(|settings| settings.device_interval = std::time::Duration::ZERO);
         let (_, provider) = discovered(&server).await;
         let scopes = ScopeSet::parse("openid api");
-        let device = authorize_device(&http(), &provider, None, &scopes, None)
+        let device = authorize_device(&http(), &provider, None, &scopes, &[])
             .await
             .unwrap();
         assert!(device.verification_uri.starts_with(server.issuer()));
@@ -196,7 +198,7 @@ async fn a_login_by_device_polls_until_the_person_decides() {
         let (summary, _) = accepted(exchanged(&provider, poll()).await);
         assert_eq!(summary.subject.unwrap().sub, "user-1");
 
-        let device = authorize_device(&http(), &provider, None, &scopes, None)
+        let device = authorize_device(&http(), &provider, None, &scopes, &[])
             .await
             .unwrap();
         server.deny_device(&device.user_code).unwrap();
@@ -224,7 +226,7 @@ async fn device_authorization_reads_what_providers_really_send() {
                 },
                 ..Provider::default()
             };
-            authorize_device(&http(), &provider, None, &ScopeSet::default(), None).await
+            authorize_device(&http(), &provider, None, &ScopeSet::default(), &[]).await
         };
         // Google's name for the address, strings for numbers, no interval.
         let google = r#"{"device_code":"DC","user_code":"AB\u001b[31m-CD","expires_in":"1800",
@@ -605,6 +607,8 @@ fn by_hand() -> Provider {
     }
 }
 
+static RESOURCES: LazyLock<[String; 1]> = LazyLock::new(|| ["https://api.example/".to_owned()]);
+
 fn request<'a>(
     provider: &'a Provider,
     scopes: &'a ScopeSet,
@@ -614,7 +618,7 @@ fn request<'a>(
         provider,
         redirect_uri: "http://127.0.0.1:4000/callback",
         scopes,
-        resource: Some("https://api.example/"),
+        resources: &*RESOURCES,
         extra,
         iss_expected: false,
     }

@@ -87,7 +87,7 @@ async fn a_login_and_everything_after(log: &Log) {
         provider: &provider,
         redirect_uri: loopback.redirect_uri(),
         scopes: &ScopeSet::parse("openid offline_access"),
-        resource: None,
+        resources: &[],
         extra: &[],
         iss_expected: true,
     };

@@ -191,9 +191,12 @@ pub struct LoginStart {
     /// Absent: the preset's, or those of the existing account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Vec<String>>,
-    /// An RFC 8707 resource indicator.
+    /// An RFC 8707 resource indicator: what the login's own token is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
+    /// Further resources that tokens may be asked for later (RFC 8707 §2).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<String>,
     /// Absent: browser.
     #[serde(default)]
     pub flow: Flow,

@@ -314,6 +314,7 @@ mod tests {
             }),
             scopes: ScopeSet::parse("a b c"),
             resource: None,
+            resources: ["https://api.example".to_owned()].into(),
             renewable: true,
             leases: BTreeMap::from([(key.clone(), lease)]),
             flags: Default::default(),

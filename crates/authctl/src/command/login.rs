@@ -45,9 +45,9 @@ pub(crate) struct LoginArgs {
     #[arg(long, value_name = "URL", help_heading = "Where to log in")]
     issuer: Option<String>,
 
-    /// The resource the tokens are for (RFC 8707)
+    /// A resource the tokens are for (RFC 8707); repeat for further ones
     #[arg(long, value_name = "URL", help_heading = "Where to log in")]
-    resource: Option<String>,
+    resource: Vec<String>,
 
     /// The authorization endpoint, where no metadata names it
     #[arg(long, value_name = "URL", help_heading = "Where to log in")]
@@ -183,6 +183,7 @@ impl LoginArgs {
             .then(|| input::secret("the client secret"))
             .transpose()?;
         let scopes: Vec<String> = split_scopes(&self.scope).map(str::to_owned).collect();
+        let mut resources = self.resource.into_iter();
         Ok(LoginStart {
             account,
             provider: None,
@@ -200,7 +201,8 @@ impl LoginArgs {
                 Authentication::Post => ClientAuth::Post,
             }),
             scopes: (!scopes.is_empty()).then_some(scopes),
-            resource: self.resource,
+            resource: resources.next(),
+            resources: resources.collect(),
             flow: if self.device {
                 Flow::Device
             } else {
@@ -225,7 +227,7 @@ impl LoginArgs {
         if let Some(account) = &self.account {
             return Ok(account.clone());
         }
-        if let Some(server) = self.server().or(self.resource.as_ref()) {
+        if let Some(server) = self.server().or(self.resource.first()) {
             return host(server).ok_or(Failure::NoAccountName);
         }
         match daemon::accounts(client)?.as_slice() {
@@ -237,7 +239,7 @@ impl LoginArgs {
     /// An account that does not exist yet needs a server and a client id. The daemon would say so too, but
     /// does not know what the options are called here.
     fn check_enough(&self, client: &mut Client, account: &str) -> Result<(), Failure> {
-        let resource_decides = self.resource.is_some() && self.server().is_none();
+        let resource_decides = !self.resource.is_empty() && self.server().is_none();
         if self.client_id.is_some() && self.server().is_some() || resource_decides {
             return Ok(());
         }

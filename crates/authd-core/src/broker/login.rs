@@ -268,7 +268,12 @@ impl Broker {
             subject: tokens.subject.clone(),
             scopes: scopes.clone(),
             resource: begun.resource.clone(),
-            resources: begun.resource.iter().chain(&begun.resources).cloned().collect(),
+            resources: begun
+                .resource
+                .iter()
+                .chain(&begun.resources)
+                .cloned()
+                .collect(),
             renewable: tokens.refresh_token,
             leases: BTreeMap::new(),
             flags: Flags::default(),

@@ -320,8 +320,10 @@ impl Renewal {
         occasion: Occasion,
         cx: &Context<'_>,
     ) -> Option<Result<Served, Refusal>> {
-        if let Decision::NotGranted(scopes) = policy::decide(&waiter.key.scopes, &self.grant) {
-            return Some(Err(Refusal::NotGranted(scopes)));
+        match policy::decide(&waiter.key, &self.grant) {
+            Decision::Allow => {}
+            Decision::NotGranted(scopes) => return Some(Err(Refusal::NotGranted(scopes))),
+            Decision::NotNamed(resource) => return Some(Err(Refusal::NotNamed(resource))),
         }
         let lease = self.lease(&waiter.key);
         if let Some(lease) = lease.filter(|lease| waiter.is_content(lease, cx)) {

@@ -1,6 +1,6 @@
 //! One account's renewal: a pure machine.
 //!
-//! Its [phases](Phase) are those of one exchange, each named for what it awaits. Beside them stand
+//! Its phases are those of one exchange, each named for what it awaits. Beside them stand
 //! the flags of [`crate::flag`] and the clients that wait.
 
 mod backoff;

@@ -372,6 +372,7 @@ fn login_start() -> req::LoginStart {
         client_auth: Some(req::ClientAuth::Basic),
         scopes: Some(strings(&["openid", "api:read", "api:write"])),
         resource: Some("https://api.example.com/".into()),
+        resources: vec!["https://mail.example.com/".to_owned()],
         flow: req::Flow::Browser,
         redirect_uri: Some("http://127.0.0.1:8123/callback".into()),
         replace_subject: true,

@@ -60,6 +60,7 @@ pub(crate) fn record(name: &str, grant: u64, generation: u64) -> Record {
             subject: None,
             scopes: ScopeSet::parse("openid"),
             resource: None,
+            resources: ["https://api.example".to_owned()].into(),
             renewable: true,
             leases: BTreeMap::from([(key.clone(), lease)]),
             flags: Default::default(),

@@ -39,7 +39,8 @@ struct Target {
     provider: Provider,
     client_secret: Option<Secret>,
     scopes: ScopeSet,
-    resource: Option<String>,
+    /// The first is what the login's own token is for.
+    resources: Vec<String>,
     iss_expected: bool,
 }
 
@@ -84,7 +85,7 @@ struct Known {
     provider: Provider,
     client_secret: Option<Secret>,
     scopes: ScopeSet,
-    resource: Option<String>,
+    resources: Vec<String>,
 }
 
 impl Known {
@@ -95,7 +96,7 @@ impl Known {
             provider: grant.provider.clone(),
             client_secret: None,
             scopes: grant.scopes.clone(),
-            resource: grant.resource.clone(),
+            resources: named(grant.resource.clone(), grant.resources.iter().cloned()),
         })
     }
 }
@@ -210,18 +211,29 @@ async fn target(
         Some(asked) => scopes(Some(asked.as_slice()))?,
         None => known_scopes.unwrap_or_default(),
     };
-    let resource = start
-        .resource
-        .clone()
-        .or_else(|| known.and_then(|known| known.resource));
+    let mut resources = named(start.resource.clone(), start.resources.iter().cloned());
+    if resources.is_empty() {
+        resources = known.map(|known| known.resources).unwrap_or_default();
+    }
     Ok(Target {
         account,
         provider,
         client_secret,
         scopes,
-        resource,
+        resources,
         iss_expected,
     })
+}
+
+/// The resources in order, the login's own first and none twice.
+fn named(own: Option<String>, further: impl Iterator<Item = String>) -> Vec<String> {
+    let mut resources: Vec<String> = own.into_iter().collect();
+    for resource in further {
+        if !resources.contains(&resource) {
+            resources.push(resource);
+        }
+    }
+    resources
 }
 
 /// Endpoints given by hand fill what the metadata lacks, or stand in its place.
@@ -271,7 +283,7 @@ async fn browser(
             provider: &target.provider,
             redirect_uri: redirect.redirect_uri(),
             scopes: &target.scopes,
-            resource: target.resource.as_deref(),
+            resources: &target.resources,
             extra: &extra,
             iss_expected: target.iss_expected,
         },
@@ -327,7 +339,6 @@ async fn device(
     trace_id: Option<String>,
 ) -> Result<LoginStartReply, WireError> {
     let secret = target.client_secret.as_ref();
-    let resource = target.resource.as_deref();
     let DeviceAuthorization {
         device_code,
         user_code,
@@ -335,9 +346,15 @@ async fn device(
         verification_uri_complete,
         expires_in,
         interval,
-    } = authorize_device(http, &target.provider, secret, &target.scopes, resource)
-        .await
-        .map_err(no_device_code)?;
+    } = authorize_device(
+        http,
+        &target.provider,
+        secret,
+        &target.scopes,
+        &target.resources,
+    )
+    .await
+    .map_err(no_device_code)?;
     let account = target.account.to_string();
     let under_way = UnderWay {
         attempt: None,
@@ -399,7 +416,8 @@ fn register(
         grant,
         provider: target.provider,
         scopes: target.scopes,
-        resource: target.resource,
+        resource: target.resources.first().cloned(),
+        resources: target.resources.into_iter().collect(),
         replace_subject,
         method: under_way.method,
         patience: under_way.patience,

@@ -38,6 +38,13 @@ pub(crate) fn token(account: &Account, refusal: Refusal) -> WireError {
             format!("the login was not granted: {scopes}"),
         )
         .with_hint(format!("run 'authctl login {account} --scope …' with it")),
+        Refusal::NotNamed(resource) => WireError::new(
+            ErrorCode::InsufficientScope,
+            format!("the login does not cover the resource {resource}"),
+        )
+        .with_hint(format!(
+            "run 'authctl login {account} --resource …' with it"
+        )),
         Refusal::ProviderRejects => WireError::new(
             ErrorCode::ProviderRejects,
             "the API refuses even new tokens; renewing does not help",

@@ -3,6 +3,20 @@
 use super::*;
 
 #[test]
+fn a_resource_that_the_login_did_not_name_is_not_asked_for() {
+    let mut bench = Bench::new();
+    let ticket = bench.ask_with(|demand| demand.key = of("https://other.example"));
+    assert_eq!(
+        *bench.refusal(ticket),
+        Refusal::NotNamed("https://other.example".to_owned())
+    );
+    assert!(
+        bench.sent.is_empty(),
+        "it could have spent the refresh token"
+    );
+}
+
+#[test]
 fn a_fresh_token_is_served_without_an_exchange() {
     let mut bench = Bench::new();
     let ticket = bench.ask();

@@ -50,6 +50,9 @@ pub(super) fn grant(name: &str, now: Now) -> Grant {
         subject: Some(subject("ann")),
         scopes: ScopeSet::parse("api mail"),
         resource: None,
+        resources: ["https://mail.example", "https://typo.example"]
+            .map(str::to_owned)
+            .into(),
         renewable: true,
         leases: [(LeaseKey::default(), lease)].into(),
         flags: Flags::default(),

@@ -14,6 +14,7 @@ fn begin(bench: &mut Bench, method: LoginMethod, change: impl FnOnce(&mut LoginB
         provider: provider("idp.example"),
         scopes: ScopeSet::parse("api mail"),
         resource: None,
+        resources: BTreeSet::new(),
         replace_subject: false,
         method,
         patience: secs(600),
