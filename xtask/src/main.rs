@@ -65,6 +65,10 @@ enum Chore {
         /// For how long the daemon is left alone to count its wake-ups
         #[arg(long, default_value_t = 120)]
         idle_secs: u64,
+        /// A command of another agent that prints a token, such as "oidc-token work", to time
+        /// beside ours; may be repeated
+        #[arg(long, value_name = "COMMAND")]
+        peer: Vec<String>,
     },
     /// Set up, then run every test of the ordinary tier
     Test {
@@ -117,7 +121,7 @@ fn main() -> ExitCode {
 fn run(chore: Chore) -> Result<(), ChoreError> {
     match chore {
         Chore::Demo { seconds } => demo::run(seconds),
-        Chore::Bench { idle_secs } => bench::run(Duration::from_secs(idle_secs)),
+        Chore::Bench { idle_secs, peer } => bench::run(Duration::from_secs(idle_secs), &peer),
         Chore::Setup { no_install } => setup::run(setup::Permission::from_flag(no_install)),
         Chore::Test {
             full,

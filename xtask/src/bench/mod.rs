@@ -18,6 +18,7 @@ use authd_proto::request::Renew;
 
 use self::cpu::Cores;
 use self::load::Load;
+use self::sample::Sample;
 use self::table::Table;
 use crate::command;
 use crate::daemon::Daemon;
@@ -32,20 +33,21 @@ const ACCOUNTS: usize = 100;
 const TOKEN_TTL: Duration = Duration::from_secs(12 * 3600);
 
 /// Measures, and prints the table. `idle` is for how long the daemon is left alone to count its
-/// wake-ups.
-pub(crate) fn run(idle: Duration) -> Result<(), ChoreError> {
+/// wake-ups; `peers` are command lines that print a token as well, timed beside ours.
+pub(crate) fn run(idle: Duration, peers: &[String]) -> Result<(), ChoreError> {
     if cfg!(debug_assertions) {
         // Our own side of a measurement must not be what is measured.
         return command::run(
             command::cargo()
                 .args(["run", "--release", "--locked", "--quiet", "--package=xtask"])
                 .args(["--", "bench", "--idle-secs"])
-                .arg(idle.as_secs().to_string()),
+                .arg(idle.as_secs().to_string())
+                .args(peers.iter().flat_map(|peer| ["--peer", peer])),
         );
     }
     let mut bench = Bench::set_up()?;
     bench.footprint(idle)?;
-    bench.whole_process()?;
+    bench.whole_process(peers)?;
     bench.round_trip()?;
     bench.load()?;
     bench.beside_trouble()?;
@@ -110,20 +112,34 @@ impl Bench {
         Ok(())
     }
 
-    fn whole_process(&mut self) -> Result<(), ChoreError> {
+    fn whole_process(&mut self, peers: &[String]) -> Result<(), ChoreError> {
         println!("bench: whole processes");
         let mut client = Command::new(&self.floor);
         client.arg("client").arg(self.daemon.socket());
         let mut token = self.daemon.authctl();
         token.args(["token", &account(0)]);
-        let [nothing, client, ours] =
-            whole_process::measure([Command::new("/bin/true"), client, token])?;
-        let nothing = nothing.median();
-        self.table.time("/bin/true, whole process", nothing);
+        let mut programs = vec![Command::new("/bin/true"), client, token];
+        programs.extend(peers.iter().map(|peer| {
+            let mut words = peer.split_whitespace();
+            let mut command = Command::new(words.next().unwrap_or_default());
+            command.args(words);
+            command
+        }));
+        let medians: Vec<Duration> = whole_process::measure(&mut programs)?
+            .iter()
+            .map(Sample::median)
+            .collect();
+        let [nothing, client, ours, theirs @ ..] = &*medians else {
+            return Ok(());
+        };
+        self.table.time("/bin/true, whole process", *nothing);
         let floor = "static C client, whole process";
-        self.table.ratio(floor, client.median(), nothing, None);
+        self.table.ratio(floor, *client, *nothing, None);
         let what = "authctl token, whole process";
-        self.table.ratio(what, ours.median(), nothing, Some(1.5));
+        self.table.ratio(what, *ours, *nothing, Some(1.5));
+        for (peer, theirs) in peers.iter().zip(theirs) {
+            self.table.ratio(peer, *theirs, *nothing, None);
+        }
         Ok(())
     }
 

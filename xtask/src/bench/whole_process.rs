@@ -11,11 +11,9 @@ const ROUNDS: usize = 1000;
 
 /// Runs all the programs in turn, many times over, so that whatever the machine does meets them
 /// alike.
-pub(super) fn measure<const N: usize>(
-    mut programs: [Command; N],
-) -> Result<[Sample; N], ChoreError> {
-    let mut samples = std::array::from_fn(|_| Sample::default());
-    for program in &mut programs {
+pub(super) fn measure(programs: &mut [Command]) -> Result<Vec<Sample>, ChoreError> {
+    let mut samples: Vec<Sample> = programs.iter().map(|_| Sample::default()).collect();
+    for program in &mut *programs {
         program.stdin(Stdio::null()).stdout(Stdio::null());
     }
     for _ in 0..ROUNDS {
