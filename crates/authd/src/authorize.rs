@@ -218,6 +218,22 @@ impl Login {
         }
     }
 
+    /// What was asked for and not granted. A token for a resource lists that resource's scopes alone;
+    /// a refresh token and an ID token that came speak for their scopes themselves.
+    fn refused(&self, grant: &Grant) -> Vec<String> {
+        let came = |scope: &str| match scope {
+            "offline_access" => grant.renewable,
+            "openid" => grant.subject.is_some(),
+            _ => false,
+        };
+        let refused = self.asked.without(&grant.scopes);
+        refused
+            .iter()
+            .filter(|scope| !came(scope))
+            .map(str::to_owned)
+            .collect()
+    }
+
     fn done(&self, grant: &Grant) -> LoginDone {
         let lease = grant.leases.get(&LeaseKey::of_login(grant));
         let now = clock::now();
@@ -246,12 +262,7 @@ impl Login {
                 .as_ref()
                 .and_then(|subject| subject.name.clone()),
             scopes: grant.scopes.iter().map(str::to_owned).collect(),
-            refused_scopes: self
-                .asked
-                .without(&grant.scopes)
-                .iter()
-                .map(str::to_owned)
-                .collect(),
+            refused_scopes: self.refused(grant),
             expires_at: lease.and_then(|lease| lease.expires_at()).map(unix),
             expiry: lease.map_or(Expiry::Unknown, |lease| expiry(lease.expiry)),
             ttl_secs: left.map(|left| left.as_secs()),
