@@ -243,6 +243,9 @@ impl Renewal {
         self.confirm_at = None;
         self.unintelligible = 0;
         self.bars.remove(&attempt.key);
+        // Whoever asked for it may be gone, and may be back: it begins its life in use.
+        let now = cx.now.boot;
+        self.used.entry(attempt.key.clone()).or_insert(now);
         self.note_what_reports_brought(&attempt.key, &before);
         self.announce(&before, cx);
         let decided = match outcome {
