@@ -68,17 +68,18 @@ fn main() -> ExitCode {
         Ok(activated) => activated,
         Err(error) => return fail(&error.into()),
     };
-    let start = run::Start {
+    // Kept to the end: whoever started us reads our last words when the descriptor closes.
+    let mut start = run::Start {
         #[cfg(unix)]
         activated,
-        on_ready: ready(arguments.ready_fd),
+        on_ready: Some(ready(arguments.ready_fd)),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let result = runtime
         .map_err(run::RunError::from)
-        .and_then(|runtime| runtime.block_on(run::run(start)));
+        .and_then(|runtime| runtime.block_on(run::run(&mut start)));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),

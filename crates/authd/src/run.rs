@@ -55,11 +55,11 @@ pub(crate) struct Start {
     #[cfg(unix)]
     pub(crate) activated: Option<authd_ipc::activation::Activated>,
     /// Called once clients are served.
-    pub(crate) on_ready: Box<dyn FnOnce()>,
+    pub(crate) on_ready: Option<Box<dyn FnOnce()>>,
 }
 
 /// Runs until a signal or a client stops it.
-pub(crate) async fn run(start: Start) -> Result<(), RunError> {
+pub(crate) async fn run(start: &mut Start) -> Result<(), RunError> {
     let environment = Environment::of_process();
     let directories = Directories::locate(&environment)?;
     let socket = SocketPath::locate(&environment, &directories)?;
@@ -67,7 +67,7 @@ pub(crate) async fn run(start: Start) -> Result<(), RunError> {
     let config = Config::load(&config_path)?;
     let _lock = InstanceLock::acquire(&directories.state)?;
     #[cfg(unix)]
-    let listener = match start.activated {
+    let listener = match start.activated.take() {
         Some(activated) => Listener::adopt(activated)?,
         None => Listener::bind(&socket)?,
     };
@@ -118,7 +118,9 @@ pub(crate) async fn run(start: Start) -> Result<(), RunError> {
         event.outcome = Some("started".to_owned())
     });
     service::ready();
-    (start.on_ready)();
+    if let Some(on_ready) = start.on_ready.take() {
+        on_ready();
+    }
 
     let ended = tokio::select! {
         signal = service::signals(Arc::clone(&daemon)) => {
