@@ -24,12 +24,19 @@ pub(crate) fn run(
     )?;
     // Documentation examples first: nextest does not run them, and its summary should come last.
     command::run(command::cargo().args(["test", "--workspace", "--doc", "--locked"]))?;
-    // The end-to-end tests start the real binaries, which no test target of theirs builds.
-    command::run(command::cargo().args(["build", "--workspace", "--bins", "--locked"]))?;
+    // The end-to-end tests start the real binaries, which no test target of theirs builds; and they
+    // make the daemon die and stall where they want.
+    command::run(command::cargo().args([
+        "build",
+        "--workspace",
+        "--bins",
+        "--features=authd/failpoints",
+        "--locked",
+    ]))?;
     let mut tests = tool::NEXTEST.cargo()?;
     tests.args(["run", "--workspace", "--locked"]);
     if full {
-        tests.arg("--run-ignored=all");
+        tests.arg("--run-ignored=all").env("AUTHD_FULL", "1");
     }
     command::run(tests.args(nextest))
 }
