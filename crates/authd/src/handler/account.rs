@@ -170,17 +170,15 @@ fn lease(daemon: &Shared, snapshot: &Snapshot, key: &LeaseKey, now: Now) -> Leas
     let view = &snapshot.view;
     let lease = &view.grant.leases[key];
     let boot_id = daemon.published.boot_id;
-    let state = if view.refreshing.as_ref() == Some(key) {
-        State::Refreshing
-    } else if lease.rejected {
-        State::Expired
-    } else {
-        match lease.standing(now, boot_id) {
-            Standing::Fresh => State::Fresh,
-            Standing::Due => State::Due,
-            Standing::Late => State::Late,
-            Standing::Expired => State::Expired,
-        }
+    let refreshing = view.refreshing.as_ref() == Some(key);
+    let state = match lease.standing(now, boot_id) {
+        // An exchange that takes its time does not keep a token alive.
+        Standing::Expired => State::Expired,
+        Standing::Late => State::Late,
+        Standing::Fresh | Standing::Due if refreshing => State::Refreshing,
+        Standing::Fresh | Standing::Due if lease.rejected => State::Expired,
+        Standing::Fresh => State::Fresh,
+        Standing::Due => State::Due,
     };
     let left = lease.remaining(now, boot_id);
     let due = left.map(|left| now.wall.after(left.saturating_sub(lease.lead)));
