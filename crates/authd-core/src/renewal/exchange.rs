@@ -38,11 +38,10 @@ impl Renewal {
         if attempt.cause == Cause::Settling && self.may_settle_at_once(cx.now.boot) {
             self.loss.retried = true;
         }
-        cx.effects.push_back(Effect::Intend {
-            exchange: self.exchange(&attempt),
-        });
+        let exchange = self.exchange(&attempt);
         self.phase = Phase::AwaitingIntended(attempt);
         self.record(Decided::Renewal(plan.cause), None, cx);
+        cx.effects.push_back(Effect::Intend { exchange });
     }
 
     fn exchange(&self, attempt: &Attempt) -> Exchange {

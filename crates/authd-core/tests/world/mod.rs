@@ -20,6 +20,8 @@ use oracle::Oracle;
 pub(crate) const BOOT: BootId = BootId(3);
 /// The shell gives a request up after this.
 const TIME_OUT: Duration = Duration::from_secs(30);
+/// Nobody answers meanwhile: longer makes a long story of time-outs.
+const LONGEST_PASS: Duration = Duration::from_secs(30_000);
 /// More steps than any story needs.
 const STEPS: usize = 500_000;
 /// Effects that a failure shows.
@@ -64,7 +66,7 @@ pub(crate) enum Disk {
 pub(crate) enum Step {
     /// Milliseconds.
     Pass(u64),
-    /// So many lives of the first account's tokens.
+    /// So many lives of the first account's tokens, within reason.
     PassLives(f64),
     Answer(Fault),
     Demand {
@@ -160,7 +162,7 @@ impl World {
             Step::Pass(millis) => self.pass(Duration::from_millis(*millis)),
             Step::PassLives(lives) => {
                 let life = self.lifetimes[&self.accounts[0]];
-                self.pass(life.mul_f64(*lives));
+                self.pass(life.mul_f64(*lives).min(LONGEST_PASS));
             }
             Step::Answer(fault) => self.answer(fault),
             Step::Demand {

@@ -171,8 +171,8 @@ impl Oracle {
             }) => {
                 self.truth(account).cause = Some(*cause);
             }
-            Effect::Intend { exchange } => self.check_intent(exchange, now),
-            Effect::Exchange(exchange) => self.check_exchange(exchange, broker, now),
+            Effect::Intend { exchange } => self.check_intent(exchange, broker, now),
+            Effect::Exchange(exchange) => self.check_exchange(exchange, broker),
             Effect::Annul { account, attempt } => {
                 let truth = self.truth(account);
                 if truth.attempt == Some(*attempt) {
@@ -192,8 +192,8 @@ impl Oracle {
         }
     }
 
-    /// Invariants 2 and 16.
-    fn check_intent(&mut self, exchange: &Exchange, now: Now) {
+    /// Invariants 2, 3 and 16.
+    fn check_intent(&mut self, exchange: &Exchange, broker: &Broker, now: Now) {
         let truth = self.truth(&exchange.account);
         assert_eq!(
             exchange.generation, truth.generation,
@@ -207,16 +207,6 @@ impl Oracle {
         }
         truth.began = Some(now.boot);
         truth.attempt = Some(exchange.attempt);
-    }
-
-    /// Invariants 2 and 3.
-    fn check_exchange(&mut self, exchange: &Exchange, broker: &Broker, now: Now) {
-        let truth = self.truth(&exchange.account);
-        assert_eq!(
-            truth.attempt,
-            Some(exchange.attempt),
-            "sent without an intent"
-        );
         if truth.unresolved == Some(truth.held) {
             let grant = broker.grant(&exchange.account).expect("the account");
             assert!(grant.flags.ambiguous.is_some(), "sent again without a word");
@@ -235,6 +225,16 @@ impl Oracle {
                 "a retry that could revoke"
             );
         }
+    }
+
+    /// Invariants 2 and 19.
+    fn check_exchange(&mut self, exchange: &Exchange, broker: &Broker) {
+        let truth = self.truth(&exchange.account);
+        assert_eq!(
+            truth.attempt,
+            Some(exchange.attempt),
+            "sent without an intent"
+        );
         assert!(self.exchanging.insert(exchange.attempt), "sent twice");
         let account = &exchange.account;
         assert!(

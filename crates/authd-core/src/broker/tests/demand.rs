@@ -366,20 +366,6 @@ fn a_token_of_unknown_life_is_served_until_it_is_rejected() {
 }
 
 #[test]
-fn a_resource_that_the_login_did_not_name_is_not_asked_for() {
-    let ask = |bench: &mut Bench| bench.ask_with(|demand| demand.key = of("https://new.example"));
-    let mut bench = Bench::new();
-    let ticket = ask(&mut bench);
-    let resource = "https://new.example".to_owned();
-    assert_eq!(*bench.refusal(ticket), Refusal::NotNamed(resource));
-    assert!(bench.sent.is_empty());
-    let mut harmless = Bench::with_profile(|profile| profile.rotation = Rotation::None);
-    let ticket = ask(&mut harmless);
-    harmless.answer(tokens());
-    assert!(harmless.served(ticket).renewed);
-}
-
-#[test]
 fn a_lease_whose_asker_is_gone_begins_its_life_in_use() {
     let mut bench = Bench::new();
     bench.ask_with(|demand| (demand.key, demand.wait) = (key("api"), secs(1)));
