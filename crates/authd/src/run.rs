@@ -96,6 +96,8 @@ pub(crate) async fn run(start: &mut Start) -> Result<(), RunError> {
         stopping: watch::Sender::new(false),
         config: ArcSwap::from_pointee(config),
     });
+    // Before anybody hears that we are there: a stop that comes at once is to be a clean one.
+    let signals = service::signals(Arc::clone(&daemon))?;
     open::begin(
         &daemon.place,
         &daemon.config.load().key,
@@ -123,8 +125,7 @@ pub(crate) async fn run(start: &mut Start) -> Result<(), RunError> {
     }
 
     let ended = tokio::select! {
-        signal = service::signals(Arc::clone(&daemon)) => {
-            signal?;
+        () = signals => {
             daemon.mailbox.stop();
             None
         }

@@ -23,39 +23,44 @@ fn tell(states: &[sd_notify::NotifyState<'_>]) {
     }
 }
 
-/// Watches for signals until the first that stops the daemon, which ends the future.
+/// Catches signals from now on. The future handles them and ends with the first that stops the
+/// daemon.
 #[cfg(unix)]
-pub(crate) async fn signals(daemon: Shared) -> io::Result<()> {
+pub(crate) fn signals(daemon: Shared) -> io::Result<impl Future<Output = ()>> {
     use futures_util::StreamExt as _;
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
     let mut signals = signal_hook_tokio::Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-    while let Some(signal) = signals.next().await {
-        match signal {
-            SIGHUP => {
-                if let Err(error) = handler::daemon::reload(Arc::clone(&daemon)).await {
-                    tracing::error!(%error, "the configuration stays as it was");
+    Ok(async move {
+        while let Some(signal) = signals.next().await {
+            match signal {
+                SIGHUP => {
+                    if let Err(error) = handler::daemon::reload(Arc::clone(&daemon)).await {
+                        tracing::error!(%error, "the configuration stays as it was");
+                    }
+                }
+                _ => {
+                    tracing::info!(signal, "stopping");
+                    return;
                 }
             }
-            _ => {
-                tracing::info!(signal, "stopping");
-                return Ok(());
-            }
         }
-    }
-    Ok(())
+    })
 }
 
-/// Watches for the console's signals until one stops the daemon.
+/// Catches the console's signals from now on. The future ends with the first.
 #[cfg(windows)]
-pub(crate) async fn signals(daemon: Shared) -> io::Result<()> {
+pub(crate) fn signals(daemon: Shared) -> io::Result<impl Future<Output = ()>> {
     // A reload comes over the socket here: `daemon.reload`.
     let _ = (daemon, handler::daemon::VERSION);
+    let mut interrupt = tokio::signal::windows::ctrl_c()?;
     let mut close = tokio::signal::windows::ctrl_close()?;
     let mut shutdown = tokio::signal::windows::ctrl_shutdown()?;
-    tokio::select! {
-        result = tokio::signal::ctrl_c() => result,
-        _ = close.recv() => Ok(()),
-        _ = shutdown.recv() => Ok(()),
-    }
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = close.recv() => {}
+            _ = shutdown.recv() => {}
+        }
+    })
 }
