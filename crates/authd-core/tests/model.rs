@@ -69,7 +69,7 @@ proptest! {
     #[test]
     fn the_engine_keeps_its_promises(
         seed in any::<u64>(),
-        life in prop_oneof![1 => Just(1_u64), 3 => 2_u64..60, 4 => 60_u64..4000, 2 => 4000_u64..200_000],
+        life in prop_oneof![1 => Just(1_u64), 6 => 2_u64..60, 8 => 60_u64..4000, 4 => 4000_u64..100_000],
         rotates in prop::array::uniform3(any::<bool>()),
         story in vec(steps(), 1..100),
     ) {
