@@ -13,10 +13,11 @@ use authd_client::{Client, SocketPath, Who};
 use authd_proto::{
     call::Request,
     error::WireError,
-    request::{AccountGet, DaemonStatus, TokenGet},
-    response::{AccountInfo, DaemonStatusReply, TokenReply},
+    request::{AccountGet, DaemonStatus, Renew, TokenGet},
+    response::{AccountInfo, DaemonStatusReply, FlagName, RenewReply, TokenReply},
 };
 use authd_testkit::FakeServer;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -26,6 +27,12 @@ use crate::{
     login::PendingLogin,
     process::{Finished, Process},
     watcher::Watcher,
+};
+
+/// What tests say they are.
+const WHO: Who = Who {
+    name: "authd-e2e",
+    version: env!("CARGO_PKG_VERSION"),
 };
 
 /// Where one daemon and its commands live. Its directory goes away with it.
@@ -170,11 +177,7 @@ impl Instance {
     #[must_use]
     pub fn client(&self) -> Client {
         let socket = SocketPath::explicit(self.socket()).expect("a short path");
-        let who = Who {
-            name: "authd-e2e",
-            version: env!("CARGO_PKG_VERSION"),
-        };
-        Client::connect(&socket, who, PATIENCE).expect("a daemon that serves")
+        Client::connect(&socket, WHO, PATIENCE).expect("a daemon that serves")
     }
 
     /// One call on a connection of its own.
@@ -198,6 +201,14 @@ impl Instance {
             wait_secs: Some(wait.as_secs()),
             ..TokenGet::default()
         })
+    }
+
+    /// Has the account renewed now, whatever is left of its token.
+    ///
+    /// # Errors
+    /// What the daemon answers.
+    pub fn renew(&self, account: &str) -> Result<RenewReply, WireError> {
+        self.call(&renewal(account))
     }
 
     /// How an account is.
@@ -253,6 +264,25 @@ impl Instance {
     }
 }
 
+impl Drop for Instance {
+    /// A daemon that `authctl` started is nobody's child: it must not outlive its directory.
+    fn drop(&mut self) {
+        let Ok(socket) = SocketPath::explicit(self.socket()) else {
+            return;
+        };
+        let Ok(mut client) = Client::connect(&socket, WHO, PATIENCE) else {
+            return;
+        };
+        let status = client.call(&DaemonStatus {}, PATIENCE);
+        if let Ok(pid) = status.map(|status| status.pid.cast_signed())
+            && let Some(pid) = Pid::from_raw(pid)
+        {
+            // It may have ended by itself meanwhile.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
 /// One call on this connection.
 ///
 /// # Errors
@@ -266,6 +296,23 @@ pub fn call<R: Request>(client: &mut Client, request: &R) -> Result<R::Reply, Wi
         Err(authd_client::ClientError::Wire(error)) => Err(error),
         Err(other) => panic!("no answer: {other}"),
     }
+}
+
+/// The request behind [`Instance::renew`].
+#[must_use]
+pub fn renewal(account: &str) -> Renew {
+    Renew {
+        account: account.to_owned(),
+        scopes: None,
+        resource: None,
+        wait_secs: Some(10),
+    }
+}
+
+/// Whether the account has this flag.
+#[must_use]
+pub fn is_flagged(info: &AccountInfo, name: FlagName) -> bool {
+    info.flags.iter().any(|flag| flag.flag == name)
 }
 
 /// A directory of mode 0700.

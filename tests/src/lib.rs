@@ -8,7 +8,9 @@
 //! - [`PendingLogin`]: a login with nobody before the browser.
 //! - [`Watcher`]: waits for what happens through the daemon's own events.
 //! - [`Raw`]: bytes on the socket that no client of ours would send.
-//! - [`api`]: calls of the fake server's protected API.
+//! - [`api`]: calls of the fake server's protected API; [`latency`]: how long cached tokens take.
+//! - [`provider`], [`neovim`], [`dbus`]: what is not ours, as it comes from its own makers; a test that
+//!   misses one of them fails.
 //!
 //! Nothing here sleeps: every wait blocks on a pipe, a socket or an event, and is bounded.
 //!
@@ -29,10 +31,15 @@
 pub mod api;
 pub mod binaries;
 pub mod daemon;
+pub mod dbus;
 pub mod instance;
+pub mod latency;
 pub mod login;
+pub mod neovim;
 pub mod process;
+pub mod provider;
 pub mod raw;
+pub mod tool;
 pub mod watcher;
 
 pub use self::{
@@ -44,16 +51,23 @@ pub use self::{
     watcher::Watcher,
 };
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The bound of every wait that a test does not bound itself: on an idle machine nothing takes a
 /// tenth of it, and a test that reaches it has failed.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Whether the long counts are asked for (`AUTHD_FULL=1`).
-#[must_use]
-pub fn is_full() -> bool {
-    std::env::var_os("AUTHD_FULL").is_some_and(|value| value == "1")
+/// Asks again and again, without a pause, until `holds`: for what makes no event, as the passing of
+/// time and the number of those who wait.
+///
+/// # Panics
+/// When it does not come to that within twice [`PATIENCE`].
+pub fn until(what: &str, holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + 2 * PATIENCE;
+    let held = std::iter::repeat_with(holds)
+        .take_while(|_| Instant::now() < deadline)
+        .any(|holds| holds);
+    assert!(held, "not in time: {what}");
 }
 
 /// `text` with every token of the fake server's replaced, for test output.

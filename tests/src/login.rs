@@ -1,7 +1,7 @@
 //! A login with nobody before the browser.
 
 use std::{
-    io::{BufRead as _, BufReader},
+    io::{self, BufRead as _, BufReader, Write as _},
     process::{Command, Stdio},
     sync::mpsc::{self, Receiver},
     thread,
@@ -32,8 +32,25 @@ impl PendingLogin {
     /// When no line comes in time.
     #[must_use]
     pub fn start(command: &mut Command) -> Self {
+        Self::start_reading(command, Stdio::null())
+    }
+
+    /// The same with `input` on its standard input.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn start_with_input(command: &mut Command, input: &str) -> Self {
+        let (reader, mut writer) = io::pipe().expect("a pipe");
+        // It is less than a pipe holds.
+        writer.write_all(input.as_bytes()).expect("a pipe");
+        drop(writer);
+        Self::start_reading(command, reader.into())
+    }
+
+    fn start_reading(command: &mut Command, stdin: Stdio) -> Self {
         command
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut process = Process::spawn(command);
@@ -50,7 +67,7 @@ impl PendingLogin {
         });
         let (send, said) = mpsc::channel();
         thread::spawn(move || {
-            let text = std::io::read_to_string(stderr).unwrap_or_default();
+            let text = io::read_to_string(stderr).unwrap_or_default();
             let _ = send.send(text);
         });
         let authorize: Value = lines.recv_timeout(PATIENCE).unwrap_or_default();

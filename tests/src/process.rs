@@ -13,12 +13,15 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::{PATIENCE, redacted};
 
+/// Standard output and standard error, each whole once its pipe is closed.
+type Captured = (Receiver<Vec<u8>>, Receiver<Vec<u8>>);
+
 /// A child process. Dropping it kills it.
 pub struct Process {
     name: String,
     child: Child,
     exited: Receiver<()>,
-    output: Option<(Receiver<Vec<u8>>, Receiver<Vec<u8>>)>,
+    output: Option<Captured>,
 }
 
 impl Process {

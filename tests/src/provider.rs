@@ -1,0 +1,190 @@
+//! The certified provider: npm `oidc-provider` (`tests/oidc-provider/README.md`) as a process.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, BufRead as _, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use crate::{Instance, PATIENCE, PendingLogin, binaries, process::Process, tool};
+
+/// A running provider. It ends with the test, however that ends.
+pub struct Provider {
+    _process: Process,
+    issuer: String,
+    http: ureq::Agent,
+}
+
+/// What its token endpoint has seen.
+pub struct Ledger {
+    /// Successful exchanges by grant type.
+    exchanges: BTreeMap<String, u64>,
+    /// Requests that carried a refresh token.
+    pub presented: u64,
+    /// Refresh tokens that came more than once.
+    pub presented_twice: u64,
+}
+
+impl Ledger {
+    /// Successful exchanges of a refresh token.
+    #[must_use]
+    pub fn refreshes(&self) -> u64 {
+        self.exchanges.get("refresh_token").copied().unwrap_or(0)
+    }
+}
+
+impl Provider {
+    /// The resources that its tokens can be for.
+    pub const RESOURCES: [&str; 2] = ["https://one.example.test/", "https://two.example.test/"];
+
+    /// Starts one whose access tokens live for `lifetime` (whole seconds).
+    ///
+    /// # Panics
+    /// When it is not installed, or does not come up within [`PATIENCE`].
+    #[must_use]
+    pub fn start(lifetime: Duration) -> Self {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("oidc-provider");
+        assert!(
+            folder.join("node_modules/oidc-provider").is_dir(),
+            "oidc-provider is not installed: run cargo xtask setup"
+        );
+        let settings = json!({
+            "accessTokenTtl": lifetime.as_secs(),
+            "untilStdinCloses": true,
+        });
+        let mut process = Process::spawn(
+            Command::new(tool::required("node"))
+                .arg(folder.join("provider.mjs"))
+                .arg(settings.to_string())
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::inherit()),
+        );
+        let stdout = process.child().stdout.take().expect("a pipe was asked for");
+        let (tell, told) = mpsc::channel();
+        thread::spawn(move || {
+            let (mut stdout, mut line) = (BufReader::new(stdout), String::new());
+            // Nothing read is no announcement, and is told below.
+            let _ = stdout.read_line(&mut line);
+            let _ = tell.send(line);
+            // It says more in time, and would die of a closed pipe.
+            let _ = io::copy(&mut stdout, &mut io::sink());
+        });
+        let line = told.recv_timeout(PATIENCE).unwrap_or_default();
+        let ready: Value = serde_json::from_str(&line).unwrap_or_default();
+        let issuer = ready["issuer"].as_str();
+        Self {
+            issuer: issuer.expect("the provider comes up").to_owned(),
+            _process: process,
+            http: ureq::Agent::config_builder()
+                .proxy(None)
+                // The page that confirms a refusal has a status of its own.
+                .http_status_as_error(false)
+                .timeout_global(Some(PATIENCE))
+                .build()
+                .new_agent(),
+        }
+    }
+
+    /// Its issuer identifier.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// An `authctl login` that names this provider and one of its clients; `more` are its further
+    /// options.
+    #[must_use]
+    pub fn login(
+        &self,
+        instance: &Instance,
+        account: &str,
+        client_id: &str,
+        more: &[&str],
+    ) -> Command {
+        let mut command = instance.command(binaries::authctl());
+        command
+            .args(["login", account, "--no-browser", "--json"])
+            .args(["--issuer", &self.issuer, "--client-id", client_id])
+            // Without it the provider grants no offline access.
+            .args(["--param", "prompt=consent"])
+            .args(more);
+        command
+    }
+
+    /// Logs `account` in as the public client, by code and PKCE; the `done` line.
+    ///
+    /// # Panics
+    /// When the login fails.
+    pub fn log_in(&self, instance: &Instance, account: &str) -> Value {
+        let scope = ["--scope", "openid offline_access"];
+        let mut pending = PendingLogin::start(&mut self.login(instance, account, "public", &scope));
+        assert_eq!(pending.browse().status, 200, "the callback's page");
+        let (last, finished) = pending.finish();
+        assert_eq!(last["event"], "done", "{finished:?}");
+        last
+    }
+
+    /// What it knows of an access token: `active`, and if so `sub`, `client_id`, `scope`, `aud`, `exp`.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[must_use]
+    pub fn introspect(&self, token: &str) -> Value {
+        let url = format!("{}/test/introspect", self.issuer);
+        let answer = self.http.get(&url).query("token", token).call();
+        body(answer)
+    }
+
+    /// Whether an access token is alive.
+    #[must_use]
+    pub fn is_active(&self, token: &str) -> bool {
+        self.introspect(token)["active"] == true
+    }
+
+    /// What its token endpoint has seen until now.
+    ///
+    /// # Panics
+    /// When it does not say.
+    #[must_use]
+    pub fn ledger(&self) -> Ledger {
+        let report = body(self.http.get(format!("{}/test/ledger", self.issuer)).call());
+        let number = |name: &str| report[name].as_u64().expect("a number");
+        Ledger {
+            presented: number("presented"),
+            presented_twice: number("presented_twice"),
+            exchanges: serde_json::from_value(report["exchanges"].clone())
+                .expect("exchanges by grant type"),
+        }
+    }
+
+    /// Enters a user code as a person at the verification page does, and consents, or refuses.
+    ///
+    /// # Panics
+    /// When there is no such page.
+    pub fn enter_user_code(&self, user_code: &str, consents: bool) {
+        let mut request = self
+            .http
+            .post(format!("{}/test/device", self.issuer))
+            .query("user_code", user_code);
+        if !consents {
+            request = request.query("deny", "1");
+        }
+        request.send_empty().expect("a verification page");
+    }
+}
+
+fn body(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Value {
+    let text = answer
+        .expect("the provider's answer")
+        .body_mut()
+        .read_to_string()
+        .expect("a body");
+    serde_json::from_str(&text).expect("JSON")
+}

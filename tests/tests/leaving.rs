@@ -1,0 +1,88 @@
+//! Accounts that go: with a word to the provider, or without one.
+
+use std::time::Duration;
+
+use authd_e2e::{Instance, PATIENCE, api};
+use authd_proto::ErrorCode;
+use authd_testkit::{Endpoint, FakeServer, Fault, Options};
+
+fn logged_in() -> (FakeServer, Instance, authd_e2e::Daemon) {
+    let server = FakeServer::start(Options::default()).unwrap();
+    let instance = Instance::new();
+    let daemon = instance.start_daemon();
+    instance.login(&server, "demo");
+    (server, instance, daemon)
+}
+
+fn is_gone(instance: &Instance) {
+    let Err(refused) = instance.token("demo", Duration::ZERO) else {
+        panic!("a token after the end");
+    };
+    assert_eq!(refused.code, ErrorCode::UnknownAccount);
+}
+
+#[test]
+fn logout_revokes_and_removes() {
+    let (server, instance, _daemon) = logged_in();
+    let token = instance.token("demo", Duration::ZERO).unwrap();
+    let logout = instance.authctl(&["logout", "demo"]);
+    assert_eq!(logout.code(), 0, "{logout:?}");
+    is_gone(&instance);
+    assert!(server.ledger().families[0].revoked.is_some());
+    assert_eq!(api::ping(&server, token.access_token.expose()), 401);
+}
+
+#[test]
+fn a_revocation_that_fails_is_told_kept_over_a_restart_and_made_up_for() {
+    let (server, instance, daemon) = logged_in();
+    server.fault_always(Endpoint::Revocation, Fault::status(503));
+    let logout = instance.authctl(&["logout", "demo"]);
+    assert_eq!(logout.code(), 0, "{logout:?}");
+    let said = format!("{}{}", logout.stdout, logout.stderr);
+    assert!(
+        said.contains("refresh token"),
+        "it says what is still owed: {logout:?}"
+    );
+    is_gone(&instance);
+    let tried = server.counts().requests(Endpoint::Revocation);
+    assert!(tried >= 1, "it was tried");
+    assert!(server.ledger().families[0].revoked.is_none());
+    daemon.kill();
+    server.clear_faults(Endpoint::Revocation);
+    let _daemon = instance.start_daemon();
+    server
+        .wait_for_blocking(PATIENCE, |ledger| ledger.families[0].revoked.is_some())
+        .unwrap();
+    is_gone(&instance);
+}
+
+#[test]
+#[ignore = "long: cargo xtask test --full"]
+fn a_revocation_that_fails_is_tried_again_within_half_a_minute() {
+    let (server, instance, _daemon) = logged_in();
+    server.fault_next(Endpoint::Revocation, Fault::status(503));
+    server.fault_next(Endpoint::Revocation, Fault::status(503));
+    assert_eq!(instance.authctl(&["logout", "demo"]).code(), 0);
+    server
+        .wait_for_blocking(2 * PATIENCE, |ledger| ledger.families[0].revoked.is_some())
+        .unwrap();
+}
+
+#[test]
+fn forget_removes_without_a_word_to_the_provider() {
+    let (server, instance, daemon) = logged_in();
+    let token = instance.token("demo", Duration::ZERO).unwrap();
+    let forget = instance.authctl(&["forget", "demo"]);
+    assert_eq!(forget.code(), 0, "{forget:?}");
+    is_gone(&instance);
+    assert_eq!(server.counts().requests(Endpoint::Revocation), 0);
+    assert_eq!(
+        api::ping(&server, token.access_token.expose()),
+        200,
+        "it is still good"
+    );
+    daemon.kill();
+    let _daemon = instance.start_daemon();
+    is_gone(&instance);
+    assert_eq!(instance.authctl(&["forget", "demo"]).code(), 3);
+}
