@@ -69,8 +69,8 @@ fn open(place: &Place, config: &config::Key) -> Result<Opening, OpenError> {
             let note = fell_back.map(|trouble| trouble.to_string());
             unseal(place, data_key, protection, key_store, note)
         }
-        KeyState::Locked { reason } => locked(&reason),
-        KeyState::Unavailable { reason } => Ok(Opening::Shut(Standing::shut("failed", &reason))),
+        // Sealed and intact, only its key cannot be had: for those who ask, that is locked too.
+        KeyState::Locked { reason } | KeyState::Unavailable { reason } => locked(&reason),
         KeyState::Hanging => locked("the key store does not answer"),
     }
 }
