@@ -13,7 +13,13 @@ pub(crate) fn run() -> Result<(), ChoreError> {
     dependencies()?;
     command::run(
         command::cargo()
-            .args(["clippy", "--workspace", "--all-targets", "--locked"])
+            .args([
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--all-features",
+                "--locked",
+            ])
             .args(["--", "--deny=warnings"]),
     )?;
     // A workspace of its own, so that only this line sees it rot; its dependencies are ours.

@@ -7,6 +7,10 @@ use crate::error::ChoreError;
 use crate::setup::{self, Permission};
 use crate::tool;
 
+/// All three steps build alike, or each would replace the binaries of the one before. The end-to-end
+/// tests make the daemon die and stall where they want.
+const EVERYTHING: [&str; 3] = ["--workspace", "--features=authd/failpoints", "--locked"];
+
 /// Runs the ordinary tier, or every test when `full`. `nextest` goes to `cargo nextest run`.
 ///
 /// A long test is marked `#[ignore = "long: cargo xtask test --full"]`: it is then listed as
@@ -23,18 +27,11 @@ pub(crate) fn run(
             .current_dir(setup::provider_folder()),
     )?;
     // Documentation examples first: nextest does not run them, and its summary should come last.
-    command::run(command::cargo().args(["test", "--workspace", "--doc", "--locked"]))?;
-    // The end-to-end tests start the real binaries, which no test target of theirs builds; and they
-    // make the daemon die and stall where they want.
-    command::run(command::cargo().args([
-        "build",
-        "--workspace",
-        "--bins",
-        "--features=authd/failpoints",
-        "--locked",
-    ]))?;
+    command::run(command::cargo().args(["test", "--doc"]).args(EVERYTHING))?;
+    // The end-to-end tests start the real binaries, which no test target of theirs builds.
+    command::run(command::cargo().args(["build", "--bins"]).args(EVERYTHING))?;
     let mut tests = tool::NEXTEST.cargo()?;
-    tests.args(["run", "--workspace", "--locked"]);
+    tests.args(["run", "--no-fail-fast"]).args(EVERYTHING);
     if full {
         tests.arg("--run-ignored=all").env("AUTHD_FULL", "1");
     }
