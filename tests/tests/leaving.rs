@@ -1,4 +1,5 @@
 //! Accounts that go: with a word to the provider, or without one.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
 //! Logins that go wrong, and that a login goes right all the same.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use authd_e2e::{Instance, api};
 use authd_testkit::{Browser, Consent, Endpoint, FakeServer, Fault, Options, SendIss};

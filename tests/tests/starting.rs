@@ -1,4 +1,5 @@
 //! How a daemon comes to be, and how it does not.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     fs,

@@ -1,4 +1,5 @@
 //! A disk that is full and a database that is damaged cost no login.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     fs::{self, File, OpenOptions},
