@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use super::{
     Attempt, Cause, Context, Phase, Renewal, Verdict,
     classify::classify,
-    demand::Brought,
     lifetime::{lead, lifetime},
+    report::Brought,
     timing::Plan,
 };
 use crate::{

@@ -10,6 +10,7 @@ mod exchange;
 mod keeping;
 pub mod lifetime;
 mod refusal;
+mod report;
 mod timing;
 
 use std::{
@@ -23,9 +24,10 @@ use fastrand::Rng;
 pub use self::classify::Verdict;
 use self::{
     backoff::Backoff,
-    demand::{Brought, Waiter},
+    demand::Waiter,
     keeping::Unsaved,
     refusal::{Bar, Loss},
+    report::Brought,
 };
 pub(crate) use self::{
     exchange::new_lease,

@@ -92,3 +92,19 @@ fn an_idle_engine_sleeps() {
     }
     assert_eq!(bench.seen.len(), effects, "nothing new, nothing said");
 }
+
+#[test]
+fn inv_23_a_turn_that_is_not_taken_is_the_next_ones() {
+    let mut bench = Bench::with_profile(|profile| profile.leeway = Some(secs(20)));
+    for n in 0..5 {
+        bench.load(&format!("z{n}"), |_| {});
+    }
+    bench.pass(secs(2400));
+    bench.answer(lost());
+    (0..5).for_each(|_| bench.answer(unreachable()));
+    assert!(bench.out.is_empty(), "the breaker is open");
+    // Meanwhile the leeway of the first in the queue runs out.
+    bench.pass(secs(31));
+    assert_eq!(bench.out.len(), 1, "one canary");
+    assert_ne!(bench.out[0].account, work());
+}

@@ -188,3 +188,24 @@ fn what_the_store_gives_late_is_no_news() {
     bench.load("work", |_| {});
     assert_eq!(bench.grant().generation, Generation(2));
 }
+
+#[test]
+fn inv_11_while_a_newer_generation_is_on_its_way_to_the_disk_no_flag_overtakes_it() {
+    let mut bench = Bench::new();
+    bench.pass(secs(600));
+    let reported = bench.lease().fingerprint;
+    bench.reject(reported);
+    bench.answer(tokens());
+    bench.pass(secs(31));
+    bench.renew();
+    bench.disk = Disk::Holds;
+    bench.answer(tokens());
+    let keeps = |bench: &Bench| bench.count(|effect| matches!(effect, Effect::Keep { .. }));
+    let before = keeps(&bench);
+    let successor = bench.lease().fingerprint;
+    let ticket = bench.reject(successor);
+    assert_eq!(*bench.refusal(ticket), Refusal::ProviderRejects);
+    assert_eq!(keeps(&bench), before);
+    bench.store_one();
+    assert_eq!(bench.grant().generation, Generation(3));
+}
