@@ -5,7 +5,9 @@
 //! `AUTHD_LOG` says.
 
 use tracing_subscriber::{
-    EnvFilter, Layer as _, filter::LevelFilter, filter::Targets, layer::SubscriberExt as _,
+    Layer as _,
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
 };
 
@@ -31,8 +33,12 @@ const CAPPED: &[&str] = &[
 /// Starts logging. `AUTHD_LOG` takes the usual directives; without it: `info`.
 pub(crate) fn start() {
     let asked = std::env::var("AUTHD_LOG").unwrap_or_default();
-    let directives = if asked.is_empty() { "info" } else { &asked };
-    let filter = EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new("info"));
+    let usual = Targets::new().with_default(LevelFilter::INFO);
+    let filter = if asked.is_empty() {
+        usual
+    } else {
+        asked.parse().unwrap_or(usual)
+    };
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(false)
