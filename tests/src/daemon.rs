@@ -90,7 +90,7 @@ impl<'a> Start<'a> {
             let text = redacted(&fs::read_to_string(&log).unwrap_or_default());
             let tail = text.lines().rev().take(20).collect::<Vec<_>>();
             let tail = tail.into_iter().rev().collect::<Vec<_>>().join("\n");
-            panic!("authd does not start; its log ends:\n{tail}");
+            panic!("authd does not start ({ready:?}); its log ends:\n{tail}");
         }
         Daemon { process }
     }

@@ -207,6 +207,16 @@ impl Keyring<'_> {
         unlocked.len() + locked.len()
     }
 
+    /// From now on it takes questions and answers none, as one does that hangs.
+    pub fn freeze(&self) {
+        self.process.signal(Signal::STOP);
+    }
+
+    /// It goes on where it stood.
+    pub fn thaw(&self) {
+        self.process.signal(Signal::CONT);
+    }
+
     /// Ends it, and waits until it is gone.
     ///
     /// # Panics

@@ -9,6 +9,7 @@ use std::{
 
 use authd_e2e::{
     Instance, PATIENCE, Raw,
+    dbus::Bus,
     instance::{call, renewal},
     latency::assert_undelayed,
     raw::frame,
@@ -192,6 +193,33 @@ fn a_key_store_that_hangs_from_the_first_does_not_freeze_the_daemon() {
             assert_eq!(refused.code, ErrorCode::Locked);
         }
     }
+}
+
+#[test]
+fn a_key_store_that_hangs_once_it_gave_the_key_delays_no_commit() {
+    let server = server();
+    let mut instance = Instance::new();
+    let bus = Bus::start(instance.dir());
+    instance.set_env("DBUS_SESSION_BUS_ADDRESS", bus.address());
+    let keyring = bus.start_keyring();
+    let daemon = instance.start_daemon();
+    assert_eq!(instance.status().key_protection.kind, "keyring");
+    instance.login(&server, "demo");
+    keyring.freeze();
+    // Each commit has the key store's anchor moved, sometime.
+    for generation in 2..=4 {
+        let start = Instant::now();
+        assert_eq!(instance.renew("demo").unwrap().generation, generation);
+        // At least a second apart; the key store's own time-out is five.
+        let took = start.elapsed();
+        assert!(took < Duration::from_secs(4), "the commit waited: {took:?}");
+        assert_undelayed(&instance, "demo", "while the key store hangs");
+    }
+    keyring.thaw();
+    assert!(daemon.stop().success());
+    let _daemon = instance.start_daemon();
+    let info = instance.account("demo");
+    assert_eq!((info.generation, info.flags), (4, vec![]));
 }
 
 #[test]

@@ -4,9 +4,12 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader},
-    os::unix::{
-        fs::{PermissionsExt as _, chown},
-        net::UnixStream,
+    os::{
+        fd::OwnedFd,
+        unix::{
+            fs::{PermissionsExt as _, chown},
+            net::UnixListener,
+        },
     },
     path::Path,
     process::Stdio,
@@ -79,6 +82,10 @@ fn the_socket_of_a_killed_daemon_is_no_daemon_and_no_obstacle() {
     assert_eq!(token.code(), 0, "{token:?}");
     let daemon_stop = instance.authctl(&["daemon", "stop"]);
     assert_eq!(daemon_stop.code(), 0, "{daemon_stop:?}");
+    // It may still be on its way out: the lock is what says that it has gone.
+    let lock = fs::File::open(instance.state_dir().join("authd.lock")).unwrap();
+    lock.lock_shared().unwrap();
+    lock.unlock().unwrap();
     let daemon = instance.start_daemon();
     assert_eq!(instance.status().pid, daemon.pid());
 }
@@ -187,40 +194,59 @@ fn a_state_directory_that_cannot_be_written_is_named_and_nothing_starts() {
     assert!(refused.stderr.contains("Permission denied"), "{refused:?}");
 }
 
+/// What an activated daemon does, whoever passed the socket.
+fn assert_adopted(instance: &Instance, socket: &Path, process: Process) {
+    // The connection waits in the socket until the daemon is there.
+    assert!(!ask(socket).is_empty(), "an answer of the activated daemon");
+    assert!(!instance.socket().exists(), "it listens nowhere else");
+    assert!(Daemon::of(process).stop().success());
+}
+
 #[test]
-fn a_socket_from_the_service_manager_is_adopted() {
+fn a_socket_that_was_passed_is_adopted() {
     let instance = Instance::new();
-    let socket = instance.dir().join("activated.sock");
-    let mut command = instance.command("/usr/bin/systemd-socket-activate");
-    command
-        .arg("--listen")
-        .arg(&socket)
-        .args([
-            "-E",
-            "AUTHD_STATE_DIR",
-            "-E",
-            "AUTHD_CONFIG_DIR",
-            "-E",
-            "AUTHD_LOG",
-        ])
-        .args(["-E", "DBUS_SESSION_BUS_ADDRESS", "-E", "HOME"])
+    let socket = instance.dir().join("passed.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    // The variables name the process that adopts, which only that process can.
+    let pass = r#"exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec "$0""#;
+    let mut shell = instance.command("/bin/sh");
+    shell
+        .args(["-c", pass])
         .arg(binaries::authd())
         .env("AUTHD_SOCKET", &socket)
-        .args([""; 0])
+        .stdin(OwnedFd::from(listener))
+        .stderr(Stdio::null());
+    assert_adopted(&instance, &socket, Process::spawn(&mut shell));
+}
+
+#[test]
+#[expect(clippy::print_stderr, reason = "a test that cannot run must say so")]
+fn a_socket_of_systemds_is_adopted() {
+    let activate = Path::new("/usr/bin/systemd-socket-activate");
+    if !activate.exists() {
+        eprintln!("SKIPPED: there is no {}", activate.display());
+        return;
+    }
+    let instance = Instance::new();
+    let socket = instance.dir().join("activated.sock");
+    let mut command = instance.command(activate);
+    command
+        .env("AUTHD_SOCKET", &socket)
         .stdin(Stdio::null())
-        .stderr(Stdio::piped());
+        .stderr(Stdio::piped())
+        .args(["-E", "AUTHD_SOCKET"]);
+    // It passes on what it is told to, and nothing else.
+    for (name, _) in instance.command(activate).get_envs() {
+        command.arg("-E").arg(name);
+    }
+    command.arg("--listen").arg(&socket).arg(binaries::authd());
     let mut process = Process::spawn(&mut command);
     let stderr = process.child().stderr.take().unwrap();
     let mut lines = BufReader::new(stderr).lines();
     let listening = lines.next().unwrap().unwrap();
     assert!(listening.contains("Listening on"), "{listening}");
-    // Nobody runs yet: the connection starts the daemon, and is its first.
     let _rest = std::thread::spawn(move || lines.for_each(drop));
-    let answer = ask(&socket);
-    assert!(!answer.is_empty(), "an answer of the activated daemon");
-    assert!(!instance.socket().exists(), "it listens nowhere else");
-    UnixStream::connect(&socket).unwrap();
-    assert!(Daemon::of(process).stop().success());
+    assert_adopted(&instance, &socket, process);
 }
 
 #[test]
