@@ -30,9 +30,3 @@ pub fn authd() -> PathBuf {
 pub fn authctl() -> PathBuf {
     path("authctl")
 }
-
-/// The fake authorization server as a process.
-#[must_use]
-pub fn fake_as() -> PathBuf {
-    path("fake-as")
-}

@@ -103,11 +103,6 @@ impl<'a> Start<'a> {
     pub fn refused(mut self) -> Finished {
         Process::capture(&mut self.command).finish(PATIENCE)
     }
-
-    /// The command as it would be started, for what this type does not offer.
-    pub fn command(&mut self) -> &mut Command {
-        &mut self.command
-    }
 }
 
 /// A daemon. Dropping it kills it.
