@@ -9,7 +9,7 @@ use std::{
 };
 
 use authd_core::{
-    id::{Account, AttemptId},
+    id::{Account, AttemptId, GrantId},
     time::Wall,
 };
 
@@ -237,9 +237,10 @@ impl Store {
         self.run(Worker::adopt_machine, done);
     }
 
-    /// Forgets an account: its record, mirror, intents and spilled answers.
-    pub fn erase(&self, account: Account, done: impl Done<()>) {
-        self.run(move |worker| worker.erase(&account), done);
+    /// Forgets an account: its record, mirror, intents and spilled answers. Where another grant than
+    /// this one stands by now, a login was faster: it stays, and that is a success.
+    pub fn erase(&self, account: Account, grant: GrantId, done: impl Done<()>) {
+        self.run(move |worker| worker.erase(&account, grant), done);
     }
 
     /// Notes a revocation to be tried until it succeeds.

@@ -5,7 +5,7 @@ mod common;
 
 use std::cell::Cell;
 
-use authd_core::id::AttemptId;
+use authd_core::id::{AttemptId, GrantId};
 use authd_store::{CommitOutcome, Loaded, Store, fault::Keep};
 use common::*;
 
@@ -159,7 +159,7 @@ fn a_stop_at_any_operation_of_forgetting_leaves_the_account_or_nothing_of_it() {
         two_accounts,
         |machine| match machine.open() {
             Ok((store, _)) => {
-                let erased = wait(|done| store.erase(account("work"), done)).is_ok();
+                let erased = wait(|done| store.erase(account("work"), GrantId(1), done)).is_ok();
                 erased && close(store).is_ok()
             }
             Err(_) => false,

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt, path::Path};
 
 use authd_core::{
     grant::ClientAuth,
-    id::{AttemptId, Generation},
+    id::{AttemptId, Generation, GrantId},
     secret::Secret,
     time::Wall,
 };
@@ -124,7 +124,7 @@ fn an_erased_account_is_gone_and_stays_gone() {
     login(&store, "work", 1);
     login(&store, "home", 2);
     intend(&store, intent("work", 1, 1, 5)).unwrap();
-    wait(|done| store.erase(account("work"), done)).unwrap();
+    wait(|done| store.erase(account("work"), GrantId(1), done)).unwrap();
     // The answer to an exchange that was in flight meanwhile.
     let late = commit(&store, record("work", 1, 2), 5);
     assert_eq!(late, Err(StoreError::NotHeld(account("work"))));
@@ -132,6 +132,29 @@ fn an_erased_account_is_gone_and_stays_gone() {
     let (_store, loaded) = machine.open().unwrap();
     assert_eq!(summary(&loaded), [line("home", 2, 1)]);
     assert!(loaded.intents.is_empty());
+}
+
+#[test]
+fn erasing_a_login_leaves_the_one_that_replaced_it_and_the_one_under_way() {
+    let machine = Machine::new();
+    let (store, _) = machine.open().unwrap();
+    login(&store, "work", 1);
+    login(&store, "work", 9);
+    wait(|done| store.erase(account("work"), GrantId(1), done)).unwrap();
+    intend(&store, intent("work", 10, 0, 5)).unwrap();
+    wait(|done| store.erase(account("work"), GrantId(9), done)).unwrap();
+    close(store).unwrap();
+    let (store, loaded) = machine.open().unwrap();
+    assert!(loaded.records.is_empty());
+    assert_eq!(loaded.intents, [intent("work", 10, 0, 5)]);
+    assert_eq!(
+        commit(&store, record("work", 10, 1), 5),
+        Ok(CommitOutcome::Durable)
+    );
+    wait(|done| store.erase(account("work"), GrantId(9), done)).unwrap();
+    close(store).unwrap();
+    let (_store, loaded) = machine.open().unwrap();
+    assert_eq!(summary(&loaded), [line("work", 10, 1)]);
 }
 
 #[test]
@@ -156,7 +179,7 @@ fn owed_revocations_outlive_the_account_and_the_process() {
     login(&store, "work", 1);
     wait(|done| store.owe_revocation(revocation(1), done)).unwrap();
     wait(|done| store.owe_revocation(revocation(2), done)).unwrap();
-    wait(|done| store.erase(account("work"), done)).unwrap();
+    wait(|done| store.erase(account("work"), GrantId(1), done)).unwrap();
     wait(|done| store.settle_revocation(1, done)).unwrap();
     close(store).unwrap();
     let (_store, loaded) = machine.open().unwrap();

@@ -249,17 +249,23 @@ impl Worker {
         Ok(())
     }
 
-    /// Forgets an account. The mirror goes first: a mirror without a row means that the database
-    /// lost it, and would bring the account back.
-    pub(crate) fn erase(&mut self, account: &Account) -> Result<(), StoreError> {
+    /// Forgets an account, unless another login than `grant` stands there by now. The mirror goes
+    /// first: a mirror without a row means that the database lost it, and would bring the account
+    /// back.
+    pub(crate) fn erase(&mut self, account: &Account, grant: GrantId) -> Result<(), StoreError> {
         let name = self.sealer.name(account);
+        if self.held.get(&name).is_none_or(|held| held.grant != grant) {
+            return Ok(());
+        }
         let not_writable = |trouble| StoreError::NotWritable(trouble);
         self.owed_mirrors.remove(&name.to_string());
         self.mirrors
             .remove(&name.to_string())
             .map_err(|error| not_writable(error.into()))?;
+        // The intent of a login under way stays: its answer may still come.
+        let is_of_grant = |intent: &Intent| intent.account == *account && intent.grant == grant;
         let attempts: Vec<AttemptId> = (self.intents.iter())
-            .filter(|(_, standing)| standing.intent.account == *account)
+            .filter(|(_, standing)| is_of_grant(&standing.intent))
             .map(|(attempt, _)| *attempt)
             .collect();
         let unsaved: Vec<AttemptId> = (self.unsaved.iter())

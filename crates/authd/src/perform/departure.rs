@@ -14,13 +14,16 @@ use authd_store::{PendingRevocation, Secrets, TokenTypeHint};
 use tokio::sync::oneshot;
 
 use super::Performer;
-use crate::driver::{LogoutResult, Message};
+use crate::driver::Message;
 
 /// One account on its way out.
 pub(super) struct Departure {
-    /// Until it is off the disk: to be taken back if the revocations cannot be kept.
+    /// Until it is off the disk: to be taken back if that fails.
     held: Option<Held>,
-    told: Told,
+    /// Who waits for it; `None` when told already.
+    told: Option<oneshot::Sender<Departed>>,
+    /// Whether they have waited long enough.
+    overdue: bool,
     /// Revocations that are on their way to the disk.
     owing: BTreeSet<u64>,
     /// Revocations that were not tried yet.
@@ -34,70 +37,62 @@ struct Held {
     secrets: Secrets,
 }
 
-/// Who waits for it.
-enum Told {
-    Forget(oneshot::Sender<Option<()>>),
-    Logout(oneshot::Sender<Option<LogoutResult>>),
-    /// Told already.
-    Nobody,
+/// How a departure went, for the one who asked.
+pub(crate) enum Departed {
+    /// There is no such account, or it goes already.
+    Unknown,
+    /// It is gone. What the provider has revoked, and what it is still to hear of.
+    Gone {
+        revoked: Vec<TokenKind>,
+        pending: Vec<TokenKind>,
+    },
+    /// The time is up; the work goes on.
+    Overdue,
+    /// It is still there, for this reason.
+    Kept(String),
 }
 
 impl Performer {
-    /// Notes who wants an account forgotten. `false`: there is no such account, or it goes already.
-    pub(crate) fn forget(&mut self, account: &Account, done: oneshot::Sender<Option<()>>) -> bool {
-        self.depart(account, Told::Forget(done), None)
-    }
-
-    /// Notes who wants an account logged out. `false` as in [`Performer::forget`].
-    pub(crate) fn logout(
+    /// Notes who wants an account to go. `false`: there is no such account, or it goes already.
+    pub(crate) fn depart(
         &mut self,
         account: &Account,
         wait: Duration,
-        done: oneshot::Sender<Option<LogoutResult>>,
+        done: oneshot::Sender<Departed>,
     ) -> bool {
-        self.depart(account, Told::Logout(done), Some(wait))
-    }
-
-    fn depart(&mut self, account: &Account, told: Told, wait: Option<Duration>) -> bool {
-        if !self.accounts.contains_key(account) || self.departures.contains_key(account) {
-            match told {
-                // The one who asked may be gone.
-                Told::Forget(done) => drop(done.send(None)),
-                Told::Logout(done) => drop(done.send(None)),
-                Told::Nobody => {}
-            }
+        let snapshot = self.accounts.get(account);
+        let Some(snapshot) = snapshot.filter(|_| !self.departures.contains_key(account)) else {
+            tell(Some(done), Departed::Unknown);
             return false;
-        }
+        };
+        // Kept here, because the engine lets the account go with its next effects.
+        let held = Held {
+            grant: Arc::clone(&snapshot.view.grant),
+            secrets: self.vault.get(account).cloned().unwrap_or_default(),
+        };
         let departure = Departure {
-            held: None,
-            told,
+            held: Some(held),
+            told: Some(done),
+            overdue: false,
             owing: BTreeSet::new(),
             untried: BTreeSet::new(),
             revoked: Vec::new(),
             pending: Vec::new(),
         };
         self.departures.insert(account.clone(), departure);
-        // Kept here, because the engine lets the account go with its next effects.
-        self.hold(account);
-        if let Some(wait) = wait {
-            let (mailbox, account) = (self.daemon.mailbox.clone(), account.clone());
-            self.daemon.network.spawn(async move {
-                tokio::time::sleep(wait).await;
-                mailbox.send(Message::LogoutOverdue { account });
-            });
-        }
+        let (mailbox, account) = (self.daemon.mailbox.clone(), account.clone());
+        self.daemon.network.spawn(async move {
+            tokio::time::sleep(wait).await;
+            mailbox.send(Message::DepartureOverdue { account });
+        });
         true
     }
 
-    fn hold(&mut self, account: &Account) {
-        let Some(snapshot) = self.accounts.get(account) else {
-            return;
-        };
-        let grant = Arc::clone(&snapshot.view.grant);
-        let secrets = self.vault.get(account).cloned().unwrap_or_default();
-        if let Some(departure) = self.departures.get_mut(account) {
-            departure.held = Some(Held { grant, secrets });
-        }
+    /// Whether every account that goes is off the disk.
+    pub(crate) fn all_departed(&self) -> bool {
+        self.departures
+            .values()
+            .all(|departure| departure.held.is_none())
     }
 
     /// The engine let the account go: its tokens become owed revocations, then it leaves the disk.
@@ -137,14 +132,19 @@ impl Performer {
         }
     }
 
+    /// Only this grant: a login to the same account may have taken its place.
     fn take_off_disk(&self, account: Account) {
         let mailbox = self.daemon.mailbox.clone();
-        let Some(store) = &self.store else { return };
-        store.erase(account.clone(), move |result| {
-            if let Err(error) = result {
-                tracing::error!(%account, %error, "the account is still on disk");
-            }
-            mailbox.send(Message::Erased { account });
+        let held = self
+            .departures
+            .get(&account)
+            .and_then(|departure| departure.held.as_ref());
+        let Some((store, held)) = self.store.as_ref().zip(held) else {
+            return;
+        };
+        store.erase(account.clone(), held.grant.id, move |result| {
+            let result = result.map_err(|error| error.to_string());
+            mailbox.send(Message::Erased { account, result });
         });
     }
 
@@ -162,61 +162,57 @@ impl Performer {
             return Vec::new();
         }
         if let Err(why) = result {
+            let unowed: Vec<_> = departure.untried.iter().copied().collect();
+            unowed.into_iter().for_each(|id| self.settle(id));
             return self.take_back(account, why);
         }
-        if departure.owing.is_empty() {
-            let ids: Vec<_> = departure.untried.iter().copied().collect();
-            self.take_off_disk(account.clone());
-            return ids
-                .into_iter()
-                .map(|id| Event::RevocationOwed { id })
-                .collect();
+        if !departure.owing.is_empty() {
+            return Vec::new();
         }
-        Vec::new()
+        let owed: Vec<_> = departure.untried.iter().copied().collect();
+        self.take_off_disk(account.clone());
+        owed.into_iter()
+            .map(|id| Event::RevocationOwed { id })
+            .collect()
     }
 
+    /// What could not leave the disk is there still, and readers see it again; unless a login has
+    /// taken its place.
     fn take_back(&mut self, account: &Account, why: String) -> Vec<Event> {
         let Some(departure) = self.departures.remove(account) else {
             return Vec::new();
         };
-        for id in &departure.untried {
-            self.settle(*id);
-        }
-        if let Told::Logout(done) = departure.told {
-            // The one who asked may be gone.
-            let _ = done.send(Some(Err(why)));
-        }
+        tell(departure.told, Departed::Kept(why));
         let Some(Held { grant, secrets }) = departure.held else {
             return Vec::new();
         };
+        if self.accounts.contains_key(account) {
+            return Vec::new();
+        }
         self.vault.insert(account.clone(), secrets);
-        let grant = Box::new(Grant::clone(&grant));
         vec![Event::Loaded {
-            grant,
+            grant: Box::new(Grant::clone(&grant)),
             interrupted: None,
             stale: None,
         }]
     }
 
-    /// The account is off the disk.
-    pub(crate) fn erased(&mut self, account: &Account) {
+    /// The account is off the disk, or could not be taken off.
+    pub(crate) fn erased(&mut self, account: &Account, result: Result<(), String>) -> Vec<Event> {
+        if let Err(why) = result {
+            tracing::error!(%account, why, "the account is still on disk");
+            return self.take_back(account, why);
+        }
         let Some(departure) = self.departures.get_mut(account) else {
-            return;
+            return Vec::new();
         };
         departure.held = None;
-        let outcome = if departure.untried.is_empty() && departure.revoked.is_empty() {
-            "forgotten"
-        } else {
-            "logged_out"
-        };
-        if let Told::Forget(_) = departure.told
-            && let Told::Forget(done) = std::mem::replace(&mut departure.told, Told::Nobody)
-        {
-            // The one who asked may be gone.
-            let _ = done.send(Some(()));
-        }
-        self.tell_account(account, outcome);
+        let revokes = !departure.untried.is_empty() || !departure.revoked.is_empty();
+        // At a stop nothing more is tried; what is owed is tried after the next start.
+        departure.overdue |= self.stopping;
+        self.tell_account(account, if revokes { "logged_out" } else { "forgotten" });
         self.finish(account);
+        Vec::new()
     }
 
     /// Tells the provider, detached.
@@ -258,10 +254,7 @@ impl Performer {
                 !retryable
             }
         };
-        let kind = self.revocations.get(&id).map(|owed| match owed.hint {
-            TokenTypeHint::AccessToken => TokenKind::AccessToken,
-            TokenTypeHint::RefreshToken => TokenKind::RefreshToken,
-        });
+        let kind = self.revocations.get(&id).map(kind);
         if settled {
             self.settle(id);
         }
@@ -298,38 +291,52 @@ impl Performer {
         }
     }
 
-    /// The one who asked for a logout has waited long enough; what is untried is pending.
-    pub(crate) fn logout_overdue(&mut self, account: &Account) {
+    /// The one who asked has waited long enough; the work goes on.
+    pub(crate) fn departure_overdue(&mut self, account: &Account) {
         if let Some(departure) = self.departures.get_mut(account) {
-            let waiting = departure
-                .untried
-                .iter()
-                .filter_map(|id| self.revocations.get(id));
-            departure
-                .pending
-                .extend(waiting.map(|owed| match owed.hint {
-                    TokenTypeHint::AccessToken => TokenKind::AccessToken,
-                    TokenTypeHint::RefreshToken => TokenKind::RefreshToken,
-                }));
-            departure.untried.clear();
+            departure.overdue = true;
             self.finish(account);
         }
     }
 
     fn finish(&mut self, account: &Account) {
-        let done = self.departures.get(account).is_some_and(|departure| {
-            departure.held.is_none() && departure.untried.is_empty() && departure.owing.is_empty()
-        });
-        if !done {
-            return;
-        }
-        let Some(departure) = self.departures.remove(account) else {
+        let Some(departure) = self.departures.get_mut(account) else {
             return;
         };
-        if let Told::Logout(done) = departure.told {
-            // The one who asked may be gone.
-            let _ = done.send(Some(Ok((departure.revoked, departure.pending))));
+        let gone = departure.held.is_none();
+        let done = gone && departure.untried.is_empty();
+        if done || departure.overdue {
+            let waiting = departure
+                .untried
+                .iter()
+                .filter_map(|id| self.revocations.get(id));
+            let mut pending = departure.pending.clone();
+            pending.extend(waiting.map(kind));
+            let revoked = departure.revoked.clone();
+            let departed = if gone {
+                Departed::Gone { revoked, pending }
+            } else {
+                Departed::Overdue
+            };
+            tell(departure.told.take(), departed);
         }
+        if done {
+            self.departures.remove(account);
+        }
+    }
+}
+
+fn tell(told: Option<oneshot::Sender<Departed>>, departed: Departed) {
+    if let Some(told) = told {
+        // The one who asked may be gone.
+        let _ = told.send(departed);
+    }
+}
+
+fn kind(owed: &PendingRevocation) -> TokenKind {
+    match owed.hint {
+        TokenTypeHint::AccessToken => TokenKind::AccessToken,
+        TokenTypeHint::RefreshToken => TokenKind::RefreshToken,
     }
 }
 
