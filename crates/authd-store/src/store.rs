@@ -118,7 +118,8 @@ pub enum CommitOutcome {
         /// Why the database did not take it.
         reason: DiskTrouble,
     },
-    /// In memory alone. Say so loudly, and commit the same once more until it is better.
+    /// In memory alone. Say so loudly, and commit the same once more until it is better. A login
+    /// does not count then: the one that it was to replace stands as before.
     MemoryOnly {
         /// Why no file took it.
         reason: DiskTrouble,
@@ -198,8 +199,9 @@ impl Store {
     /// Before an exchange: proves the store writable, reserves the space for the answer, and writes
     /// the intent durably. Only after `Ok` may the request leave.
     ///
-    /// Fails with [`StoreError::NotWritable`] or [`StoreError::Superseded`] (the intent is not about
-    /// the generation that stands); then nothing has changed.
+    /// Fails with [`StoreError::NotWritable`], with [`StoreError::Superseded`] (the intent is not
+    /// about the login and generation that stand) or with [`StoreError::NotHeld`]; then nothing has
+    /// changed.
     pub fn intend(&self, intent: Intent, done: impl Done<()>) {
         self.run(|worker| worker.intend(intent), done);
     }

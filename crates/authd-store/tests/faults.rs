@@ -124,6 +124,48 @@ fn with_no_file_left_the_answer_is_in_memory_and_said_to_be() {
 }
 
 #[test]
+fn a_login_that_no_file_takes_leaves_the_one_before_it_as_it_was() {
+    let machine = settled();
+    let (store, _) = machine.open().unwrap();
+    intend(&store, intent("work", 9, 0, 9)).unwrap();
+    intend(&store, intent("new", 10, 0, 10)).unwrap();
+    machine.faults.add(Rule::read_only());
+    let failed = Ok(CommitOutcome::MemoryOnly {
+        reason: DiskTrouble::ReadOnly,
+    });
+    assert_eq!(commit(&store, record("work", 9, 1), 9), failed);
+    assert_eq!(commit(&store, record("new", 10, 1), 10), failed);
+    let flushed = wait(|done| store.flush(done)).unwrap();
+    assert!(flushed.memory_only.is_empty() && flushed.spilled.is_empty());
+    machine.faults.heal();
+    assert_eq!(renew(&store, "work", 1, 2), CommitOutcome::Durable);
+    close(store).unwrap();
+    let (_store, loaded) = machine.open().unwrap();
+    let expected = [line("club", 3, 1), line("home", 2, 1), line("work", 1, 3)];
+    assert_eq!(summary(&loaded), expected);
+    assert!(loaded.intents.is_empty());
+}
+
+#[test]
+fn a_login_that_failed_for_the_disk_keeps_an_earlier_answer_that_is_still_owed() {
+    let machine = settled();
+    let (store, _) = machine.open().unwrap();
+    intend(&store, intent("work", 1, 2, 8)).unwrap();
+    machine.faults.add(Rule::read_only());
+    let failed = CommitOutcome::MemoryOnly {
+        reason: DiskTrouble::ReadOnly,
+    };
+    assert_eq!(commit(&store, record("work", 1, 3), 8).unwrap(), failed);
+    assert_eq!(commit(&store, record("work", 9, 1), 9).unwrap(), failed);
+    machine.faults.heal();
+    let flushed = wait(|done| store.flush(done)).unwrap();
+    assert_eq!((flushed.trouble, flushed.memory_only), (None, vec![]));
+    close(store).unwrap();
+    let (_store, loaded) = machine.open().unwrap();
+    assert_eq!(summary(&loaded)[2], line("work", 1, 3));
+}
+
+#[test]
 fn a_close_that_loses_an_answer_says_whose() {
     let machine = settled();
     let (store, _) = machine.open().unwrap();

@@ -104,6 +104,19 @@ fn inv_11_a_loser_never_overwrites_what_stands() {
 }
 
 #[test]
+fn no_intent_is_taken_for_a_login_that_does_not_stand() {
+    let machine = Machine::new();
+    let (store, _) = machine.open().unwrap();
+    login(&store, "work", 1);
+    login(&store, "work", 9);
+    let refused = intend(&store, intent("work", 1, 1, 5));
+    let (held, offered) = (Generation(1), Generation(1));
+    assert_eq!(refused, Err(StoreError::Superseded { held, offered }));
+    let stranger = intend(&store, intent("home", 1, 1, 6));
+    assert_eq!(stranger, Err(StoreError::NotHeld(account("home"))));
+}
+
+#[test]
 fn a_commit_given_twice_counts_once() {
     let machine = Machine::new();
     let (store, _) = machine.open().unwrap();

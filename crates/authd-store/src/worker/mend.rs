@@ -47,6 +47,16 @@ impl Worker {
         }
     }
 
+    /// A login that no file took does not count: what it was to replace stands as before, on disk
+    /// and in the backlog, which had `owed_before` changes.
+    pub(super) fn take_back(&mut self, attempt: AttemptId, owed_before: usize) {
+        self.backlog.truncate(owed_before);
+        self.unsaved.remove(&attempt);
+        if let Err(error) = self.annul(attempt) {
+            tracing::warn!(%attempt, %error, "the intent of a login that failed is still on disk");
+        }
+    }
+
     pub(super) fn keep_in_spill(&mut self, attempt: AttemptId, sealed: &[u8]) -> bool {
         match self.spill.keep_answer(attempt, sealed) {
             Ok(()) => true,

@@ -66,11 +66,16 @@ impl Worker {
     pub(crate) fn intend(&mut self, intent: Intent) -> Result<(), StoreError> {
         let name = self.sealer.name(&intent.account);
         let held = self.held.get(&name);
-        if let Some(held) = held.filter(|held| held.grant == intent.grant)
-            && held.generation != intent.generation
-        {
-            let (held, offered) = (held.generation, intent.generation);
-            return Err(StoreError::Superseded { held, offered });
+        let offered = intent.generation;
+        match held {
+            // Any login may begin; whose answer stands is decided at the commit.
+            _ if offered == Generation::default() => {}
+            Some(held) if held.grant == intent.grant && held.generation == offered => {}
+            Some(held) => {
+                let held = held.generation;
+                return Err(StoreError::Superseded { held, offered });
+            }
+            None => return Err(StoreError::NotHeld(intent.account)),
         }
         let expected = held.map_or(0, |held| held.size);
         let (attempt, sealed) = (intent.attempt, seal_intent(&self.sealer, &intent)?);
@@ -157,6 +162,7 @@ impl Worker {
             Err(failure) => {
                 // First the spill, at once; only then is the database worth another thought.
                 let in_spill = self.keep_in_spill(attempt, &sealed);
+                let owed_before = self.backlog.len();
                 self.backlog.extend(changes);
                 let sealed = Arc::clone(&sealed);
                 let settles = settled.clone();
@@ -169,7 +175,13 @@ impl Worker {
                     settles,
                 };
                 self.unsaved.insert(attempt, unsaved);
-                self.settle_backlog(attempt, Some(failure))
+                let outcome = self.settle_backlog(attempt, Some(failure));
+                let replaces = self.held.get(&name).is_none_or(|held| held.grant != id);
+                if replaces && matches!(outcome, CommitOutcome::MemoryOnly { .. }) {
+                    self.take_back(attempt, owed_before);
+                    return Ok(outcome);
+                }
+                outcome
             }
         };
         self.held.insert(name, held);
