@@ -86,7 +86,8 @@ pub enum Effect {
         /// The grant it made.
         result: Result<Arc<Grant>, LoginFailure>,
     },
-    /// Take the account off the disk; with `revoke`, first keep its tokens as owed revocations.
+    /// Take the account's grant that was told to leave off the disk; with `revoke`, first keep its
+    /// tokens as owed revocations. A login that has taken its place since stays.
     Erase {
         /// The account.
         account: Account,

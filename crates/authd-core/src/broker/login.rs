@@ -10,7 +10,7 @@ use crate::{
     answer::{Answer, Body, GrantType, Received, TokenSummary},
     flag::Flags,
     grant::Grant,
-    id::{AttemptId, Generation, LoginId},
+    id::{Account, AttemptId, Generation, LoginId},
     lease::LeaseKey,
     renewal::{Context, Renewal, Verdict, classify::classify, last_error, new_lease, retry_after},
     schedule::Health,
@@ -92,13 +92,7 @@ impl Broker {
             self.effects.push_back(Effect::LoginEnded { login, result });
             return;
         }
-        let earlier: Vec<_> = self
-            .logins
-            .iter()
-            .filter(|(_, login)| login.begun.account == begun.account && login.is_waiting())
-            .map(|(id, _)| *id)
-            .collect();
-        for login in earlier {
+        for login in self.logins_of(&begun.account, Login::is_waiting) {
             self.end_login(login, Err(LoginFailure::Replaced));
         }
         let (phase, interval) = match begun.method {
@@ -121,6 +115,21 @@ impl Broker {
                 cancelled: None,
             },
         );
+    }
+
+    /// The account leaves: its logins end, unless tokens are on their way already.
+    pub(super) fn cancel_logins(&mut self, account: &Account) {
+        for login in self.logins_of(account, |_| true) {
+            self.cancel_login(login, LoginFailure::Cancelled);
+        }
+    }
+
+    fn logins_of(&self, account: &Account, which: impl Fn(&Login) -> bool) -> Vec<LoginId> {
+        let logins = self.logins.iter();
+        logins
+            .filter(|(_, login)| login.begun.account == *account && which(login))
+            .map(|(id, _)| *id)
+            .collect()
     }
 
     pub(super) fn code_received(&mut self, id: LoginId, now: Now) {
@@ -328,6 +337,12 @@ impl Broker {
                 self.schedule
                     .ended(&host, &account, Health::Untried, now.boot);
             }
+        }
+        if before.as_ref().is_some_and(|old| old.leaving().is_some()) {
+            // The old grant was to leave and is gone already, replaced; whoever waits for that must
+            // hear of it. Nothing is revoked, which at some providers would end the new one too.
+            let (account, revoke) = (account.clone(), false);
+            self.effects.push_back(Effect::Erase { account, revoke });
         }
         let cx = &mut context!(self, now);
         let mut renewal = match before {

@@ -248,6 +248,7 @@ impl Broker {
                 self.with(&account, now, |renewal, cx| renewal.adopt(cx));
             }
             Event::Leave { account, revoke } => {
+                self.cancel_logins(&account);
                 self.with(&account, now, |renewal, _| renewal.leave(revoke));
                 self.let_go(&account, now);
             }

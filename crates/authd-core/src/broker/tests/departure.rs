@@ -66,6 +66,75 @@ fn an_account_leaves_after_a_failed_exchange_too() {
     assert_eq!(bench.sent.len(), 1);
 }
 
+fn login(bench: &mut Bench) {
+    let begun = LoginBegun {
+        login: LoginId(1),
+        account: work(),
+        grant: GrantId(2),
+        provider: provider("idp.example"),
+        scopes: ScopeSet::parse("api mail"),
+        resource: None,
+        resources: BTreeSet::new(),
+        replace_subject: true,
+        method: LoginMethod::Code,
+        patience: secs(600),
+    };
+    bench.happen(Event::LoginBegun(Box::new(begun)));
+}
+
+#[test]
+fn an_account_that_leaves_ends_its_logins_that_wait_for_a_person() {
+    let mut bench = Bench::new();
+    login(&mut bench);
+    leave(&mut bench, false);
+    let cancelled = |effect: &Effect| {
+        matches!(
+            effect,
+            Effect::LoginEnded {
+                result: Err(LoginFailure::Cancelled),
+                ..
+            }
+        )
+    };
+    assert_eq!(bench.count(cancelled), 1);
+    bench.happen(Event::CodeReceived { login: LoginId(1) });
+    assert!(bench.sent.is_empty());
+    assert_eq!(bench.broker.poll_timeout(), None);
+    // A request that is out is waited for; what it brings counts, and no other follows.
+    let mut bench = Bench::new();
+    login(&mut bench);
+    bench.happen(Event::CodeReceived { login: LoginId(1) });
+    leave(&mut bench, false);
+    bench.answer(unreachable());
+    assert_eq!(bench.count(cancelled), 1);
+    assert_eq!(bench.broker.poll_timeout(), None);
+}
+
+#[test]
+fn a_login_that_is_stored_while_the_account_leaves_stands_and_the_old_grant_goes() {
+    let mut bench = Bench::new();
+    bench.pass(secs(2400));
+    let old = bench.out.pop_front().unwrap();
+    login(&mut bench);
+    bench.happen(Event::CodeReceived { login: LoginId(1) });
+    leave(&mut bench, true);
+    assert_eq!(erased(&bench), 0, "an exchange is in flight");
+    bench.answer(tokens());
+    assert_eq!(bench.grant().id, GrantId(2));
+    assert_eq!(
+        bench.count(|effect| matches!(effect, Effect::Erase { revoke: false, .. })),
+        1,
+        "who asked hears of it"
+    );
+    let late = bench.answered(&old, tokens(), bench.now);
+    bench.happen(late);
+    let ticket = bench.ask();
+    assert!(bench.served(ticket).ttl.is_some());
+    assert_eq!((erased(&bench), bench.broker.in_flight()), (1, 0));
+    leave(&mut bench, false);
+    assert_eq!(erased(&bench), 2, "and it can leave in its turn");
+}
+
 #[test]
 fn inv_05_shutdown_waits_for_the_exchange_and_serves_its_waiters() {
     let mut bench = Bench::new();
