@@ -11,7 +11,7 @@ use std::{
 use authd_core::{
     broker::{Event, LoginFailure},
     grant::{Grant, Provider},
-    id::{Account, GrantId, LoginId},
+    id::{Account, LoginId},
     lease::LeaseKey,
     scope::ScopeSet,
     secret::Secret,
@@ -44,7 +44,6 @@ type Outcome = Result<Arc<LoginDone>, WireError>;
 /// One login.
 pub(crate) struct Login {
     account: Account,
-    grant: GrantId,
     provider: Provider,
     client_secret: Option<Secret>,
     asked: ScopeSet,
@@ -86,18 +85,6 @@ impl Logins {
             provider: login.provider.clone(),
             client_secret: login.client_secret.clone(),
             proof,
-        })
-    }
-
-    /// The client secret of the login that makes this grant; `None` when no login does.
-    #[expect(
-        clippy::option_option,
-        reason = "no login, and a login of a public client, differ"
-    )]
-    pub(crate) fn client_secret(&self, grant: GrantId) -> Option<Option<Secret>> {
-        self.with(|logins| {
-            let login = logins.values().find(|login| login.grant == grant)?;
-            Some(login.client_secret.clone())
         })
     }
 

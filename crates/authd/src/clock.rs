@@ -11,6 +11,12 @@ pub(crate) fn now() -> Now {
     }
 }
 
+/// The calendar in whole Unix seconds, as the wire has it.
+#[must_use]
+pub(crate) fn unix_now() -> u64 {
+    u64::try_from(wall().unix_secs()).unwrap_or(0)
+}
+
 fn wall() -> Wall {
     use std::time::{SystemTime, UNIX_EPOCH};
     let millis =

@@ -11,6 +11,9 @@ use serde::Deserialize;
 /// Largest file that is read.
 const LARGEST: u64 = 1024 * 1024;
 
+/// Most seconds for a request to a provider: a stop waits for those under way, and not for ever.
+const LONGEST_REQUEST: u64 = 60;
+
 /// All that can be set. `config.toml` has the same shape.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -157,10 +160,15 @@ impl Config {
             ),
             ("key.timeout_secs", self.key.timeout_secs),
         ];
-        match positive.iter().find(|(_, value)| *value == 0) {
-            Some((key, _)) => Err(format!("`{key}` must be at least 1")),
-            None => Ok(()),
+        if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return Err(format!("`{key}` must be at least 1"));
         }
+        if self.network.request_timeout_secs > LONGEST_REQUEST {
+            return Err(format!(
+                "`network.request_timeout_secs` must be at most {LONGEST_REQUEST}"
+            ));
+        }
+        Ok(())
     }
 
     /// What of it the engine needs.
@@ -275,6 +283,12 @@ mod tests {
             load("[key]\ntimeout_secs = 0")
                 .unwrap_err()
                 .contains("at least 1")
+        );
+        assert!(load("[network]\nrequest_timeout_secs = 60").is_ok());
+        assert!(
+            load("[network]\nrequest_timeout_secs = 61")
+                .unwrap_err()
+                .contains("at most 60")
         );
         assert!(load("= =").unwrap_err().contains("line 1"));
     }

@@ -9,18 +9,19 @@ use authd_ipc::TokioStream as Stream;
 use authd_proto::{
     Call, ErrorShape, encode,
     event::{Event, EventKind},
-    frame::FrameBuffer,
+    frame::{FrameBuffer, FrameError},
     limits::MAX_IN_FLIGHT,
     message::Message,
 };
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    sync::broadcast::error::RecvError,
+    sync::{broadcast::error::RecvError, watch},
     time::{Instant, timeout},
 };
 
 use crate::{
+    clock::unix_now,
     daemon::Shared,
     dispatch::{self, Later, Reply},
     handler::events::Subscription,
@@ -40,6 +41,8 @@ pub(crate) struct Session {
     pub(crate) errors: ErrorShape,
     /// What it says it is.
     pub(crate) client: Option<String>,
+    /// Whether it asked the daemon to stop.
+    pub(crate) asked_to_stop: bool,
     /// The events it wants.
     pub(crate) subscription: Option<Subscription>,
 }
@@ -53,25 +56,25 @@ pub(crate) async fn run(mut stream: Stream, daemon: &Shared) {
 
 async fn exchange(stream: &mut Stream, daemon: &Shared) -> io::Result<()> {
     let mut session = Session::default();
-    let mut incoming = FrameBuffer::new();
+    let mut incoming = Incoming::default();
     let mut outgoing = Vec::new();
     let mut later: FuturesUnordered<Later> = FuturesUnordered::new();
-    let mut begun_at = None;
-    let mut stop = daemon.stopping.subscribe();
+    let mut stopping = daemon.stopping.subscribe();
+    let mut stopped = daemon.stopped.subscribe();
     loop {
         let room = later.len() < MAX_IN_FLIGHT;
-        let deadline = begun_at.map(|begun: Instant| begun + FRAME_DEADLINE);
+        let patient = session.asked_to_stop;
+        let deadline = incoming.begun_at.map(|begun| begun + FRAME_DEADLINE);
         tokio::select! {
-            read = stream.read(incoming.spare()), if room => {
+            read = stream.read(incoming.buffer.spare()), if room => {
                 let count = read?;
                 if count == 0 {
                     return Ok(());
                 }
-                incoming.advance(count);
+                incoming.buffer.advance(count);
                 take_frames(&mut incoming, daemon, &mut session, &later, &mut outgoing)?
                     .into_iter()
                     .for_each(|request| later.push(request));
-                begun_at = (!incoming.is_empty()).then(Instant::now);
             }
             Some(reply) = later.next(), if !later.is_empty() => {
                 write_reply(&mut outgoing, reply);
@@ -81,7 +84,9 @@ async fn exchange(stream: &mut Stream, daemon: &Shared) -> io::Result<()> {
                     .for_each(|request| later.push(request));
             }
             event = next_event(&mut session) => write_event(&mut outgoing, &event),
-            _ = stop.wait_for(|stopping| *stopping), if later.is_empty() => return Ok(()),
+            () = hung_up(&mut stopping, &mut stopped, patient), if later.is_empty() => {
+                return Ok(());
+            }
             () = until(deadline) => {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "half a frame, and no more"));
             }
@@ -92,35 +97,63 @@ async fn exchange(stream: &mut Stream, daemon: &Shared) -> io::Result<()> {
     }
 }
 
+/// What a client has sent and nobody has looked at yet.
+#[derive(Default)]
+struct Incoming {
+    buffer: FrameBuffer,
+    /// Since when the last frame in it is known to be only half there.
+    begun_at: Option<Instant>,
+}
+
+impl Incoming {
+    /// Hands whole frames to `answer` until `room` of them came back to be answered later.
+    fn take<L>(
+        &mut self,
+        room: usize,
+        now: Instant,
+        mut answer: impl FnMut(&[u8]) -> io::Result<Option<L>>,
+    ) -> io::Result<Vec<L>> {
+        let mut waiting = Vec::new();
+        while waiting.len() < room {
+            let Some(frame) = self.buffer.next_frame().map_err(malformed)? else {
+                // Half a frame stays as old as it is, however slowly it grows.
+                self.begun_at = (!self.buffer.is_empty()).then(|| self.begun_at.unwrap_or(now));
+                return Ok(waiting);
+            };
+            self.begun_at = None;
+            waiting.extend(answer(frame)?);
+        }
+        // What is left waits for the daemon, not for the client: no deadline runs.
+        Ok(waiting)
+    }
+}
+
+fn malformed(error: FrameError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
 /// Dispatches every whole frame there is room for. What cannot be answered at once comes back.
 fn take_frames(
-    incoming: &mut FrameBuffer,
+    incoming: &mut Incoming,
     daemon: &Shared,
     session: &mut Session,
     later: &FuturesUnordered<Later>,
     outgoing: &mut Vec<u8>,
 ) -> io::Result<Vec<Later>> {
-    let malformed = |error| io::Error::new(io::ErrorKind::InvalidData, error);
-    let mut waiting = Vec::new();
-    while later.len() + waiting.len() < MAX_IN_FLIGHT {
-        let Some(frame) = incoming.next_frame().map_err(malformed)? else {
-            break;
-        };
+    let room = MAX_IN_FLIGHT.saturating_sub(later.len());
+    incoming.take(room, Instant::now(), |frame| {
         let Message::Request { id, method, params } = Message::parse(frame).map_err(malformed)?
         else {
-            continue;
+            return Ok(None);
         };
-        match Call::decode(method, params) {
-            Ok(call) => {
-                let trace_id = params.trace_id();
-                waiting.extend(dispatch::dispatch(
-                    daemon, session, id, call, trace_id, outgoing,
-                ));
+        Ok(match Call::decode(method, params) {
+            Ok(call) => dispatch::dispatch(daemon, session, id, call, params.trace_id(), outgoing),
+            Err(error) => {
+                encode::error(outgoing, id, &error, session.errors);
+                None
             }
-            Err(error) => encode::error(outgoing, id, &error, session.errors),
-        }
-    }
-    Ok(waiting)
+        })
+    })
 }
 
 fn write_reply(outgoing: &mut Vec<u8>, reply: Reply) {
@@ -147,13 +180,25 @@ async fn next_event(session: &mut Session) -> Event {
             Ok(event) if subscription.wants(&event) => return Event::clone(&event),
             Ok(_) => {}
             Err(RecvError::Lagged(missed)) => {
-                let mut event = Event::new(0, 0, EventKind::Lagged);
+                let mut event = Event::new(0, unix_now(), EventKind::Lagged);
                 event.missed = Some(missed);
                 return event;
             }
             Err(RecvError::Closed) => session.subscription = None,
         }
     }
+}
+
+/// A client that wants nothing is let go when the daemon is to stop; the one that asked for it hears
+/// of the end by the end of its connection.
+async fn hung_up(
+    stopping: &mut watch::Receiver<bool>,
+    stopped: &mut watch::Receiver<bool>,
+    asked_to_stop: bool,
+) {
+    let end = if asked_to_stop { stopped } else { stopping };
+    // The senders live as long as the daemon.
+    let _ = end.wait_for(|ended| *ended).await;
 }
 
 async fn until(deadline: Option<Instant>) {
@@ -170,4 +215,72 @@ async fn flush(stream: &mut Stream, outgoing: &mut Vec<u8>) -> io::Result<()> {
     outgoing.clear();
     outgoing.shrink_to(KEPT_BUFFER);
     written.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the client does not read"))?
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::broadcast;
+
+    use super::*;
+
+    const HALF: &[u8] = &[0x93, 0x02];
+    const WHOLE: &[u8] = &[0x93, 0x02, 0xa1, b'x', 0x90];
+
+    fn receive(incoming: &mut Incoming, bytes: &[u8]) {
+        incoming.buffer.spare()[..bytes.len()].copy_from_slice(bytes);
+        incoming.buffer.advance(bytes.len());
+    }
+
+    /// Takes what is there, with each frame to be answered later; how many were taken.
+    fn take(incoming: &mut Incoming, room: usize, now: Instant) -> usize {
+        incoming.take(room, now, |_| Ok(Some(()))).unwrap().len()
+    }
+
+    #[test]
+    fn whole_frames_that_wait_for_room_have_no_deadline() {
+        let now = Instant::now();
+        let mut incoming = Incoming::default();
+        receive(&mut incoming, &WHOLE.repeat(3));
+        assert_eq!(take(&mut incoming, 2, now), 2);
+        assert_eq!(incoming.begun_at, None, "one whole frame is left");
+        assert_eq!(take(&mut incoming, 2, now), 1);
+        assert_eq!(incoming.begun_at, None, "nothing is left");
+    }
+
+    #[test]
+    fn half_a_frame_has_its_deadline_from_its_first_byte_on() {
+        let begun = Instant::now();
+        let later = begun + FRAME_DEADLINE / 2;
+        let mut incoming = Incoming::default();
+        receive(&mut incoming, HALF);
+        take(&mut incoming, 1, begun);
+        receive(&mut incoming, &WHOLE[HALF.len()..4]);
+        take(&mut incoming, 1, later);
+        assert_eq!(incoming.begun_at, Some(begun), "a byte more renews nothing");
+        receive(&mut incoming, &WHOLE[4..]);
+        receive(&mut incoming, HALF);
+        take(&mut incoming, 2, later);
+        assert_eq!(incoming.begun_at, Some(later), "another frame was begun");
+    }
+
+    #[tokio::test]
+    async fn an_event_about_lost_events_says_when_and_how_many() {
+        let before = unix_now();
+        let (sender, receiver) = broadcast::channel(1);
+        for seq in 1..=3 {
+            sender
+                .send(Arc::new(Event::new(seq, 0, EventKind::Token)))
+                .unwrap();
+        }
+        let mut session = Session {
+            subscription: Some(Subscription::new(receiver, None, None)),
+            ..Session::default()
+        };
+        let event = next_event(&mut session).await;
+        assert_eq!((event.event, event.missed), (EventKind::Lagged, Some(2)));
+        assert!(event.at >= before, "{}", event.at);
+        assert_eq!(next_event(&mut session).await.seq, 3);
+    }
 }

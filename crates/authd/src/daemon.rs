@@ -45,8 +45,10 @@ pub(crate) struct Daemon {
     pub(crate) place: Place,
     /// Told when the first try to open the store is over.
     pub(crate) opened: Notify,
-    /// Turns true once, when the daemon stops.
+    /// Turns true once, when the daemon is to stop.
     pub(crate) stopping: watch::Sender<bool>,
+    /// Turns true once, when the store is closed and the lock given back: then clients are let go.
+    pub(crate) stopped: watch::Sender<bool>,
 }
 
 /// Where a daemon lives.
@@ -105,7 +107,7 @@ pub(crate) struct Figures {
 
 impl Figures {
     pub(crate) fn new() -> Self {
-        let started_at = u64::try_from(clock::now().wall.unix_secs()).unwrap_or(0);
+        let started_at = clock::unix_now();
         Self {
             started_at,
             ..Self::default()

@@ -82,7 +82,7 @@ pub(crate) fn dispatch(
         Call::Unsubscribe(_) => now(out, id, events::unsubscribe(session), shape),
         Call::EventsQuery(query) => now(out, id, events::query(daemon, &query), shape),
         Call::DaemonStatus(_) => now(out, id, own::status(daemon), shape),
-        Call::DaemonStop(_) => now(out, id, own::stop(daemon), shape),
+        Call::DaemonStop(_) => now(out, id, own::stop(daemon, session), shape),
         Call::DaemonReload(_) => return later(daemon, id, shape, own::reload),
         Call::AccountForget(forget) => {
             return later(daemon, id, shape, |daemon| account::forget(daemon, forget));

@@ -15,21 +15,20 @@ use authd_core::{
     secret::Secret,
 };
 use authd_oauth::{Exchanged, Revocation};
-use authd_proto::response::TokenKind;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     clock::{self, Alarm},
     daemon::{Figures, Shared},
     open::Opening,
-    perform::Performer,
+    perform::{Departed, Performer},
     published::Token,
 };
 
 /// Messages taken in before readers see the result.
 const BATCH: usize = 256;
-/// Longest that a stop waits for exchanges in flight: a request's time-out and some more.
-const PATIENCE_AT_STOP: Duration = Duration::from_secs(40);
+/// How much longer a stop waits for exchanges in flight than their requests may take.
+const GRACE_AT_STOP: Duration = Duration::from_secs(10);
 
 /// What a client asks the engine.
 pub(crate) struct Ask {
@@ -63,9 +62,6 @@ pub(crate) struct Handed {
 
 /// How a client hears.
 pub(crate) type Answerer = oneshot::Sender<Result<Handed, Refusal>>;
-/// How a logout is told: what was revoked, and what is still to be.
-pub(crate) type LogoutResult = Result<(Vec<TokenKind>, Vec<TokenKind>), String>;
-
 /// What comes to the driver.
 pub(crate) enum Message {
     /// Something that the engine understands as it is.
@@ -83,19 +79,15 @@ pub(crate) enum Message {
     },
     /// The store was opened, or not.
     Opened(Box<Opening>),
-    /// An account is to be forgotten.
-    Forget {
+    /// An account is to go: forgotten, or logged out.
+    Depart {
         account: Account,
-        done: oneshot::Sender<Option<()>>,
-    },
-    /// An account is to be logged out.
-    Logout {
-        account: Account,
+        revoke: bool,
         wait: Duration,
-        done: oneshot::Sender<Option<LogoutResult>>,
+        done: oneshot::Sender<Departed>,
     },
-    /// The wait of a logout is over.
-    LogoutOverdue { account: Account },
+    /// The wait of the one who asked for that is over.
+    DepartureOverdue { account: Account },
     /// Accounts are to be adopted; all when none is named.
     Adopt {
         account: Option<Account>,
@@ -109,8 +101,11 @@ pub(crate) enum Message {
     },
     /// A provider was told of a revocation.
     RevocationTried { id: u64, outcome: Revocation },
-    /// An account is off the disk.
-    Erased { account: Account },
+    /// An account is off the disk, or could not be taken off.
+    Erased {
+        account: Account,
+        result: Result<(), String>,
+    },
     /// A login to an account that exists wants the client secret that it was made with.
     ClientSecret {
         account: Account,
@@ -180,22 +175,21 @@ impl Mailbox {
         answer.await.unwrap_or(Err(stopping))
     }
 
-    /// Forgets an account; `None` when there is none.
-    pub(crate) async fn forget(&self, account: Account) -> Option<()> {
+    /// Lets an account go; `None` when the daemon stops first.
+    pub(crate) async fn depart(
+        &self,
+        account: Account,
+        revoke: bool,
+        wait: Duration,
+    ) -> Option<Departed> {
         let (done, answer) = oneshot::channel();
-        self.send(Message::Forget { account, done });
-        answer.await.ok().flatten()
-    }
-
-    /// Logs an account out; `None` when there is none.
-    pub(crate) async fn logout(&self, account: Account, wait: Duration) -> Option<LogoutResult> {
-        let (done, answer) = oneshot::channel();
-        self.send(Message::Logout {
+        self.send(Message::Depart {
             account,
+            revoke,
             wait,
             done,
         });
-        answer.await.ok().flatten()
+        answer.await.ok()
     }
 
     /// The client secret that an account was logged in with. Stays in this process.
@@ -205,11 +199,11 @@ impl Mailbox {
         answer.await.ok().flatten()
     }
 
-    /// Adopts, and says which.
-    pub(crate) async fn adopt(&self, account: Option<Account>) -> Vec<Account> {
+    /// Adopts, and says which; `None` when the daemon stops first.
+    pub(crate) async fn adopt(&self, account: Option<Account>) -> Option<Vec<Account>> {
         let (done, answer) = oneshot::channel();
         self.send(Message::Adopt { account, done });
-        answer.await.unwrap_or_default()
+        answer.await.ok()
     }
 }
 
@@ -256,10 +250,15 @@ pub(crate) async fn run(
     };
     let mut alarm = Alarm::new()?;
     let mut deadline = None;
+    // A login makes two requests in a row: for its tokens, and for who signed in.
+    let requests =
+        2 * Duration::from_secs(driver.daemon.config.load().network.request_timeout_secs);
+    let patience_at_stop = requests + GRACE_AT_STOP;
     loop {
         driver.settle();
         let overdue = deadline.is_some_and(|deadline| clock::now().boot >= deadline);
-        if driver.performer.is_stopping() && (driver.broker.in_flight() == 0 || overdue) {
+        let quiet = driver.broker.in_flight() == 0 && driver.performer.all_departed();
+        if driver.performer.is_stopping() && (quiet || overdue) {
             driver.performer.close_store();
             return Ok(());
         }
@@ -269,7 +268,7 @@ pub(crate) async fn run(
             biased;
             message = mail.recv() => match message {
                 Some(Message::Stop) if deadline.is_none() => {
-                    deadline = Some(clock::now().boot.after(PATIENCE_AT_STOP));
+                    deadline = Some(clock::now().boot.after(patience_at_stop));
                     driver.stop();
                 }
                 Some(message) => driver.take(message),
@@ -283,7 +282,7 @@ pub(crate) async fn run(
         for _ in 0..BATCH {
             match mail.try_recv() {
                 Ok(Message::Stop) if deadline.is_none() => {
-                    deadline = Some(clock::now().boot.after(PATIENCE_AT_STOP));
+                    deadline = Some(clock::now().boot.after(patience_at_stop));
                     driver.stop();
                 }
                 Ok(message) => driver.take(message),
@@ -326,7 +325,20 @@ impl Driver {
 
     fn take(&mut self, message: Message) {
         match message {
-            Message::Event(event) => self.handle(*event),
+            Message::Event(event) => {
+                let ended = match &*event {
+                    Event::Committed { attempt, .. }
+                    | Event::Intended {
+                        attempt,
+                        result: Err(_),
+                    } => Some(*attempt),
+                    _ => None,
+                };
+                self.handle(*event);
+                if let Some(attempt) = ended {
+                    self.performer.conclude(attempt);
+                }
+            }
             Message::Ask {
                 ticket,
                 ask,
@@ -366,34 +378,26 @@ impl Driver {
                     attempt,
                     answer: Box::new(answer),
                 });
-                self.performer.drop_answer(attempt);
+                if !self.performer.is_committing(attempt) {
+                    self.performer.conclude(attempt);
+                }
             }
             Message::Opened(opening) => {
                 for event in self.performer.opened(*opening) {
                     self.handle(event);
                 }
             }
-            Message::Forget { account, done } => {
-                if self.performer.forget(&account, done) {
-                    self.handle(Event::Leave {
-                        account,
-                        revoke: false,
-                    });
-                }
-            }
-            Message::Logout {
+            Message::Depart {
                 account,
+                revoke,
                 wait,
                 done,
             } => {
-                if self.performer.logout(&account, wait, done) {
-                    self.handle(Event::Leave {
-                        account,
-                        revoke: true,
-                    });
+                if self.performer.depart(&account, wait, done) {
+                    self.handle(Event::Leave { account, revoke });
                 }
             }
-            Message::LogoutOverdue { account } => self.performer.logout_overdue(&account),
+            Message::DepartureOverdue { account } => self.performer.departure_overdue(&account),
             Message::Adopt { account, done } => {
                 let adopted = self.performer.adopt(account);
                 for account in &adopted {
@@ -417,7 +421,11 @@ impl Driver {
                 let settled = self.performer.revocation_tried(id, outcome);
                 self.handle(Event::RevocationTried { id, settled });
             }
-            Message::Erased { account } => self.performer.erased(&account),
+            Message::Erased { account, result } => {
+                for event in self.performer.erased(&account, result) {
+                    self.handle(event);
+                }
+            }
             Message::ClientSecret { account, done } => {
                 // The one who asked may be gone.
                 let _ = done.send(self.performer.stored_client_secret(&account));

@@ -10,16 +10,16 @@ use std::{
 };
 
 use authd_core::{
-    broker::{
-        CommitOutcome, Decided, Effect, Event, Notice, Record as Decision, Refusal, Served, View,
-    },
+    broker::{CommitOutcome, Effect, Event, Notice, Record as Decision, Refusal, Served, View},
     grant::Grant,
     id::{Account, AttemptId, Ticket},
+    secret::Secret,
 };
 use authd_oauth::Tokens;
 use authd_proto::{event::EventKind, response::State};
 use authd_store::{PendingRevocation, Record, Secrets, Store};
 
+pub(crate) use self::departure::Departed;
 use self::departure::Departure;
 pub(crate) use self::exchange::Material;
 use crate::{
@@ -39,6 +39,8 @@ pub(crate) struct Performer {
     vault: BTreeMap<Account, Secrets>,
     /// Answers that the engine has not judged yet.
     answers: BTreeMap<AttemptId, Tokens>,
+    /// The client secrets of logins whose exchange is under way.
+    logging_in: BTreeMap<AttemptId, Option<Secret>>,
     /// Answers on their way to the disk.
     committing: BTreeMap<AttemptId, Secrets>,
     /// The attempt whose answer the database did not take.
@@ -63,6 +65,7 @@ impl Performer {
             store: None,
             vault: BTreeMap::new(),
             answers: BTreeMap::new(),
+            logging_in: BTreeMap::new(),
             committing: BTreeMap::new(),
             unsaved: BTreeMap::new(),
             answerers: HashMap::new(),
@@ -126,11 +129,6 @@ impl Performer {
             let made = || cause.clone().unwrap_or_else(trace_id);
             self.traces.entry(attempt).or_insert_with(made).clone()
         });
-        if let (Some(attempt), Decided::Judged(_) | Decided::Discarded) =
-            (record.attempt, &record.what)
-        {
-            self.traces.remove(&attempt);
-        }
         self.daemon.journal.decided(record, trace_id);
     }
 
@@ -165,7 +163,7 @@ impl Performer {
         let secrets = self.vault.get(&account).unwrap_or(&no_secrets);
         let before = self.accounts.get(&account);
         let snapshot = Arc::new(Snapshot::new(view, secrets, before.map(AsRef::as_ref)));
-        let trace_id = attempt.and_then(|attempt| self.traces.remove(&attempt));
+        let trace_id = attempt.and_then(|attempt| self.traces.get(&attempt).cloned());
         self.tell_change(&snapshot, before.map(AsRef::as_ref), attempt, trace_id);
         self.accounts.insert(account, snapshot);
         self.changed = true;
@@ -333,6 +331,19 @@ impl Performer {
             ) => CommitOutcome::Superseded,
             Err(error) => CommitOutcome::MemoryOnly(error.to_string()),
         }
+    }
+
+    /// An attempt is over, however it ended: nothing of it stays in memory.
+    pub(crate) fn conclude(&mut self, attempt: AttemptId) {
+        self.answers.remove(&attempt);
+        self.logging_in.remove(&attempt);
+        self.committing.remove(&attempt);
+        self.traces.remove(&attempt);
+    }
+
+    /// Whether the answer of this attempt is on its way to the disk.
+    pub(crate) fn is_committing(&self, attempt: AttemptId) -> bool {
+        self.committing.contains_key(&attempt)
     }
 
     fn send(&self, message: Message) {

@@ -65,7 +65,7 @@ pub(crate) async fn run(start: &mut Start) -> Result<(), RunError> {
     let socket = SocketPath::locate(&environment, &directories)?;
     let config_path = directories.config.join("config.toml");
     let config = Config::load(&config_path)?;
-    let _lock = InstanceLock::acquire(&directories.state)?;
+    let lock = InstanceLock::acquire(&directories.state)?;
     #[cfg(unix)]
     let listener = match start.activated.take() {
         Some(activated) => Listener::adopt(activated)?,
@@ -94,6 +94,7 @@ pub(crate) async fn run(start: &mut Start) -> Result<(), RunError> {
         place,
         opened: Notify::new(),
         stopping: watch::Sender::new(false),
+        stopped: watch::Sender::new(false),
         config: ArcSwap::from_pointee(config),
     });
     // Before anybody hears that we are there: a stop that comes at once is to be a clean one.
@@ -138,6 +139,9 @@ pub(crate) async fn run(start: &mut Start) -> Result<(), RunError> {
         Some(ended) => ended,
         None => driver.await,
     };
+    // A client that waits for the end of its connection can start the next daemon then.
+    drop(lock);
+    daemon.stopped.send_replace(true);
     // What the driver answered last is still to be written.
     if tokio::time::timeout(PATIENCE_AT_END, &mut server)
         .await

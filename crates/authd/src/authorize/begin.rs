@@ -399,7 +399,6 @@ fn register(
     let (id, grant) = (LoginId(id), GrantId(grant));
     let login = Arc::new(Login {
         account: target.account.clone(),
-        grant,
         provider: target.provider.clone(),
         client_secret: target.client_secret,
         asked: target.scopes.clone(),

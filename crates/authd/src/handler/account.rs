@@ -1,6 +1,6 @@
 //! `account.*` and `logout`.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use authd_core::{
     flag::{Ambiguity, Flags, Raised},
@@ -13,7 +13,7 @@ use authd_proto::{
     request::{AccountAdopt, AccountForget, AccountGet, AccountList, Logout},
     response::{
         AccountAdoptReply, AccountForgetReply, AccountInfo, AccountListReply, Expiry, Flag,
-        FlagName, LastError, LeaseInfo, LogoutReply, State,
+        FlagName, LastError, LeaseInfo, LogoutReply, State, TokenKind,
     },
 };
 
@@ -21,6 +21,7 @@ use super::{account_name, refusal, unknown_account, wait, whole_secs};
 use crate::{
     clock,
     daemon::Shared,
+    perform::Departed,
     published::{Snapshot, expiry},
 };
 
@@ -69,14 +70,41 @@ pub(crate) async fn forget(
     daemon: Shared,
     forget: AccountForget,
 ) -> Result<AccountForgetReply, WireError> {
+    depart(&daemon, &forget.account, false, wait(None)).await?;
+    Ok(AccountForgetReply {
+        account: forget.account,
+    })
+}
+
+/// Lets an account go, and says what the provider has revoked and what it is still to hear of.
+async fn depart(
+    daemon: &Shared,
+    name: &str,
+    revoke: bool,
+    wait: Duration,
+) -> Result<(Vec<TokenKind>, Vec<TokenKind>), WireError> {
     daemon.check_open()?;
-    let account = account_name(&forget.account)?;
-    match daemon.mailbox.forget(account).await {
-        Some(()) => Ok(AccountForgetReply {
-            account: forget.account,
-        }),
-        None => Err(unknown_account(&forget.account)),
+    let account = account_name(name)?;
+    match daemon.mailbox.depart(account, revoke, wait).await {
+        Some(Departed::Gone { revoked, pending }) => Ok((revoked, pending)),
+        Some(Departed::Unknown) => Err(unknown_account(name)),
+        Some(Departed::Overdue) => Err(WireError::new(
+            ErrorCode::Timeout,
+            "a renewal of this account is under way; it goes as soon as that has ended",
+        )
+        .with_account(name)),
+        Some(Departed::Kept(why)) => Err(WireError::new(
+            ErrorCode::StoreFailed,
+            format!("the account could not be taken off the disk: {why}"),
+        )
+        .with_hint("run 'authctl doctor', then again")
+        .with_account(name)),
+        None => Err(stopping()),
     }
+}
+
+fn stopping() -> WireError {
+    WireError::new(ErrorCode::ShuttingDown, "the daemon is stopping")
 }
 
 /// `account.adopt`.
@@ -91,7 +119,7 @@ pub(crate) async fn adopt(
     {
         return Err(unknown_account(account.as_str()));
     }
-    let adopted = daemon.mailbox.adopt(account).await;
+    let adopted = daemon.mailbox.adopt(account).await.ok_or_else(stopping)?;
     Ok(AccountAdoptReply {
         adopted: adopted.iter().map(ToString::to_string).collect(),
     })
@@ -99,18 +127,13 @@ pub(crate) async fn adopt(
 
 /// `logout`: the tokens are kept, sealed, until the provider has heard of it.
 pub(crate) async fn logout(daemon: Shared, logout: Logout) -> Result<LogoutReply, WireError> {
-    daemon.check_open()?;
-    let account = account_name(&logout.account)?;
-    match daemon.mailbox.logout(account, wait(logout.wait_secs)).await {
-        Some(Ok((revoked, pending))) => Ok(LogoutReply {
-            account: logout.account,
-            revoked,
-            pending,
-        }),
-        Some(Err(message)) => Err(WireError::new(ErrorCode::StoreFailed, message)
-            .with_hint("nothing was removed; run 'authctl doctor'")),
-        None => Err(unknown_account(&logout.account)),
-    }
+    let patience = wait(logout.wait_secs);
+    let (revoked, pending) = depart(&daemon, &logout.account, true, patience).await?;
+    Ok(LogoutReply {
+        account: logout.account,
+        revoked,
+        pending,
+    })
 }
 
 /// An account as the wire shows it.

@@ -98,7 +98,8 @@ pub(crate) async fn reload(daemon: Shared) -> Result<DaemonReloadReply, WireErro
 
 /// `daemon.stop`: answered before it happens.
 #[expect(clippy::unnecessary_wraps, reason = "every handler answers alike")]
-pub(crate) fn stop(daemon: &Shared) -> Result<DaemonStopReply, WireError> {
+pub(crate) fn stop(daemon: &Shared, session: &mut Session) -> Result<DaemonStopReply, WireError> {
+    session.asked_to_stop = true;
     daemon.mailbox.stop();
     Ok(DaemonStopReply {
         pid: std::process::id(),

@@ -40,6 +40,16 @@ impl Wish {
 }
 
 impl Subscription {
+    /// Of these kinds and this account; of all that is not named.
+    pub(crate) fn new(
+        receiver: broadcast::Receiver<Arc<Event>>,
+        kinds: Option<Vec<EventKind>>,
+        account: Option<String>,
+    ) -> Self {
+        let wish = Wish::new(kinds, account);
+        Self { receiver, wish }
+    }
+
     /// Whether the client wants this event.
     pub(crate) fn wants(&self, event: &Event) -> bool {
         self.wish.fits(event)
@@ -52,12 +62,10 @@ pub(crate) fn subscribe(
     session: &mut Session,
     subscribe: Subscribe,
 ) -> Result<SubscribeReply, WireError> {
-    let wish = Wish::new(subscribe.events, subscribe.account);
-    let events = wish.kinds.clone();
-    session.subscription = Some(Subscription {
-        receiver: daemon.journal.subscribe(),
-        wish,
-    });
+    let receiver = daemon.journal.subscribe();
+    let subscription = Subscription::new(receiver, subscribe.events, subscribe.account);
+    let events = subscription.wish.kinds.clone();
+    session.subscription = Some(subscription);
     Ok(SubscribeReply { events })
 }
 

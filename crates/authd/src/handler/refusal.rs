@@ -121,13 +121,33 @@ pub(crate) fn login(account: &Account, failure: &LoginFailure) -> WireError {
         LoginFailure::Unreachable(_) => {
             WireError::new(ErrorCode::Unavailable, message).with_hint(again)
         }
-        LoginFailure::SubjectMismatch { expected, found } => WireError::new(
+        LoginFailure::SubjectMismatch { expected, found } => {
+            let owner = expected.name.as_ref().unwrap_or(&expected.sub);
+            match found {
+                Some(found) => WireError::new(
+                    ErrorCode::SubjectMismatch,
+                    format!(
+                        "this account belongs to {owner}, but {} signed in; nothing was changed",
+                        found.name.as_ref().unwrap_or(&found.sub),
+                    ),
+                )
+                .with_hint("choose another account name, or log in with --replace-subject"),
+                None => WireError::new(
+                    ErrorCode::SubjectMismatch,
+                    format!(
+                        "this account belongs to {owner}, but the provider did not say who signed \
+                         in; nothing was changed"
+                    ),
+                )
+                .with_hint(
+                    "log in again, with the scope openid where it was left out; or with \
+                     --replace-subject",
+                ),
+            }
+        }
+        LoginFailure::IssuerMismatch { .. } => WireError::new(
             ErrorCode::SubjectMismatch,
-            format!(
-                "this account belongs to {}, but {} signed in; nothing was changed",
-                expected.name.as_ref().unwrap_or(&expected.sub),
-                found.name.as_ref().unwrap_or(&found.sub),
-            ),
+            format!("{message}; nothing was changed"),
         )
         .with_hint("choose another account name, or log in with --replace-subject"),
         LoginFailure::Store(_) => {

@@ -102,6 +102,7 @@ fn the_only_one<'a>(
         resource.is_none_or(|resource| {
             let grant = &snapshot.view.grant;
             grant.resource.as_deref() == Some(resource)
+                || grant.resources.contains(resource)
                 || grant
                     .leases
                     .keys()

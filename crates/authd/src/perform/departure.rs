@@ -98,7 +98,12 @@ impl Performer {
     /// The engine let the account go: its tokens become owed revocations, then it leaves the disk.
     pub(super) fn erase(&mut self, account: Account, revoke: bool) {
         let secrets = self.vault.remove(&account).unwrap_or_default();
-        self.unsaved.remove(&account);
+        // An answer on its way to the disk is that of a login that takes the grant's place.
+        if let Some(attempt) = self.unsaved.get(&account)
+            && !self.committing.contains_key(attempt)
+        {
+            self.unsaved.remove(&account);
+        }
         let Some(departure) = self.departures.get_mut(&account) else {
             return;
         };

@@ -65,7 +65,7 @@ impl Performer {
     }
 
     /// Sends the request, detached from whoever asked.
-    pub(super) fn exchange(&self, exchange: Exchange) {
+    pub(super) fn exchange(&mut self, exchange: Exchange) {
         let daemon = Arc::clone(&self.daemon);
         let attempt = exchange.attempt;
         let material = match exchange.login {
@@ -83,6 +83,10 @@ impl Performer {
                 exchanged: Box::new(exchanged),
             });
         };
+        if exchange.login.is_some() {
+            self.logging_in
+                .insert(attempt, material.client_secret.clone());
+        }
         self.daemon.network.spawn(async move {
             let mut exchanged = send(&daemon, &material, &exchange).await;
             failpoint::reach(Boundary::AnswerReceived);
@@ -118,11 +122,6 @@ impl Performer {
         }
     }
 
-    /// The engine did not want them.
-    pub(crate) fn drop_answer(&mut self, attempt: AttemptId) {
-        self.answers.remove(&attempt);
-    }
-
     /// Writes the answer durably. Nobody has seen it yet.
     pub(super) fn commit(&mut self, attempt: AttemptId, grant: &Arc<Grant>) {
         let mailbox = self.daemon.mailbox.clone();
@@ -130,8 +129,8 @@ impl Performer {
             return;
         };
         let account = grant.account.clone();
-        let login = self.daemon.logins.client_secret(grant.id);
-        let before = match login {
+        // A login begins anew; a renewal goes on from what stands.
+        let before = match self.logging_in.remove(&attempt) {
             Some(client_secret) => Secrets {
                 client_secret,
                 ..Secrets::default()
