@@ -212,13 +212,22 @@ pub enum LoginFailure {
     /// The provider could not be reached, or not understood.
     #[error("the provider gave no usable answer: {0}")]
     Unreachable(String),
-    /// Somebody else signed in than the account's owner.
-    #[error("someone else signed in")]
+    /// Somebody else signed in than the account's owner, or nobody says who.
+    #[error("it is not certain that the account's owner signed in")]
     SubjectMismatch {
         /// The account's subject.
         expected: Box<Subject>,
-        /// Who signed in now.
-        found: Box<Subject>,
+        /// Who signed in now; `None` when the provider did not say, or could not be asked.
+        found: Option<Box<Subject>>,
+    },
+    /// Somebody signed in at another provider than the account's: a subject means nothing there
+    /// (OpenID Connect Core §2, `sub` is unique within its issuer).
+    #[error("this account belongs to {expected}, not to {found}")]
+    IssuerMismatch {
+        /// The account's issuer, or the host of its token endpoint.
+        expected: String,
+        /// The login's.
+        found: String,
     },
     /// The grant could not be written.
     #[error("the login could not be stored: {0}")]

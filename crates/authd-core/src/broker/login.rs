@@ -9,7 +9,7 @@ use super::{
 use crate::{
     answer::{Answer, Body, GrantType, Received, TokenSummary},
     flag::Flags,
-    grant::Grant,
+    grant::{Grant, Provider},
     id::{Account, AttemptId, Generation, LoginId},
     lease::LeaseKey,
     renewal::{Context, Renewal, Verdict, classify::classify, last_error, new_lease, retry_after},
@@ -254,14 +254,12 @@ impl Broker {
             return;
         };
         let before = self.accounts.get(&login.begun.account);
-        let known = before.and_then(|renewal| renewal.grant().subject.as_ref());
-        if let (Some(expected), Some(found)) = (known, &tokens.subject)
-            && expected.sub != found.sub
-            && !login.begun.replace_subject
-        {
-            let (expected, found) = (Box::new(expected.clone()), Box::new(found.clone()));
+        let stranger = before
+            .filter(|_| !login.begun.replace_subject)
+            .and_then(|before| stranger(before.grant(), &login.begun.provider, tokens));
+        if let Some(failure) = stranger {
             self.attempts.remove(&attempt);
-            self.end_login(id, Err(LoginFailure::SubjectMismatch { expected, found }));
+            self.end_login(id, Err(failure));
             return;
         }
         let begun = &login.begun;
@@ -380,6 +378,30 @@ impl Renewal {
         self.publish(attempt, cx);
         self.on_time(cx);
     }
+}
+
+/// Why a login is not known to be the account's owner's. An account without a known owner is
+/// anybody's who can log in.
+fn stranger(grant: &Grant, provider: &Provider, tokens: &TokenSummary) -> Option<LoginFailure> {
+    let expected = grant.subject.as_ref()?;
+    let same_issuer = match (&grant.provider.issuer, &provider.issuer) {
+        (Some(before), Some(now)) => before == now,
+        _ => grant.provider.host() == provider.host(),
+    };
+    if !same_issuer {
+        let name = |provider: &Provider| {
+            let issuer = provider.issuer.clone();
+            issuer.unwrap_or_else(|| provider.host().0.to_string())
+        };
+        let (expected, found) = (name(&grant.provider), name(provider));
+        return Some(LoginFailure::IssuerMismatch { expected, found });
+    }
+    let found = tokens.subject.as_ref();
+    let is_owner = found.is_some_and(|found| found.sub == expected.sub);
+    (!is_owner).then(|| LoginFailure::SubjectMismatch {
+        expected: Box::new(expected.clone()),
+        found: found.cloned().map(Box::new),
+    })
 }
 
 fn failure(verdict: Verdict, answer: &Answer, now: Now) -> LoginFailure {

@@ -32,6 +32,11 @@ const DEVICE: LoginMethod = LoginMethod::Device {
     interval: Duration::from_secs(5),
 };
 
+/// Tokens of the account's owner.
+fn anns() -> Received {
+    tokens_with(|tokens| tokens.subject = Some(subject("ann")))
+}
+
 fn ended(bench: &Bench) -> Option<&Result<Arc<Grant>, LoginFailure>> {
     bench.seen.iter().find_map(|effect| match effect {
         Effect::LoginEnded {
@@ -60,7 +65,7 @@ fn a_code_becomes_the_first_generation() {
     assert!(bench.sent.is_empty(), "the person is at the provider");
     bench.happen(Event::CodeReceived { login: LOGIN });
     assert_eq!(bench.out[0].grant_type, GrantType::AuthorizationCode);
-    bench.answer(tokens_with(|tokens| tokens.subject = Some(subject("ann"))));
+    bench.answer(anns());
     assert!(succeeded(&bench));
     let grant = bench.grant();
     assert_eq!((grant.generation, grant.id), (Generation(1), GrantId(2)));
@@ -186,6 +191,50 @@ fn inv_13_someone_else_signing_in_changes_nothing() {
 }
 
 #[test]
+fn inv_13_a_known_owner_is_not_replaced_by_nobody() {
+    let mut bench = Bench::new();
+    by_code(&mut bench);
+    bench.answer(tokens());
+    let nobody = LoginFailure::SubjectMismatch {
+        expected: Box::new(subject("ann")),
+        found: None,
+    };
+    assert_eq!(*failed(&bench), nobody);
+    assert_eq!(bench.grant().id, GrantId(1));
+    // Where nobody was known before, nobody is missed.
+    let mut bench = Bench::with(|grant| grant.subject = None);
+    by_code(&mut bench);
+    bench.answer(tokens());
+    assert!(succeeded(&bench));
+}
+
+#[test]
+fn inv_13_the_same_subject_of_another_issuer_is_somebody_else() {
+    let at = |issuer: &str, host: &str| Provider {
+        issuer: Some(issuer.to_owned()).filter(|issuer| !issuer.is_empty()),
+        ..provider(host)
+    };
+    for (before, now, same) in [
+        (at("https://a", "a"), at("https://b", "a"), false),
+        (at("https://a", "a"), at("https://a", "b"), true),
+        (at("", "a"), at("", "b"), false),
+        (at("", "a"), at("https://a", "a"), true),
+    ] {
+        let mut bench = Bench::with(|grant| grant.provider = before.clone());
+        begin(&mut bench, LoginMethod::Code, |begun| {
+            begun.provider = now.clone()
+        });
+        bench.happen(Event::CodeReceived { login: LOGIN });
+        bench.answer(anns());
+        let refused = matches!(
+            ended(&bench),
+            Some(Err(LoginFailure::IssuerMismatch { .. }))
+        );
+        assert_eq!((succeeded(&bench), refused), (same, !same), "{now:?}");
+    }
+}
+
+#[test]
 fn inv_22_a_login_mends_every_broken_state() {
     type Breaks = fn(&mut Bench);
     let broken: [(&str, Breaks); 7] = [
@@ -229,7 +278,7 @@ fn inv_22_a_login_mends_every_broken_state() {
         let mut bench = Bench::new();
         breaks(&mut bench);
         by_code(&mut bench);
-        bench.answer(tokens());
+        bench.answer(anns());
         assert!(succeeded(&bench), "{name}");
         assert_eq!(*bench.flags(), Flags::default(), "{name}");
         let ticket = bench.ask_with(|demand| demand.key = key("api"));
@@ -250,7 +299,7 @@ fn a_login_while_an_exchange_is_in_flight_takes_its_waiters_over() {
         begun.scopes = ScopeSet::parse("api")
     });
     bench.happen(Event::CodeReceived { login: LOGIN });
-    bench.answer(tokens());
+    bench.answer(anns());
     assert!(bench.served(ticket).renewed);
     assert!(matches!(bench.refusal(widened), Refusal::NotGranted(_)));
     assert_eq!(bench.broker.in_flight(), 0);
