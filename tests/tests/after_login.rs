@@ -1,5 +1,4 @@
 //! The first minute after a login, when what the login needed is still in memory.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 
