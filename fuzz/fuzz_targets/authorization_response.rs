@@ -33,7 +33,7 @@ fn attempt() -> AuthorizationAttempt {
         provider: &provider,
         redirect_uri: "http://127.0.0.1:1234/callback",
         scopes: &ScopeSet::parse("openid"),
-        resource: None,
+        resources: &[],
         extra: &[],
         iss_expected: true,
     };
