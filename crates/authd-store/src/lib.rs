@@ -40,4 +40,4 @@ pub use about::KeyProtection;
 pub use error::{DiskTrouble, OpenError, StoreError};
 pub use record::{Intent, PendingRevocation, Record, Secrets, TokenTypeHint};
 pub use seal::DataKey;
-pub use store::{CommitOutcome, Done, Flushed, Loaded, Machine, Options, SetAside, Store};
+pub use store::{CommitOutcome, Done, Flushed, Loaded, Options, SetAside, Store};

@@ -20,7 +20,7 @@ use crate::{
     record::Header,
     seal::{DataKey, Name, Sealer},
     spill::Spill,
-    store::{DATABASE, Loaded, MIRRORS, Machine, Options, SetAside, disk_error},
+    store::{DATABASE, Loaded, MIRRORS, Options, SetAside, disk_error},
     worker::{
         Held, Unsaved, Worker, header_change, intent_key, record_change, revocation_change,
         seal_header,
@@ -102,11 +102,6 @@ pub(crate) fn open(
     let loaded_facts = Facts {
         rebuilt_from_mirrors: lost && !is_new,
         unclean: existed && !was_clean,
-        machine: if header.machine == options.machine {
-            Machine::Same
-        } else {
-            Machine::Other
-        },
         set_aside,
     };
     let mut worker = Worker {
@@ -176,8 +171,8 @@ fn read_rows(
     }
 }
 
-/// The header as found, or a new one. A store with accounts whose header is lost counts as another
-/// machine's: nothing says that it is ours.
+/// The header as found, or a new one. One that is lost counts as another machine's for the accounts
+/// whose records do not say whose they are.
 fn header_of(
     merged: &mut Merged,
     about: Option<&About>,
@@ -269,7 +264,6 @@ fn next_ordinal(merged: &Merged, marks: &Marks) -> u64 {
 struct Facts {
     rebuilt_from_mirrors: bool,
     unclean: bool,
-    machine: Machine,
     set_aside: Vec<SetAside>,
 }
 
@@ -284,7 +278,7 @@ fn take_up(
 ) -> Result<Loaded, OpenError> {
     let all_rows = lost.then(|| all_rows(&merged, worker)).transpose()?;
     let mut records = Vec::with_capacity(merged.accounts.len());
-    let mut stale = Vec::new();
+    let (mut stale, mut foreign) = (Vec::new(), Vec::new());
     let mut names = BTreeMap::new();
     for (name, newest) in merged.accounts {
         let grant = &newest.stored.record.grant;
@@ -294,12 +288,17 @@ fn take_up(
         {
             stale.push(grant.account.clone());
         }
+        let machine = newest.stored.machine.unwrap_or(worker.header.machine);
+        if machine != worker.machine {
+            foreign.push(grant.account.clone());
+        }
         names.insert(grant.account.clone(), (name, Arc::clone(&newest.sealed)));
         let held = Held {
             grant: grant.id,
             generation: grant.generation,
             ordinal: newest.stored.ordinal,
             attempt: newest.stored.attempt,
+            machine,
             size: newest.sealed.len(),
         };
         worker.held.insert(name, held);
@@ -364,7 +363,7 @@ fn take_up(
         set_aside: facts.set_aside,
         rebuilt_from_mirrors: facts.rebuilt_from_mirrors,
         taken_from_spill,
-        machine: facts.machine,
+        foreign,
         stale,
         unclean: facts.unclean,
         instance_id: worker.header.instance,

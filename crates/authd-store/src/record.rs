@@ -105,11 +105,14 @@ pub(crate) struct Stored {
     pub(crate) ordinal: u64,
     /// The attempt that made this generation: by it a repeated commit is told from a rival one.
     pub(crate) attempt: Option<AttemptId>,
+    /// The machine whose login it is. Records from before this was kept have the header's.
+    pub(crate) machine: Option<[u8; 32]>,
 }
 
 /// What the store says about itself, sealed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Header {
+    /// The machine that made the store, for records that do not name theirs.
     pub(crate) machine: [u8; 32],
     pub(crate) instance: u128,
     pub(crate) created: Wall,
@@ -121,6 +124,7 @@ impl Stored {
         encode(&StoredForm {
             ordinal: self.ordinal,
             attempt: self.attempt,
+            machine: self.machine,
             grant,
             refresh_token: secrets.refresh_token.as_ref().map(Bare),
             previous_refresh_token: secrets.previous_refresh_token.as_ref().map(Bare),
@@ -138,6 +142,7 @@ impl Stored {
         Some(Self {
             ordinal: form.ordinal,
             attempt: form.attempt,
+            machine: form.machine,
             record: Record {
                 grant: form.grant,
                 secrets: Secrets {
@@ -201,6 +206,8 @@ pub(crate) fn decode<T: DeserializeOwned>(payload: &[u8]) -> Option<T> {
 struct StoredForm<G, T, K> {
     ordinal: u64,
     attempt: Option<AttemptId>,
+    #[serde(default)]
+    machine: Option<[u8; 32]>,
     grant: G,
     refresh_token: Option<T>,
     previous_refresh_token: Option<T>,
@@ -333,6 +340,7 @@ mod tests {
         Stored {
             ordinal: 12,
             attempt: Some(AttemptId(99)),
+            machine: Some([250; 32]),
             record: Record {
                 grant,
                 secrets: Secrets {
@@ -353,6 +361,7 @@ mod tests {
         let back = Stored::decode(&payload).unwrap();
         assert_eq!(back.record.grant, stored.record.grant);
         assert_eq!((back.ordinal, back.attempt), (12, Some(AttemptId(99))));
+        assert_eq!(back.machine, Some([250; 32]));
         let secrets = back.record.secrets;
         assert!(secrets.refresh_token.unwrap().matches("rt-3"));
         assert!(secrets.previous_refresh_token.is_none());

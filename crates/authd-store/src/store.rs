@@ -78,8 +78,9 @@ pub struct Loaded {
     pub rebuilt_from_mirrors: bool,
     /// Accounts whose newest generation came from a spill file.
     pub taken_from_spill: Vec<Account>,
-    /// Whether this is the machine that the store was made on (RENEWAL invariant 19).
-    pub machine: Machine,
+    /// Accounts whose login is another machine's, or nobody knows whose: no exchange until the user
+    /// adopts them, one by one ([`Store::adopt`]), or logs in again (RENEWAL invariant 19).
+    pub foreign: Vec<Account>,
     /// Accounts older than the anchor: a copy was restored (RENEWAL invariant 19).
     pub stale: Vec<Account>,
     /// The last stop was not a clean one.
@@ -95,16 +96,6 @@ pub struct SetAside {
     pub what: String,
     /// Where it is kept.
     pub kept_at: PathBuf,
-}
-
-/// Whose store it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Machine {
-    /// This machine's.
-    Same,
-    /// Another's, or nobody knows: no exchange until the user adopts it
-    /// ([`Store::adopt_machine`]).
-    Other,
 }
 
 /// Where a committed answer is now.
@@ -229,14 +220,10 @@ impl Store {
         self.run(|worker| worker.save(record), done);
     }
 
-    /// Saves a record that [`Loaded::stale`] named, as the one that counts from now on.
+    /// Saves a record that [`Loaded::stale`] or [`Loaded::foreign`] named, as the one that counts from
+    /// now on.
     pub fn adopt(&self, record: Record, done: impl Done<()>) {
         self.run(|worker| worker.adopt(record), done);
-    }
-
-    /// Makes this machine the store's. Save the accounts' own flags first.
-    pub fn adopt_machine(&self, done: impl Done<()>) {
-        self.run(Worker::adopt_machine, done);
     }
 
     /// Forgets an account: its record, mirror, intents and spilled answers. Where another grant than

@@ -7,13 +7,13 @@ use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt, path::Path};
 
 use authd_core::{
     grant::ClientAuth,
-    id::{AttemptId, Generation, GrantId},
+    id::{Account, AttemptId, Generation, GrantId},
     secret::Secret,
     time::Wall,
 };
 use authd_store::{
-    CommitOutcome, DataKey, Machine as Whose, OpenError, Options, PendingRevocation, Store,
-    StoreError, TokenTypeHint, key,
+    CommitOutcome, DataKey, OpenError, Options, PendingRevocation, Store, StoreError,
+    TokenTypeHint, key,
 };
 use common::*;
 
@@ -35,7 +35,7 @@ fn a_login_and_its_renewals_come_back_and_a_clean_stop_is_noticed() {
     let machine = Machine::new();
     let (store, loaded) = machine.open().unwrap();
     assert!(loaded.records.is_empty() && !loaded.unclean && !loaded.rebuilt_from_mirrors);
-    assert_eq!(loaded.machine, Whose::Same);
+    assert!(loaded.foreign.is_empty());
     login(&store, "work", 1);
     login(&store, "home", 2);
     assert_eq!(renew(&store, "work", 1, 1), CommitOutcome::Durable);
@@ -273,26 +273,66 @@ fn inv_19_another_machine_and_an_older_copy_are_noticed_until_adopted() {
     copy_dir(&copy, &state);
     let (store, loaded) = open(MACHINE);
     assert_eq!(loaded.stale, [account("work")]);
-    assert_eq!(loaded.machine, Whose::Same);
+    assert!(loaded.foreign.is_empty());
     wait(|done| store.adopt(record("work", 1, 1), done)).unwrap();
     close(store).unwrap();
     let (store, loaded) = open(MACHINE);
     assert!(loaded.stale.is_empty());
     close(store).unwrap();
 
-    // The same directory on another machine.
-    let (store, loaded) = open([4; 32]);
-    assert_eq!(loaded.machine, Whose::Other);
+    // The same directory on another machine; looking at it adopts nothing, nor does saving a flag.
+    for _ in 0..2 {
+        let (store, loaded) = open([4; 32]);
+        assert_eq!(sorted(loaded.foreign), [account("home"), account("work")]);
+        wait(|done| store.save(record("home", 2, 1), done)).unwrap();
+        close(store).unwrap();
+    }
+}
+
+#[test]
+fn inv_19_a_store_of_another_machine_is_mended_one_account_at_a_time() {
+    const OURS: [u8; 32] = [4; 32];
+    let machine = Machine::new();
+    let open = |machine: &Machine, whose| {
+        let options = Options {
+            machine: whose,
+            ..machine.options()
+        };
+        Store::open(options, key()).unwrap()
+    };
+    let (store, _) = open(&machine, MACHINE);
+    for (name, grant) in [("club", 3), ("home", 2), ("work", 1)] {
+        login(&store, name, grant);
+    }
     close(store).unwrap();
-    let (store, loaded) = open([4; 32]);
-    assert_eq!(
-        loaded.machine,
-        Whose::Other,
-        "looking at it does not adopt it"
-    );
-    wait(|done| store.adopt_machine(done)).unwrap();
+
+    let (store, loaded) = open(&machine, OURS);
+    assert_eq!(loaded.foreign.len(), 3);
+    wait(|done| store.adopt(record("work", 1, 1), done)).unwrap();
     close(store).unwrap();
-    assert_eq!(open([4; 32]).1.machine, Whose::Same);
+    let (store, loaded) = open(&machine, OURS);
+    assert_eq!(sorted(loaded.foreign), [account("club"), account("home")]);
+    // A flag that is saved later does not undo it.
+    wait(|done| store.save(record("work", 1, 1), done)).unwrap();
+    login(&store, "home", 9);
+    close(store).unwrap();
+    let (store, loaded) = open(&machine, OURS);
+    assert_eq!(loaded.foreign, [account("club")]);
+    wait(|done| store.erase(account("club"), GrantId(3), done)).unwrap();
+    close(store).unwrap();
+    // Also from the mirrors alone.
+    authd_store::disk::Disk::remove(&machine.memory, &machine.path("authd.redb")).unwrap();
+    let (store, loaded) = open(&machine, OURS);
+    assert!(loaded.rebuilt_from_mirrors && loaded.foreign.is_empty());
+    close(store).unwrap();
+    // Whoever has the other copy must not go on from ours.
+    let (_store, loaded) = open(&machine, MACHINE);
+    assert_eq!(sorted(loaded.foreign), [account("home"), account("work")]);
+}
+
+fn sorted(mut accounts: Vec<Account>) -> Vec<Account> {
+    accounts.sort();
+    accounts
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::{
     database::{Change, Database, Key},
     disk::{self, Disk},
     error::StoreError,
-    load::{HEADER_MIRROR, StandingIntent, outdated, revocation_mirror, seal_intent},
+    load::{StandingIntent, outdated, revocation_mirror, seal_intent},
     mirror::Mirrors,
     record::{Header, Intent, PendingRevocation, Record, Stored, encode},
     seal::{Kind, Name, SealError, Sealer},
@@ -25,6 +25,8 @@ pub(crate) struct Held {
     pub(crate) generation: Generation,
     pub(crate) ordinal: u64,
     pub(crate) attempt: Option<AttemptId>,
+    /// The machine whose login it is.
+    pub(crate) machine: [u8; 32],
     /// Its sealed size, by which the space for the next answer is measured.
     pub(crate) size: usize,
 }
@@ -133,6 +135,7 @@ impl Worker {
                 record,
                 ordinal,
                 attempt: Some(attempt),
+                machine: Some(self.machine),
             },
         )?;
         self.next_ordinal += 1;
@@ -154,6 +157,7 @@ impl Worker {
             generation,
             ordinal,
             attempt: Some(attempt),
+            machine: self.machine,
             size,
         };
 
@@ -210,6 +214,10 @@ impl Worker {
     }
 
     pub(crate) fn save(&mut self, record: Record) -> Result<(), StoreError> {
+        self.write(record, false)
+    }
+
+    fn write(&mut self, record: Record, adopted: bool) -> Result<(), StoreError> {
         let grant = &record.grant;
         let name = self.sealer.name(&grant.account);
         let Some(held) = self.held.get(&name) else {
@@ -220,44 +228,34 @@ impl Worker {
             return Err(StoreError::Superseded { held, offered });
         }
         let (ordinal, attempt) = (self.next_ordinal, held.attempt);
+        let machine = if adopted { self.machine } else { held.machine };
         let sealed = self.seal_record(
             name,
             &Stored {
                 record,
                 ordinal,
                 attempt,
+                machine: Some(machine),
             },
         )?;
         self.apply(&[record_change(name, Some(Arc::clone(&sealed)))])
             .map_err(StoreError::NotWritable)?;
         self.next_ordinal += 1;
         if let Some(held) = self.held.get_mut(&name) {
-            (held.ordinal, held.size) = (ordinal, sealed.len());
+            (held.ordinal, held.size, held.machine) = (ordinal, sealed.len(), machine);
         }
         self.owed_mirrors.insert(name.to_string(), sealed);
         Ok(())
     }
 
-    /// Saves a record as adopted: its ordinal becomes the anchor, later than anything seen before.
+    /// Saves a record as adopted: it is this machine's from now on, and its ordinal becomes the
+    /// anchor, later than anything seen before.
     pub(crate) fn adopt(&mut self, record: Record) -> Result<(), StoreError> {
         let name = self.sealer.name(&record.grant.account);
-        self.save(record)?;
+        self.write(record, true)?;
         if let Some(held) = self.held.get(&name) {
             self.anchor.note(name.short(), held.ordinal);
         }
-        Ok(())
-    }
-
-    pub(crate) fn adopt_machine(&mut self) -> Result<(), StoreError> {
-        let header = Header {
-            machine: self.machine,
-            ..self.header.clone()
-        };
-        let sealed = seal_header(&self.sealer, &header)?;
-        let change = header_change(Arc::clone(&sealed));
-        self.apply(&[change]).map_err(StoreError::NotWritable)?;
-        self.header = header;
-        self.owed_mirrors.insert(HEADER_MIRROR.to_owned(), sealed);
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use authd_core::{
     grant::Grant,
     id::Account,
 };
-use authd_store::{Loaded, Machine, Record, Store};
+use authd_store::{Loaded, Record, Store};
 
 use super::Performer;
 use crate::{
@@ -81,7 +81,8 @@ impl Performer {
             let stale = if loaded.stale.contains(&account) {
                 Some(StaleStore::OlderGeneration)
             } else {
-                (loaded.machine == Machine::Other).then_some(StaleStore::OtherMachine)
+                let is_foreign = loaded.foreign.contains(&account);
+                is_foreign.then_some(StaleStore::OtherMachine)
             };
             self.vault.insert(account, secrets);
             events.push(Event::Loaded {
@@ -120,20 +121,6 @@ impl Performer {
             store.adopt(record, move |result| {
                 if let Err(error) = result {
                     tracing::error!(%account, %error, "the adoption is not on disk");
-                }
-            });
-        }
-        let rest = self
-            .accounts
-            .values()
-            .filter(|snapshot| snapshot.view.grant.flags.stale_store.is_some())
-            .count();
-        if rest == stale.len()
-            && let Some(store) = &self.store
-        {
-            store.adopt_machine(|result| {
-                if let Err(error) = result {
-                    tracing::error!(%error, "the machine is not on disk");
                 }
             });
         }
