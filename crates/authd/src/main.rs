@@ -27,41 +27,69 @@ mod service;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+/// What `--help` prints.
+const HELP: &str = "\
+Owns your OAuth logins and hands out access tokens that are always alive.
 
-/// Owns your OAuth logins and hands out access tokens that are always alive.
-///
-/// Started by the service manager, or by authctl when it is needed; seldom by hand. It stays in the
-/// foreground, logs to stderr, and stops at SIGTERM after finishing what is in flight. SIGHUP reads
-/// the configuration again.
-#[derive(Parser)]
-#[command(name = "authd", version, after_help = AFTER_HELP)]
-struct Arguments {
-    /// Close this inherited descriptor once clients are served
-    #[arg(long, value_name = "N", hide = true)]
-    ready_fd: Option<i32>,
-}
+Started by the service manager, or by authctl when it is needed; seldom by hand.
+It stays in the foreground, logs to stderr, and stops at SIGTERM after finishing
+what is in flight. SIGHUP reads the configuration again.
 
-const AFTER_HELP: &str = "\
+Usage: authd
+
+Options:
+  -h, --help     Print this
+  -V, --version  Print the version
+
 Environment:
   AUTHD_SOCKET      where to listen
   AUTHD_STATE_DIR   where the store is
   AUTHD_CONFIG_DIR  where config.toml is
   AUTHD_LOG         what to log, e.g. info or authd=debug (default: info)";
 
+/// What the command line asks for.
+enum Asked {
+    /// To print this.
+    Text(String),
+    /// To serve; and, when readiness is to be told on an inherited descriptor, which.
+    Serve { ready_fd: Option<i32> },
+}
+
+/// Reads the command line. There is next to nothing on it, and this process stays in memory all
+/// day: a parser of some hundred kilobytes is for `authctl`.
+fn arguments() -> Result<Asked, lexopt::Error> {
+    use lexopt::{Arg, ValueExt as _};
+    let mut parser = lexopt::Parser::from_env();
+    let mut ready_fd = None;
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Arg::Short('h') | Arg::Long("help") => return Ok(Asked::Text(HELP.to_owned())),
+            Arg::Short('V') | Arg::Long("version") => {
+                return Ok(Asked::Text(format!("authd {}", env!("CARGO_PKG_VERSION"))));
+            }
+            Arg::Long("ready-fd") => ready_fd = Some(parser.value()?.parse()?),
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(Asked::Serve { ready_fd })
+}
+
 fn main() -> ExitCode {
     #[cfg(unix)]
-    let (activated, arguments) = {
-        #[expect(
-            unsafe_code,
-            reason = "adopting descriptors of the service manager is unsafe by nature"
-        )]
-        // SAFETY: nothing was started yet, so no other thread runs and no descriptor is owned.
-        let activated = unsafe { authd_ipc::activation::take() };
-        (activated, Arguments::parse())
+    #[expect(
+        unsafe_code,
+        reason = "adopting descriptors of the service manager is unsafe by nature"
+    )]
+    // SAFETY: nothing was started yet, so no other thread runs and no descriptor is owned.
+    let activated = unsafe { authd_ipc::activation::take() };
+    let ready_fd = match arguments() {
+        Ok(Asked::Serve { ready_fd }) => ready_fd,
+        Ok(Asked::Text(text)) => return print(&text),
+        Err(error) => {
+            tell(&format!("{error}; see 'authd --help'"));
+            return ExitCode::from(USAGE);
+        }
     };
-    #[cfg(windows)]
-    let arguments = Arguments::parse();
     log::start();
     #[cfg(unix)]
     let activated = match activated {
@@ -72,7 +100,7 @@ fn main() -> ExitCode {
     let mut start = run::Start {
         #[cfg(unix)]
         activated,
-        on_ready: Some(ready(arguments.ready_fd)),
+        on_ready: Some(ready(ready_fd)),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -86,13 +114,26 @@ fn main() -> ExitCode {
     }
 }
 
+/// The exit status of a command line that makes no sense, as `authctl` has it.
+const USAGE: u8 = 2;
+
+fn fail(error: &run::RunError) -> ExitCode {
+    tell(&error.to_string());
+    ExitCode::FAILURE
+}
+
 #[expect(
     clippy::print_stderr,
     reason = "the one line a person sees who started it by hand"
 )]
-fn fail(error: &run::RunError) -> ExitCode {
-    eprintln!("authd: {error}");
-    ExitCode::FAILURE
+fn tell(what: &str) {
+    eprintln!("authd: {what}");
+}
+
+#[expect(clippy::print_stdout, reason = "the person asked for it")]
+fn print(text: &str) -> ExitCode {
+    println!("{text}");
+    ExitCode::SUCCESS
 }
 
 /// Whoever started us waits on the other end of this descriptor.
