@@ -44,7 +44,7 @@ impl Journal {
 
     /// Writes an event down; `fill` sets what applies to it.
     pub(crate) fn add(&self, kind: EventKind, fill: impl FnOnce(&mut Event)) {
-        let at = u64::try_from(clock::now().wall.unix_secs()).unwrap_or(0);
+        let at = unix_now();
         let event = {
             let mut remembered = self
                 .remembered

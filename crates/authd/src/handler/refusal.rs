@@ -6,6 +6,7 @@ use authd_core::{
     broker::{LoginFailure, Refusal, Unavailable},
     flag::{LoginReason, StaleStore},
     id::Account,
+    policy::{LONGEST_RESOURCE, MOST_LEASES},
 };
 use authd_proto::{ErrorCode, WireError};
 
@@ -45,6 +46,18 @@ pub(crate) fn token(account: &Account, refusal: Refusal) -> WireError {
         .with_hint(format!(
             "run 'authctl login {account} --resource …' with it"
         )),
+        Refusal::ResourceTooLong => WireError::new(
+            ErrorCode::BadRequest,
+            format!("a resource has at most {LONGEST_RESOURCE} bytes"),
+        ),
+        Refusal::TooManyLeases => WireError::new(
+            ErrorCode::BadRequest,
+            format!(
+                "this account has {MOST_LEASES} living tokens for other resources and scopes, and \
+                 gets no more"
+            ),
+        )
+        .with_hint("ask for fewer, or wait until some of them have expired"),
         Refusal::ProviderRejects => WireError::new(
             ErrorCode::ProviderRejects,
             "the API refuses even new tokens; renewing does not help",

@@ -12,7 +12,7 @@ use authd_core::{
     grant::Grant,
     id::Account,
 };
-use authd_store::{Loaded, Record, Store};
+use authd_store::{Loaded, PendingRevocation, Record, Secrets, Store};
 
 use super::Performer;
 use crate::{
@@ -71,8 +71,18 @@ impl Performer {
 
     fn load(&mut self, loaded: Loaded) -> Vec<Event> {
         let mut events = Vec::new();
-        for Record { grant, secrets } in loaded.records {
+        for Record { mut grant, secrets } in loaded.records {
             let account = grant.account.clone();
+            if is_owed(&secrets, &loaded.revocations) {
+                // The process ended in the middle of a logout: it is finished.
+                self.finish_logout(account, &grant);
+                continue;
+            }
+            // What is served must be there: a lease without its token is renewed, not promised.
+            grant
+                .leases
+                .retain(|key, _| secrets.access_tokens.contains_key(key));
+            grant.renewable = secrets.refresh_token.is_some();
             let interrupted = loaded
                 .intents
                 .iter()
@@ -96,6 +106,15 @@ impl Performer {
             self.revocations.insert(owed.id, owed);
         }
         events
+    }
+
+    fn finish_logout(&self, account: Account, grant: &Grant) {
+        let Some(store) = &self.store else { return };
+        store.erase(account.clone(), grant.id, move |result| {
+            if let Err(error) = result {
+                tracing::error!(%account, %error, "the account is still on disk");
+            }
+        });
     }
 
     /// The user trusts these accounts' store.
@@ -171,6 +190,14 @@ fn flush(store: &Store) {
     for account in flushed.spilled {
         tracing::warn!(%account, "the newest token is in a spill file until the next start");
     }
+}
+
+/// Whether the refresh token is to be revoked: then its account was being logged out.
+fn is_owed(secrets: &Secrets, revocations: &[PendingRevocation]) -> bool {
+    secrets.refresh_token.as_ref().is_some_and(|refresh_token| {
+        let is_it = |owed: &PendingRevocation| owed.token.matches(refresh_token.expose());
+        revocations.iter().any(is_it)
+    })
 }
 
 /// What was not as it should be, for `status` and the log.
