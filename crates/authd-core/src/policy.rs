@@ -6,6 +6,13 @@ use crate::{
     scope::ScopeSet,
 };
 
+/// The longest resource indicator that is asked for, in bytes. The intent that names it must fit in
+/// front of the space that is kept for the answer.
+pub const LONGEST_RESOURCE: usize = 2048;
+/// The most living tokens that one login has at a time. Where any resource may be asked for, clients
+/// would otherwise decide how large the account's record grows.
+pub const MOST_LEASES: usize = 64;
+
 /// The answer to a client that asks for a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
@@ -15,6 +22,8 @@ pub enum Decision {
     NotGranted(ScopeSet),
     /// The login did not name this resource (RFC 8707 §2), and asking for it could end the login.
     NotNamed(String),
+    /// The resource is longer than [`LONGEST_RESOURCE`].
+    ResourceTooLong,
 }
 
 /// Whether a token for `key` may be drawn from `grant`.
@@ -29,6 +38,7 @@ pub fn decide(key: &LeaseKey, grant: &Grant) -> Decision {
         return Decision::NotGranted(key.scopes.without(&grant.scopes));
     }
     match &key.resource {
+        Some(resource) if resource.len() > LONGEST_RESOURCE => Decision::ResourceTooLong,
         Some(resource)
             if grant.resource.as_ref() != Some(resource)
                 && !grant.resources.contains(resource)

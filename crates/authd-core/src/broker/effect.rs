@@ -173,6 +173,11 @@ pub enum Refusal {
     NotGranted(ScopeSet),
     /// The login did not name this resource.
     NotNamed(String),
+    /// The resource is longer than [`LONGEST_RESOURCE`](crate::policy::LONGEST_RESOURCE).
+    ResourceTooLong,
+    /// The login has [`MOST_LEASES`](crate::policy::MOST_LEASES) living tokens; this would be one
+    /// more.
+    TooManyLeases,
     /// The API refuses even new tokens.
     ProviderRejects,
     /// The client or the request is misconfigured, with the provider's words.

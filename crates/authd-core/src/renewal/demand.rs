@@ -203,8 +203,12 @@ impl Renewal {
             Decision::Allow => {}
             Decision::NotGranted(scopes) => return Some(Err(Refusal::NotGranted(scopes))),
             Decision::NotNamed(resource) => return Some(Err(Refusal::NotNamed(resource))),
+            Decision::ResourceTooLong => return Some(Err(Refusal::ResourceTooLong)),
         }
         let lease = self.lease(&waiter.key);
+        if lease.is_none() && self.living_leases(cx) >= policy::MOST_LEASES {
+            return Some(Err(Refusal::TooManyLeases));
+        }
         if let Some(lease) = lease.filter(|lease| waiter.is_content(lease, cx)) {
             return Some(Ok(self.served(waiter, lease, false, cx)));
         }

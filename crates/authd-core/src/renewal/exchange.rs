@@ -15,7 +15,7 @@ use crate::{
     flag::{LoginReason, Raised, StaleStore},
     grant::{Grant, Rotation},
     id::AttemptId,
-    lease::{Lease, LeaseKey, Standing},
+    lease::{Lease, LeaseKey},
     schedule::Health,
     scope::ScopeSet,
     time::{Stamp, Wall},
@@ -185,7 +185,7 @@ impl Renewal {
         next.leases.retain(|key, lease| {
             *key == attempt.key
                 || *key == LeaseKey::of_login(&self.grant)
-                || lease.standing(cx.now, cx.boot_id) != Standing::Expired
+                || self.is_living(key, lease, cx)
         });
         next.leases.insert(attempt.key.clone(), lease);
         let before = next.flags.scope_changed.take();

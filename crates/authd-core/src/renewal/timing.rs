@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use super::{Cause, Context, Renewal, backoff::Urgency};
 use crate::{
     flag::LoginReason,
-    lease::{Lease, LeaseKey, floor_of},
+    lease::{Lease, LeaseKey, Standing, floor_of},
     schedule::{Rank, Wish},
     time::Boot,
 };
@@ -138,6 +138,21 @@ impl Renewal {
     fn due(&self, lease: &Lease, cx: &Context<'_>) -> Option<Boot> {
         let left = lease.remaining(cx.now, cx.boot_id)?;
         Some(cx.now.boot.after(left.saturating_sub(lease.lead)))
+    }
+
+    /// Whether the lease is still good for something: one whose end is not known, until nobody has
+    /// asked for it in a long time.
+    pub(super) fn is_living(&self, key: &LeaseKey, lease: &Lease, cx: &Context<'_>) -> bool {
+        let is_login = *key == LeaseKey::of_login(&self.grant);
+        lease.standing(cx.now, cx.boot_id) != Standing::Expired
+            && (is_login || lease.lifetime.is_some() || self.in_use(key, cx))
+    }
+
+    pub(super) fn living_leases(&self, cx: &Context<'_>) -> usize {
+        let leases = self.grant.leases.iter();
+        leases
+            .filter(|(key, lease)| self.is_living(key, lease, cx))
+            .count()
     }
 
     fn in_use(&self, key: &LeaseKey, cx: &Context<'_>) -> bool {

@@ -16,6 +16,70 @@ fn a_resource_that_the_login_did_not_name_is_not_asked_for() {
     );
 }
 
+/// Where the refresh token stays, any resource may be asked for.
+fn at_will() -> Bench {
+    let mut bench = Bench::with_profile(|profile| profile.rotation = Rotation::None);
+    bench.server = Server::Says(lasting(36_000));
+    bench
+}
+
+fn ask_for(bench: &mut Bench, resource: &str) -> Ticket {
+    let ticket = bench.ask_with(|demand| demand.key = of(resource));
+    bench.pass(secs(10));
+    ticket
+}
+
+#[test]
+fn a_resource_is_only_so_long() {
+    let mut bench = at_will();
+    let longest = "r".repeat(crate::policy::LONGEST_RESOURCE);
+    let ticket = ask_for(&mut bench, &longest);
+    assert!(bench.served(ticket).renewed);
+    let ticket = ask_for(&mut bench, &format!("{longest}r"));
+    assert_eq!(*bench.refusal(ticket), Refusal::ResourceTooLong);
+    assert_eq!(bench.sent.len(), 1);
+    assert_eq!(*bench.flags(), Flags::default());
+}
+
+#[test]
+fn a_login_has_only_so_many_living_leases() {
+    let mut bench = at_will();
+    // One is the login's own.
+    for number in 1..crate::policy::MOST_LEASES {
+        let ticket = ask_for(&mut bench, &number.to_string());
+        assert!(bench.served(ticket).renewed, "{number}");
+    }
+    let sent = bench.sent.len();
+    let ticket = ask_for(&mut bench, "one more");
+    assert_eq!(*bench.refusal(ticket), Refusal::TooManyLeases);
+    assert_eq!(bench.sent.len(), sent);
+    let ticket = ask_for(&mut bench, "1");
+    assert!(!bench.served(ticket).renewed, "what it has is served");
+    // Nobody asks for the others any more: they end.
+    bench.server = Server::Says(lasting(3600));
+    bench.pass(Config::default().idle_after + secs(7200));
+    let ticket = ask_for(&mut bench, "one more");
+    assert!(bench.served(ticket).renewed);
+    assert!(bench.grant().leases.len() < crate::policy::MOST_LEASES);
+}
+
+#[test]
+fn a_lease_of_unknown_life_is_dropped_once_nobody_uses_it() {
+    let mut bench = Bench::with(|grant| {
+        let mut endless = grant.leases[&LeaseKey::default()].clone();
+        (endless.lifetime, endless.expiry) = (None, Expiry::Unknown);
+        grant.leases.insert(of("https://mail.example"), endless);
+    });
+    bench.server = Server::Says(tokens());
+    bench.pass(secs(3600));
+    assert_eq!(bench.grant().leases.len(), 2, "it was in use a while ago");
+    bench.pass(Config::default().idle_after);
+    let ticket = bench.renew();
+    bench.pass(secs(1));
+    assert!(bench.served(ticket).renewed);
+    assert_eq!(bench.grant().leases.len(), 1);
+}
+
 #[test]
 fn a_fresh_token_is_served_without_an_exchange() {
     let mut bench = Bench::new();
