@@ -21,10 +21,10 @@ use tokio::{
 };
 
 use crate::{
+    clock::unix_now,
     daemon::Shared,
     dispatch::{self, Later, Reply},
     handler::events::Subscription,
-    journal::unix_now,
 };
 
 /// A frame that was begun must be whole by then.

@@ -15,7 +15,7 @@ use authd_proto::{
 };
 use tokio::sync::broadcast;
 
-use crate::clock;
+use crate::clock::unix_now;
 
 /// Events remembered.
 const REMEMBERED: usize = 2048;
