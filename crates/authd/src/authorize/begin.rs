@@ -9,6 +9,7 @@ use authd_core::{
     broker::{Event, LoginBegun, LoginMethod},
     grant::{ClientAuth, Endpoints, Profile, Provider},
     id::{Account, GrantId, LoginId},
+    policy::LONGEST_RESOURCE,
     scope::ScopeSet,
     secret::Secret,
 };
@@ -22,7 +23,7 @@ use authd_proto::{
     request::{ClientAuth as WireAuth, Flow, LoginStart},
     response::LoginStartReply,
 };
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::{Login, Proof, login_id};
 use crate::{
@@ -51,6 +52,7 @@ pub(crate) async fn begin(
     trace_id: Option<String>,
 ) -> Result<LoginStartReply, WireError> {
     let account = account_name(&start.account)?;
+    let place = daemon.logins.enter()?;
     let http = daemon.network.http();
     let known = match Known::of(&daemon, &account) {
         Some(known) => {
@@ -69,8 +71,8 @@ pub(crate) async fn begin(
         async move {
             let target = target(&http, account, &start, known).await?;
             match start.flow {
-                Flow::Browser => browser(&daemon, target, &start, trace_id).await,
-                Flow::Device => device(&daemon, &http, target, &start, trace_id).await,
+                Flow::Browser => browser(&daemon, target, &start, trace_id, place).await,
+                Flow::Device => device(&daemon, &http, target, &start, trace_id, place).await,
             }
         }
     });
@@ -215,6 +217,14 @@ async fn target(
     if resources.is_empty() {
         resources = known.map(|known| known.resources).unwrap_or_default();
     }
+    if let Some(resource) = resources
+        .iter()
+        .find(|resource| resource.len() > LONGEST_RESOURCE)
+    {
+        let message = format!("a resource of {} bytes is too long", resource.len());
+        return Err(WireError::new(ErrorCode::BadRequest, message)
+            .with_hint(format!("{LONGEST_RESOURCE} bytes at most")));
+    }
     Ok(Target {
         account,
         provider,
@@ -261,6 +271,7 @@ async fn browser(
     target: Target,
     start: &LoginStart,
     trace_id: Option<String>,
+    place: OwnedSemaphorePermit,
 ) -> Result<LoginStartReply, WireError> {
     let asked = start
         .redirect_uri
@@ -312,6 +323,7 @@ async fn browser(
         method: LoginMethod::Code,
         patience: PATIENCE,
         trace_id,
+        place,
     };
     let (id, login) = register(daemon, target, start.replace_subject, under_way)?;
     let waiting = tokio::spawn({
@@ -337,6 +349,7 @@ async fn device(
     target: Target,
     start: &LoginStart,
     trace_id: Option<String>,
+    place: OwnedSemaphorePermit,
 ) -> Result<LoginStartReply, WireError> {
     let secret = target.client_secret.as_ref();
     let DeviceAuthorization {
@@ -362,6 +375,7 @@ async fn device(
         method: LoginMethod::Device { interval },
         patience: expires_in,
         trace_id,
+        place,
     };
     let (id, _) = register(daemon, target, start.replace_subject, under_way)?;
     Ok(LoginStartReply {
@@ -385,6 +399,7 @@ struct UnderWay {
     method: LoginMethod,
     patience: Duration,
     trace_id: Option<String>,
+    place: OwnedSemaphorePermit,
 }
 
 fn register(
@@ -405,6 +420,8 @@ fn register(
         attempt: under_way.attempt,
         proof: Mutex::new(under_way.proof),
         outcome: watch::Sender::new(None),
+        told: watch::Sender::new(false),
+        place: Mutex::new(Some(under_way.place)),
         listener: Mutex::default(),
         trace_id: under_way.trace_id,
     });
