@@ -11,7 +11,7 @@ const BUDGET: usize = MAX_FRAME - 4096;
 /// Takes as many of `entries` as `limit` allows and a frame holds. The caller's cursor points behind the
 /// last one taken; when fewer than all were taken there is a next page.
 ///
-/// An entry too large for a frame of its own ends the page and never fits one: then the page is empty.
+/// An entry too large for a frame of its own (see [`fits`]) ends the page: at its head, the page is empty.
 pub fn fill<T: Serialize>(entries: impl IntoIterator<Item = T>, limit: usize) -> Vec<T> {
     let mut room = BUDGET;
     entries
@@ -22,6 +22,11 @@ pub fn fill<T: Serialize>(entries: impl IntoIterator<Item = T>, limit: usize) ->
             Some(entry)
         })
         .collect()
+}
+
+/// Whether a page can hold the entry at all.
+pub fn fits<T: Serialize>(entry: &T) -> bool {
+    encoded_len(entry) <= BUDGET
 }
 
 #[cfg(test)]
@@ -38,5 +43,14 @@ mod tests {
         let entry = "x".repeat(BUDGET / 4);
         let page = fill(std::iter::repeat_n(entry, 10), 10);
         assert_eq!(page.len(), 3, "four and their headers do not fit");
+    }
+
+    #[test]
+    fn what_fits_is_what_a_page_of_its_own_would_hold() {
+        for (length, holds) in [(BUDGET / 2, true), (BUDGET, false)] {
+            let entry = "x".repeat(length);
+            assert_eq!(fits(&entry), holds, "{length} bytes and their header");
+            assert_eq!(!fill([entry], 1).is_empty(), holds);
+        }
     }
 }

@@ -43,7 +43,7 @@ pub(crate) fn list(daemon: &Shared, list: &AccountList) -> Result<AccountListRep
         names
             .iter()
             .filter_map(|name| accounts.get(*name))
-            .map(|one| info(daemon, one, now)),
+            .map(|one| listed(info(daemon, one, now))),
         limits::page_limit(list.limit),
     );
     let cursor = (page.len() < names.len())
@@ -53,6 +53,19 @@ pub(crate) fn list(daemon: &Shared, list: &AccountList) -> Result<AccountListRep
         accounts: page,
         cursor,
     })
+}
+
+/// An account as a list shows it: without what makes it too large for any page. Otherwise the list
+/// would seem to end before it.
+fn listed(mut account: AccountInfo) -> AccountInfo {
+    if !page::fits(&account) {
+        account.leases.clear();
+    }
+    if !page::fits(&account) {
+        account.scopes.clear();
+        account.flags.clear();
+    }
+    account
 }
 
 /// `account.get`.
@@ -322,4 +335,54 @@ pub(crate) fn flags(flags: &Flags) -> Vec<Flag> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account(scope: &str, leases: usize) -> AccountInfo {
+        let scopes = vec![scope.to_owned()];
+        let lease = LeaseInfo {
+            resource: None,
+            scopes: scopes.clone(),
+            state: State::Fresh,
+            expires_at: None,
+            expiry: Expiry::Unknown,
+            ttl_secs: None,
+            generation: 1,
+            next_renewal_at: None,
+        };
+        AccountInfo {
+            account: "demo".to_owned(),
+            issuer: String::new(),
+            client_id: String::new(),
+            state: State::Fresh,
+            flags: Vec::new(),
+            expires_at: None,
+            expiry: Expiry::Unknown,
+            ttl_secs: None,
+            next_renewal_at: None,
+            generation: 1,
+            renewals: 0,
+            last_error: None,
+            subject: None,
+            subject_name: None,
+            scopes,
+            resource: None,
+            profile: None,
+            created_at: 0,
+            leases: vec![lease; leases],
+        }
+    }
+
+    #[test]
+    fn no_account_is_too_large_for_a_list() {
+        let small = listed(account("api", 2));
+        assert_eq!((small.scopes.len(), small.leases.len()), (1, 2));
+        let many = listed(account(&"x".repeat(1000), 300));
+        assert_eq!((many.scopes.len(), many.leases.len()), (1, 0));
+        let huge = listed(account(&"x".repeat(limits::MAX_FRAME), 0));
+        assert_eq!(page::fill([huge], 1).len(), 1);
+    }
 }
