@@ -279,8 +279,10 @@ impl AuthorizationAttempt {
     /// attempt; but it has no `iss` either, so it is not taken where that is promised.
     ///
     /// # Errors
-    /// As [`AuthorizationAttempt::complete`]; after [`AuthorizationError::WholeAddressNeeded`] the
-    /// attempt goes on as well.
+    /// As [`AuthorizationAttempt::complete`]. Only the provider's own word,
+    /// [`AuthorizationError::Denied`] or [`AuthorizationError::Refused`], ends the attempt: after any
+    /// other the user may paste again. [`AuthorizationError::Malformed`] is also a parameter that
+    /// stands twice, found before `state` is looked at.
     pub fn complete_pasted(&self, text: &str) -> Result<AuthorizationGrant, AuthorizationError> {
         let text = text.trim();
         // Some providers end the address with a fragment of no meaning.

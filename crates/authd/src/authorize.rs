@@ -22,14 +22,21 @@ use authd_proto::{
     event::EventKind,
     response::{Expiry, LoginDone},
 };
-use tokio::{sync::watch, task::AbortHandle};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    task::AbortHandle,
+};
 
 pub(crate) use begin::begin;
 
 use crate::{clock, daemon::Shared, handler::refusal, perform::Material, published::expiry};
 
-/// A result is kept for so long after the login ended, so that a lost answer can be asked for again.
+/// A result is kept for so long after it was first told, so that a lost answer can be asked for again.
 const KEPT: Duration = Duration::from_secs(60);
+/// A result that nobody asks for is kept for so long.
+const UNTOLD: Duration = Duration::from_secs(600);
+/// Logins under way at most: each holds a listener, and descriptors are for the store too.
+const UNDER_WAY: usize = 64;
 
 /// What is exchanged for tokens.
 pub(crate) enum Proof {
@@ -51,18 +58,44 @@ pub(crate) struct Login {
     attempt: Option<Arc<AuthorizationAttempt>>,
     proof: Mutex<Option<Arc<Proof>>>,
     outcome: watch::Sender<Option<Outcome>>,
+    /// Turns true when a client was told the outcome.
+    told: watch::Sender<bool>,
+    /// One of the places for logins under way.
+    place: Mutex<Option<OwnedSemaphorePermit>>,
     /// The listener for the redirect, to be closed when the login ends otherwise.
     listener: Mutex<Option<AbortHandle>>,
     trace_id: Option<String>,
 }
 
 /// All logins, by id.
-#[derive(Default)]
-pub(crate) struct Logins(Mutex<BTreeMap<LoginId, Arc<Login>>>);
+pub(crate) struct Logins {
+    by_id: Mutex<BTreeMap<LoginId, Arc<Login>>>,
+    places: Arc<Semaphore>,
+}
+
+impl Default for Logins {
+    fn default() -> Self {
+        Self {
+            by_id: Mutex::default(),
+            places: Arc::new(Semaphore::new(UNDER_WAY)),
+        }
+    }
+}
 
 impl Logins {
+    /// A place for one more login.
+    fn enter(&self) -> Result<OwnedSemaphorePermit, WireError> {
+        Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
+            WireError::new(
+                ErrorCode::Busy,
+                format!("{UNDER_WAY} logins are under way already"),
+            )
+            .with_hint("finish or cancel one of them")
+        })
+    }
+
     fn with<R>(&self, read: impl FnOnce(&mut BTreeMap<LoginId, Arc<Login>>) -> R) -> R {
-        read(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        read(&mut self.by_id.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn insert(&self, id: LoginId, login: Arc<Login>) {
@@ -98,7 +131,10 @@ impl Logins {
         let mut outcome = login.outcome.subscribe();
         let ended = tokio::time::timeout(wait, outcome.wait_for(Option::is_some)).await;
         match ended {
-            Ok(Ok(outcome)) => outcome.clone().transpose(),
+            Ok(Ok(outcome)) => {
+                login.told.send_replace(true);
+                outcome.clone().transpose()
+            }
             Ok(Err(_)) | Err(_) => Ok(None),
         }
     }
@@ -118,10 +154,16 @@ impl Logins {
             ));
         };
         match attempt.complete_pasted(pasted) {
+            // What is no answer to this attempt changes nothing.
             Err(
-                error @ (AuthorizationError::WrongState | AuthorizationError::WholeAddressNeeded),
+                error @ (AuthorizationError::WrongState
+                | AuthorizationError::WholeAddressNeeded
+                | AuthorizationError::Malformed),
             ) => Err(WireError::new(ErrorCode::BadRequest, error.to_string())
                 .with_hint("paste the whole address that the browser ended at")),
+            Err(error @ AuthorizationError::IssuerMismatch { .. }) => {
+                Err(WireError::new(ErrorCode::BadRequest, error.to_string()))
+            }
             result => {
                 login.close_listener();
                 login.redirected(daemon, id, result);
@@ -144,6 +186,13 @@ impl Logins {
     ) {
         let Some(login) = self.find(id) else { return };
         login.close_listener();
+        drop(
+            login
+                .place
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
         // The code and the verifier have served.
         *login.proof.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let word = match &result {
@@ -169,10 +218,20 @@ impl Logins {
         });
         login.outcome.send_replace(Some(outcome));
         let daemon = Arc::clone(daemon);
+        let told = login.told.subscribe();
         tokio::spawn(async move {
-            tokio::time::sleep(KEPT).await;
+            heard(told, UNTOLD, KEPT).await;
             daemon.logins.with(|logins| logins.remove(&id));
         });
+    }
+}
+
+/// Over when a result has been told and `kept` has passed, or when it stayed `untold`.
+async fn heard(mut told: watch::Receiver<bool>, untold: Duration, kept: Duration) {
+    let first = tokio::time::timeout(untold, told.wait_for(|told| *told));
+    let was_told = matches!(first.await, Ok(Ok(_)));
+    if was_told {
+        tokio::time::sleep(kept).await;
     }
 }
 
@@ -287,5 +346,28 @@ fn failure(error: AuthorizationError) -> LoginFailure {
             code: "invalid_response".to_owned(),
             description: Some(other.to_string()),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_result_is_kept_until_it_was_told_and_not_only_until_it_is_old() {
+        let told = watch::Sender::new(false);
+        let mut over = Box::pin(heard(told.subscribe(), UNTOLD, Duration::ZERO));
+        assert!(over.as_mut().now_or_never().is_none(), "nobody has asked");
+        told.send_replace(true);
+        tokio::time::timeout(UNTOLD / 10, over).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_result_that_nobody_asks_for_is_not_kept_for_ever() {
+        let told = watch::Sender::new(false);
+        let over = heard(told.subscribe(), Duration::ZERO, UNTOLD);
+        tokio::time::timeout(UNTOLD / 10, over).await.unwrap();
     }
 }
