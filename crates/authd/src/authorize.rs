@@ -153,6 +153,12 @@ impl Logins {
                 "a device login is finished at the provider; there is nothing to paste",
             ));
         };
+        let proof = login.proof.lock().unwrap_or_else(PoisonError::into_inner);
+        if proof.is_some() || login.outcome.borrow().is_some() {
+            // The redirect has come before, or the login has ended: its answer stands.
+            return Ok(());
+        }
+        drop(proof);
         match attempt.complete_pasted(pasted) {
             // What is no answer to this attempt changes nothing.
             Err(
