@@ -4,7 +4,7 @@ mod begin;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -25,6 +25,7 @@ use authd_proto::{
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::AbortHandle,
+    time::Instant,
 };
 
 pub(crate) use begin::begin;
@@ -33,6 +34,8 @@ use crate::{clock, daemon::Shared, handler::refusal, perform::Material, publishe
 
 /// A result is kept for so long after it was first told, so that a lost answer can be asked for again.
 const KEPT: Duration = Duration::from_secs(60);
+/// Results are dropped in rounds, so that a hundred logins are not a hundred wake-ups.
+const ROUND: Duration = Duration::from_secs(60);
 /// A result that nobody asks for is kept for so long.
 const UNTOLD: Duration = Duration::from_secs(600);
 /// Logins under way at most: each holds a listener, and descriptors are for the store too.
@@ -226,19 +229,29 @@ impl Logins {
         let daemon = Arc::clone(daemon);
         let told = login.told.subscribe();
         tokio::spawn(async move {
-            heard(told, UNTOLD, KEPT).await;
+            if heard(told, UNTOLD).await {
+                tokio::time::sleep_until(round(Instant::now() + KEPT)).await;
+            }
             daemon.logins.with(|logins| logins.remove(&id));
         });
     }
 }
 
-/// Over when a result has been told and `kept` has passed, or when it stayed `untold`.
-async fn heard(mut told: watch::Receiver<bool>, untold: Duration, kept: Duration) {
+/// Whether a result was told before it had stayed `untold` for so long.
+async fn heard(mut told: watch::Receiver<bool>, untold: Duration) -> bool {
     let first = tokio::time::timeout(untold, told.wait_for(|told| *told));
-    let was_told = matches!(first.await, Ok(Ok(_)));
-    if was_told {
-        tokio::time::sleep(kept).await;
-    }
+    matches!(first.await, Ok(Ok(_)))
+}
+
+/// The next full round at or after `at`: what ends by itself ends together, in one wake-up.
+fn round(at: Instant) -> Instant {
+    static START: OnceLock<Instant> = OnceLock::new();
+    let start = *START.get_or_init(Instant::now);
+    let rounds = at
+        .duration_since(start)
+        .as_millis()
+        .div_ceil(ROUND.as_millis());
+    start + ROUND * u32::try_from(rounds).unwrap_or(u32::MAX)
 }
 
 impl Login {
@@ -364,16 +377,35 @@ mod tests {
     #[tokio::test]
     async fn a_result_is_kept_until_it_was_told_and_not_only_until_it_is_old() {
         let told = watch::Sender::new(false);
-        let mut over = Box::pin(heard(told.subscribe(), UNTOLD, Duration::ZERO));
+        let mut over = Box::pin(heard(told.subscribe(), UNTOLD));
         assert!(over.as_mut().now_or_never().is_none(), "nobody has asked");
         told.send_replace(true);
-        tokio::time::timeout(UNTOLD / 10, over).await.unwrap();
+        assert!(tokio::time::timeout(UNTOLD / 10, over).await.unwrap());
+    }
+
+    #[test]
+    fn a_round_ends_at_or_after_what_it_holds_and_holds_many() {
+        let now = Instant::now();
+        let ends: Vec<_> = (0..600)
+            .map(|n| round(now + Duration::from_millis(100 * n)))
+            .collect();
+        assert!(
+            ends.iter()
+                .zip(0..)
+                .all(|(end, n)| *end >= now + Duration::from_millis(100 * n))
+        );
+        assert!(ends.iter().all(|end| *end <= ends[0] + ROUND));
+        let distinct: std::collections::BTreeSet<_> = ends.into_iter().collect();
+        assert!(
+            distinct.len() <= 2,
+            "a minute of results ends in two rounds at most"
+        );
     }
 
     #[tokio::test]
     async fn a_result_that_nobody_asks_for_is_not_kept_for_ever() {
         let told = watch::Sender::new(false);
-        let over = heard(told.subscribe(), Duration::ZERO, UNTOLD);
-        tokio::time::timeout(UNTOLD / 10, over).await.unwrap();
+        let over = heard(told.subscribe(), Duration::ZERO);
+        assert!(!tokio::time::timeout(UNTOLD / 10, over).await.unwrap());
     }
 }
