@@ -63,6 +63,13 @@ pub struct Provider {
 }
 
 impl Provider {
+    /// What people know it by: the issuer, or where it listens when there is none.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let host = || self.host().to_string();
+        self.issuer.clone().unwrap_or_else(host)
+    }
+
     /// What throttles and breakers are counted by: scheme, host and port of the token endpoint.
     #[must_use]
     pub fn host(&self) -> Host {

@@ -316,11 +316,7 @@ impl Login {
             .map(|(lease, left)| unix(now.wall.after(left.saturating_sub(lease.lead))));
         LoginDone {
             account: grant.account.to_string(),
-            issuer: grant
-                .provider
-                .issuer
-                .clone()
-                .unwrap_or_else(|| grant.provider.host().to_string()),
+            issuer: grant.provider.name(),
             subject: grant.subject.as_ref().map(|subject| subject.sub.clone()),
             subject_name: grant
                 .subject

@@ -13,6 +13,7 @@ use authd_core::{
     id::{Account, AttemptId, Fingerprint, LoginId, Ticket},
     lease::LeaseKey,
     secret::Secret,
+    time::Boot,
 };
 use authd_oauth::{Exchanged, Revocation};
 use tokio::sync::{mpsc, oneshot};
@@ -247,30 +248,24 @@ pub(crate) async fn run(
         broker,
         performer: Performer::new(Arc::clone(&daemon)),
         daemon,
+        stop_by: None,
     };
     let mut alarm = Alarm::new()?;
-    let mut deadline = None;
-    // A login makes two requests in a row: for its tokens, and for who signed in.
-    let requests =
-        2 * Duration::from_secs(driver.daemon.config.load().network.request_timeout_secs);
-    let patience_at_stop = requests + GRACE_AT_STOP;
     loop {
         driver.settle();
-        let overdue = deadline.is_some_and(|deadline| clock::now().boot >= deadline);
+        let overdue = driver
+            .stop_by
+            .is_some_and(|stop_by| clock::now().boot >= stop_by);
         let quiet = driver.broker.in_flight() == 0 && driver.performer.all_departed();
         if driver.performer.is_stopping() && (quiet || overdue) {
             driver.performer.close_store();
             return Ok(());
         }
         let next = driver.broker.poll_timeout();
-        alarm.set([next, deadline].into_iter().flatten().min())?;
+        alarm.set([next, driver.stop_by].into_iter().flatten().min())?;
         tokio::select! {
             biased;
             message = mail.recv() => match message {
-                Some(Message::Stop) if deadline.is_none() => {
-                    deadline = Some(clock::now().boot.after(patience_at_stop));
-                    driver.stop();
-                }
                 Some(message) => driver.take(message),
                 None => return Ok(()),
             },
@@ -281,10 +276,6 @@ pub(crate) async fn run(
         }
         for _ in 0..BATCH {
             match mail.try_recv() {
-                Ok(Message::Stop) if deadline.is_none() => {
-                    deadline = Some(clock::now().boot.after(patience_at_stop));
-                    driver.stop();
-                }
                 Ok(message) => driver.take(message),
                 Err(_) => break,
             }
@@ -296,6 +287,8 @@ struct Driver {
     broker: Broker,
     performer: Performer,
     daemon: Shared,
+    /// When a stop no longer waits for what is in flight.
+    stop_by: Option<Boot>,
 }
 
 impl Driver {
@@ -319,6 +312,12 @@ impl Driver {
     }
 
     fn stop(&mut self) {
+        if self.stop_by.is_some() {
+            return;
+        }
+        // A login makes two requests in a row: for its tokens, and for who signed in.
+        let request = Duration::from_secs(self.daemon.config.load().network.request_timeout_secs);
+        self.stop_by = Some(clock::now().boot.after(2 * request + GRACE_AT_STOP));
         self.performer.stop();
         self.handle(Event::ShuttingDown);
     }
@@ -326,6 +325,9 @@ impl Driver {
     fn take(&mut self, message: Message) {
         match message {
             Message::Event(event) => {
+                if let Event::Gone { ticket } = *event {
+                    self.performer.unexpect(ticket);
+                }
                 let ended = match &*event {
                     Event::Committed { attempt, .. }
                     | Event::Intended {
@@ -431,7 +433,7 @@ impl Driver {
                 let _ = done.send(self.performer.stored_client_secret(&account));
             }
             Message::Configure(config) => self.broker.configure(config),
-            Message::Stop => {}
+            Message::Stop => self.stop(),
         }
     }
 }

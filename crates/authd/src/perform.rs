@@ -116,6 +116,11 @@ impl Performer {
         self.answerers.insert(ticket, answerer);
     }
 
+    /// Nobody waits for it any more.
+    pub(crate) fn unexpect(&mut self, ticket: Ticket) {
+        self.answerers.remove(&ticket);
+    }
+
     /// What is handled from now on belongs to this trace.
     pub(crate) fn cause(&mut self, trace_id: Option<String>) {
         self.cause = trace_id;

@@ -174,11 +174,7 @@ pub(crate) fn info(daemon: &Shared, snapshot: &Arc<Snapshot>, now: Now) -> Accou
         .map(|at| &leases[at]);
     AccountInfo {
         account: grant.account.to_string(),
-        issuer: grant
-            .provider
-            .issuer
-            .clone()
-            .unwrap_or_else(|| grant.provider.host().to_string()),
+        issuer: grant.provider.name(),
         client_id: grant.provider.client_id.clone(),
         state,
         flags: flags(&grant.flags),
