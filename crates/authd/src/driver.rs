@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     clock::{self, Alarm},
     daemon::{Figures, Shared},
+    journal::Origin,
     open::Opening,
     perform::{Departed, Performer},
     published::Token,
@@ -38,8 +39,8 @@ pub(crate) struct Ask {
     pub(crate) key: LeaseKey,
     pub(crate) min_ttl: Option<Duration>,
     pub(crate) wait: Duration,
-    /// From the `traceparent` that came with it.
-    pub(crate) trace_id: Option<String>,
+    /// Who asks, for the story.
+    pub(crate) origin: Origin,
 }
 
 /// How it asks.
@@ -346,15 +347,15 @@ impl Driver {
                 ask,
                 answerer,
             } => {
-                self.performer.expect(ticket, answerer);
                 let Ask {
                     question,
                     account,
                     key,
                     min_ttl,
                     wait,
-                    trace_id,
+                    origin,
                 } = ask;
+                self.performer.expect(ticket, &account, origin, answerer);
                 let demand = Demand {
                     ticket,
                     account,
@@ -362,7 +363,6 @@ impl Driver {
                     min_ttl,
                     wait,
                 };
-                self.performer.cause(trace_id);
                 self.handle(match question {
                     Question::Demand => Event::Demand(demand),
                     Question::Renew => Event::Renew(demand),
@@ -371,7 +371,7 @@ impl Driver {
                         demand,
                     },
                 });
-                self.performer.cause(None);
+                self.performer.asked();
             }
             Message::Answered { attempt, exchanged } => {
                 let Exchanged { answer, tokens } = *exchanged;

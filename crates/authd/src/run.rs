@@ -87,7 +87,7 @@ pub(crate) async fn run(start: &mut Start) -> Result<(), RunError> {
         mailbox: mailbox.clone(),
         network: Network::start(&config.network)?,
         fingerprints: Fingerprinter::default(),
-        journal: Journal::new(),
+        journal: Journal::open(place.state_dir.join("events")),
         logins: Logins::default(),
         standing: ArcSwap::from_pointee(Standing::opening()),
         figures: Figures::new(),
@@ -139,6 +139,8 @@ pub(crate) async fn run(start: &mut Start) -> Result<(), RunError> {
         Some(ended) => ended,
         None => driver.await,
     };
+    // The next daemon goes on where these events end.
+    daemon.journal.close();
     // A client that waits for the end of its connection can start the next daemon then.
     drop(lock);
     daemon.stopped.send_replace(true);

@@ -18,6 +18,7 @@ use crate::{
     daemon::Shared,
     dispatch::{Later, Reply},
     driver::{Ask, Question},
+    journal::Origin,
     published::Snapshot,
 };
 
@@ -27,13 +28,13 @@ pub(crate) fn get(
     shape: ErrorShape,
     id: u32,
     get: &TokenGet<'_>,
-    trace_id: Option<&str>,
+    origin: impl FnOnce() -> Origin,
     out: &mut Vec<u8>,
 ) -> Option<Later> {
     let ask = match cached(daemon, id, get, out) {
         Ok(None) => return None,
         Ok(Some(ask)) => Ask {
-            trace_id: trace_id.map(str::to_owned),
+            origin: origin(),
             ..ask
         },
         Err(error) => {
@@ -89,7 +90,7 @@ fn cached(
         key,
         min_ttl,
         wait: wait(get.wait_secs),
-        trace_id: None,
+        origin: Origin::default(),
     }))
 }
 
@@ -136,13 +137,13 @@ pub(crate) fn reject(
     shape: ErrorShape,
     id: u32,
     reject: &TokenReject<'_>,
-    trace_id: Option<&str>,
+    origin: impl FnOnce() -> Origin,
     out: &mut Vec<u8>,
 ) -> Option<Later> {
     match report(daemon, reject) {
         Ok(ask) => {
             let ask = Ask {
-                trace_id: trace_id.map(str::to_owned),
+                origin: origin(),
                 ..ask
             };
             Some(answer(daemon, shape, id, ask))
@@ -178,7 +179,7 @@ fn report(daemon: &Shared, reject: &TokenReject<'_>) -> Result<Ask, WireError> {
         key,
         min_ttl: None,
         wait: wait(reject.wait_secs),
-        trace_id: None,
+        origin: Origin::default(),
     })
 }
 
