@@ -15,7 +15,7 @@ use authd_proto::{
 };
 use tokio::sync::broadcast;
 
-use crate::clock::unix_now;
+use crate::clock::Clock;
 
 /// Events remembered.
 const REMEMBERED: usize = 2048;
@@ -24,6 +24,7 @@ const BEHIND: usize = 256;
 
 /// The events of this run.
 pub(crate) struct Journal {
+    clock: Clock,
     remembered: Mutex<Remembered>,
     live: broadcast::Sender<Arc<Event>>,
 }
@@ -35,8 +36,9 @@ struct Remembered {
 }
 
 impl Journal {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(clock: Clock) -> Self {
         Self {
+            clock,
             remembered: Mutex::default(),
             live: broadcast::Sender::new(BEHIND),
         }
@@ -44,7 +46,7 @@ impl Journal {
 
     /// Writes an event down; `fill` sets what applies to it.
     pub(crate) fn add(&self, kind: EventKind, fill: impl FnOnce(&mut Event)) {
-        let at = unix_now();
+        let at = self.clock.unix_now();
         let event = {
             let mut remembered = self
                 .remembered
