@@ -15,6 +15,7 @@ use authd_core::{
     lease::LeaseKey,
     scope::ScopeSet,
     secret::Secret,
+    time::Now,
 };
 use authd_oauth::{AuthorizationAttempt, AuthorizationError, AuthorizationGrant};
 use authd_proto::{
@@ -31,7 +32,7 @@ use tokio::{
 pub(crate) use begin::begin;
 
 use crate::{
-    clock, daemon::Shared, handler::refusal, journal::Origin, perform::Material, published::expiry,
+    daemon::Shared, handler::refusal, journal::Origin, perform::Material, published::expiry,
 };
 
 /// A result is kept for so long after it was first told, so that a lost answer can be asked for again.
@@ -220,7 +221,7 @@ impl Logins {
         };
         let grant = result.as_ref().ok().map(|grant| grant.id.to_string());
         let outcome = match result {
-            Ok(grant) => Ok(Arc::new(login.done(&grant))),
+            Ok(grant) => Ok(Arc::new(login.done(&grant, daemon.clock.now()))),
             Err(failure) => Err(refusal::login(&login.account, &failure)),
         };
         tracing::info!(account = %login.account, outcome = word, "a login ended");
@@ -311,9 +312,8 @@ impl Login {
             .collect()
     }
 
-    fn done(&self, grant: &Grant) -> LoginDone {
+    fn done(&self, grant: &Grant, now: Now) -> LoginDone {
         let lease = grant.leases.get(&LeaseKey::of_login(grant));
-        let now = clock::now();
         let left = lease.and_then(|lease| {
             Some(
                 lease

@@ -117,7 +117,7 @@ impl Default for Key {
 
 /// Why a configuration is not taken. The user must mend the file.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ConfigError {
+pub enum ConfigError {
     /// It cannot be read.
     #[error("{} cannot be read: {source}", path.display())]
     Unreadable { path: PathBuf, source: io::Error },

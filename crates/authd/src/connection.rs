@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use crate::{
-    clock::unix_now,
+    clock::Clock,
     daemon::Shared,
     dispatch::{self, Later, Reply},
     handler::events::Subscription,
@@ -83,7 +83,7 @@ async fn exchange(stream: &mut Stream, daemon: &Shared) -> io::Result<()> {
                     .into_iter()
                     .for_each(|request| later.push(request));
             }
-            event = next_event(&mut session) => write_event(&mut outgoing, &event),
+            event = next_event(&mut session, &daemon.clock) => write_event(&mut outgoing, &event),
             () = hung_up(&mut stopping, &mut stopped, patient), if later.is_empty() => {
                 return Ok(());
             }
@@ -171,7 +171,7 @@ fn write_event(outgoing: &mut Vec<u8>, event: &Event) {
 }
 
 /// The next event that the client subscribed to; never, when it did not.
-async fn next_event(session: &mut Session) -> Event {
+async fn next_event(session: &mut Session, clock: &Clock) -> Event {
     loop {
         let Some(subscription) = &mut session.subscription else {
             return std::future::pending().await;
@@ -180,7 +180,7 @@ async fn next_event(session: &mut Session) -> Event {
             Ok(event) if subscription.wants(&event) => return Event::clone(&event),
             Ok(_) => {}
             Err(RecvError::Lagged(missed)) => {
-                let mut event = Event::new(0, unix_now(), EventKind::Lagged);
+                let mut event = Event::new(0, clock.unix_now(), EventKind::Lagged);
                 event.missed = Some(missed);
                 return event;
             }
@@ -267,7 +267,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_event_about_lost_events_says_when_and_how_many() {
-        let before = unix_now();
+        let clock = Clock::System;
+        let before = clock.unix_now();
         let (sender, receiver) = broadcast::channel(1);
         for seq in 1..=3 {
             sender
@@ -278,9 +279,9 @@ mod tests {
             subscription: Some(Subscription::new(receiver, None, None)),
             ..Session::default()
         };
-        let event = next_event(&mut session).await;
+        let event = next_event(&mut session, &clock).await;
         assert_eq!((event.event, event.missed), (EventKind::Lagged, Some(2)));
         assert!(event.at >= before, "{}", event.at);
-        assert_eq!(next_event(&mut session).await.seq, 3);
+        assert_eq!(next_event(&mut session, &clock).await.seq, 3);
     }
 }

@@ -19,7 +19,7 @@ use authd_oauth::{Exchanged, Revocation};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    clock::{self, Alarm},
+    clock::Sleep,
     daemon::{Figures, Shared},
     journal::Origin,
     open::Opening,
@@ -248,15 +248,16 @@ pub(crate) async fn run(
     let mut driver = Driver {
         broker,
         performer: Performer::new(Arc::clone(&daemon)),
+        sleep: Sleep::new(daemon.clock.clone()),
         daemon,
         stop_by: None,
     };
-    let mut alarm = Alarm::new()?;
+    let mut alarm = driver.daemon.clock.alarm()?;
     loop {
         driver.settle();
         let overdue = driver
             .stop_by
-            .is_some_and(|stop_by| clock::now().boot >= stop_by);
+            .is_some_and(|stop_by| driver.daemon.clock.now().boot >= stop_by);
         let quiet = driver.broker.in_flight() == 0 && driver.performer.all_departed();
         if driver.performer.is_stopping() && (quiet || overdue) {
             driver.performer.close_store();
@@ -264,16 +265,23 @@ pub(crate) async fn run(
         }
         let next = driver.broker.poll_timeout();
         alarm.set([next, driver.stop_by].into_iter().flatten().min())?;
-        tokio::select! {
+        let message = tokio::select! {
             biased;
             message = mail.recv() => match message {
-                Some(message) => driver.take(message),
+                Some(message) => Some(message),
                 None => return Ok(()),
             },
             rung = alarm.rings() => {
                 rung?;
-                driver.broker.handle(Event::Tick, clock::now());
+                None
             }
+        };
+        if driver.sleep.is_over() {
+            driver.handle(Event::Resumed);
+        }
+        match message {
+            Some(message) => driver.take(message),
+            None => driver.handle(Event::Tick),
         }
         for _ in 0..BATCH {
             match mail.try_recv() {
@@ -288,6 +296,8 @@ struct Driver {
     broker: Broker,
     performer: Performer,
     daemon: Shared,
+    /// Notices a sleep that nobody told of.
+    sleep: Sleep,
     /// When a stop no longer waits for what is in flight.
     stop_by: Option<Boot>,
 }
@@ -306,7 +316,7 @@ impl Driver {
     }
 
     fn handle(&mut self, event: Event) {
-        self.broker.handle(event, clock::now());
+        self.broker.handle(event, self.daemon.clock.now());
         while let Some(effect) = self.broker.poll_effect() {
             self.performer.perform(effect);
         }
@@ -318,7 +328,13 @@ impl Driver {
         }
         // A login makes two requests in a row: for its tokens, and for who signed in.
         let request = Duration::from_secs(self.daemon.config.load().network.request_timeout_secs);
-        self.stop_by = Some(clock::now().boot.after(2 * request + GRACE_AT_STOP));
+        self.stop_by = Some(
+            self.daemon
+                .clock
+                .now()
+                .boot
+                .after(2 * request + GRACE_AT_STOP),
+        );
         self.performer.stop();
         self.handle(Event::ShuttingDown);
     }

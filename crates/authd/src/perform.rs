@@ -242,7 +242,7 @@ impl Performer {
                 && before.view.refreshing == snapshot.view.refreshing
         });
         if !unchanged {
-            let info = account::info(&self.daemon, snapshot, crate::clock::now());
+            let info = account::info(&self.daemon, snapshot, self.daemon.clock.now());
             let state: State = info.state;
             self.daemon.journal.add(EventKind::State, |event| {
                 event.account = Some(info.account);

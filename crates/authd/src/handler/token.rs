@@ -14,7 +14,6 @@ use authd_proto::{
 
 use super::{refusal, scopes, wait, whole_secs};
 use crate::{
-    clock,
     daemon::Shared,
     dispatch::{Later, Reply},
     driver::{Ask, Question},
@@ -65,7 +64,7 @@ fn cached(
         scopes: scopes(get.scopes.as_deref())?,
     });
     let min_ttl = get.min_ttl_secs.map(Duration::from_secs);
-    let now = clock::now();
+    let now = daemon.clock.now();
     if let Some(token) = snapshot.token(&key)
         && let Some(left) =
             token.servable(min_ttl.unwrap_or_default(), now, daemon.published.boot_id)

@@ -28,7 +28,7 @@ use self::{
     files::Files,
     writer::{Trouble, Writer},
 };
-use crate::clock::unix_now;
+use crate::clock::Clock;
 
 /// Events remembered in memory.
 const REMEMBERED: usize = 2048;
@@ -60,6 +60,7 @@ pub(crate) struct Journal {
 struct Inner {
     remembered: Mutex<Remembered>,
     live: broadcast::Sender<Arc<Event>>,
+    clock: Clock,
 }
 
 struct Remembered {
@@ -84,7 +85,7 @@ pub(crate) struct Window {
 
 impl Journal {
     /// Takes up the story where the last daemon left it in `folder`, and goes on with it there.
-    pub(crate) fn open(folder: PathBuf) -> Self {
+    pub(crate) fn open(folder: PathBuf, clock: Clock) -> Self {
         let files = Files::new(folder);
         let last = files.last_seq().unwrap_or_else(|error| {
             let folder = files.folder().display();
@@ -104,6 +105,7 @@ impl Journal {
                 writer: None,
             }),
             live: broadcast::Sender::new(BEHIND),
+            clock,
         });
         // Weakly: with the journal goes the way to the thread, and with that the thread.
         let to_tell = Arc::downgrade(&shared);
@@ -284,7 +286,7 @@ impl Inner {
     }
 
     fn add(&self, kind: EventKind, fill: impl FnOnce(&mut Event)) {
-        let mut event = Event::new(0, unix_now(), kind);
+        let mut event = Event::new(0, self.clock.unix_now(), kind);
         fill(&mut event);
         bound(&mut event);
         // Subscribers and disk get events in the order of their numbers; neither is waited for.

@@ -1,7 +1,7 @@
 use super::*;
 
 fn journal(folder: &std::path::Path) -> Journal {
-    Journal::open(folder.join("events"))
+    Journal::open(folder.join("events"), Clock::System)
 }
 
 fn say(journal: &Journal, message: &str) {

@@ -63,6 +63,7 @@ impl Performer {
             open::begin(
                 &self.daemon.place,
                 &config.key,
+                &self.daemon.clock,
                 &self.daemon.mailbox,
                 BETWEEN_OPENINGS,
             );
