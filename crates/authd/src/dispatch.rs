@@ -73,7 +73,7 @@ pub(crate) fn dispatch(
     match call {
         Call::TokenGet(get) => return token::get(daemon, shape, id, &get, origin, out),
         Call::TokenReject(reject) => {
-            return token::reject(daemon, shape, id, &reject, origin, out);
+            return token::reject(daemon, shape, id, &reject, session.process, origin, out);
         }
         Call::Hello(hello) => now(out, id, own::hello(session, hello), session.errors),
         Call::AccountList(list) => now(out, id, account::list(daemon, &list), shape),

@@ -9,8 +9,8 @@ use std::{
 };
 
 use authd_core::{
-    broker::{Broker, Config as EngineConfig, Demand, Event, Refusal, Unavailable},
-    id::{Account, AttemptId, Fingerprint, LoginId, Ticket},
+    broker::{Broker, Config as EngineConfig, Demand, Event, Refusal, Report, Unavailable},
+    id::{Account, AttemptId, LoginId, Ticket},
     lease::LeaseKey,
     secret::Secret,
     time::Boot,
@@ -51,7 +51,7 @@ pub(crate) enum Question {
     /// For an exchange now.
     Renew,
     /// For a token in the place of a refused one.
-    Reject(Fingerprint),
+    Reject(Report),
 }
 
 /// What it gets.
@@ -382,10 +382,7 @@ impl Driver {
                 self.handle(match question {
                     Question::Demand => Event::Demand(demand),
                     Question::Renew => Event::Renew(demand),
-                    Question::Reject(fingerprint) => Event::Reject {
-                        fingerprint,
-                        demand,
-                    },
+                    Question::Reject(report) => Event::Reject { report, demand },
                 });
                 self.performer.asked();
             }

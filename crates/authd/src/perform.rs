@@ -3,6 +3,7 @@
 mod departure;
 mod exchange;
 mod store;
+mod validation;
 mod waiting;
 
 use std::{
@@ -102,7 +103,9 @@ impl Performer {
             }
             Effect::Erase { account, revoke } => self.erase(account, revoke),
             Effect::Revoke { id } => self.revoke(id),
+            Effect::Validate(check) => self.validate(check),
             Effect::Record(record) => self.write_down(record),
+            Effect::Note(note) => self.daemon.journal.noted(&note),
         }
     }
 

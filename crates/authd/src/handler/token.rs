@@ -5,7 +5,11 @@ use std::{
     time::Duration,
 };
 
-use authd_core::{id::Account, lease::LeaseKey};
+use authd_core::{
+    broker::Report,
+    id::{Account, ClientId},
+    lease::LeaseKey,
+};
 use authd_proto::{
     ErrorCode, ErrorShape, WireError,
     encode::{self, TokenTail},
@@ -136,10 +140,11 @@ pub(crate) fn reject(
     shape: ErrorShape,
     id: u32,
     reject: &TokenReject<'_>,
+    client: ClientId,
     origin: impl FnOnce() -> Origin,
     out: &mut Vec<u8>,
 ) -> Option<Later> {
-    match report(daemon, reject) {
+    match report(daemon, client, reject) {
         Ok(ask) => {
             let ask = Ask {
                 origin: origin(),
@@ -154,7 +159,7 @@ pub(crate) fn reject(
     }
 }
 
-fn report(daemon: &Shared, reject: &TokenReject<'_>) -> Result<Ask, WireError> {
+fn report(daemon: &Shared, client: ClientId, reject: &TokenReject<'_>) -> Result<Ask, WireError> {
     daemon.check_open()?;
     let bad = |message: String| WireError::new(ErrorCode::BadRequest, message);
     let fingerprint = match (reject.fingerprint, reject.access_token) {
@@ -173,7 +178,12 @@ fn report(daemon: &Shared, reject: &TokenReject<'_>) -> Result<Ask, WireError> {
         scopes: scopes(reject.scopes.as_deref())?,
     });
     Ok(Ask {
-        question: Question::Reject(fingerprint),
+        question: Question::Reject(Report {
+            fingerprint,
+            client,
+            // Every socket so far is its owner's own.
+            teaches: true,
+        }),
         account: snapshot.view.grant.account.clone(),
         key,
         min_ttl: None,

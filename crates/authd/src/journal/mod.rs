@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use authd_core::broker::Record;
+use authd_core::broker::{Note, Record};
 use authd_proto::{
     ErrorCode,
     event::{Event, EventKind, SEQ_OF_RUN},
@@ -58,6 +58,7 @@ pub(crate) struct Journal {
 }
 
 struct Inner {
+    clock: Clock,
     remembered: Mutex<Remembered>,
     live: broadcast::Sender<Arc<Event>>,
     clock: Clock,
@@ -93,6 +94,7 @@ impl Journal {
             0
         });
         let shared = Arc::new(Inner {
+            clock,
             remembered: Mutex::new(Remembered {
                 // Beyond whatever an earlier run handed out and never got to the disk.
                 seq: if last == 0 {
@@ -157,6 +159,16 @@ impl Journal {
             event.outcome = Some(words.outcome.to_owned());
             event.message = Some(words.message);
             event.code = words.code;
+        });
+    }
+
+    /// Writes down what the engine noticed that is no single account's.
+    pub(crate) fn noted(&self, note: &Note) {
+        let (outcome, message) = words::noticed(note);
+        tracing::info!(outcome, "{message}");
+        self.add(EventKind::Daemon, |event| {
+            event.outcome = Some(outcome.to_owned());
+            event.message = Some(message);
         });
     }
 
