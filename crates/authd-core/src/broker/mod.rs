@@ -261,6 +261,7 @@ impl Broker {
             }
             Event::Suspending => self.suspended_until = Some(now.boot.after(LONGEST_DOZE)),
             Event::Resumed => self.resumed(now),
+            Event::CalendarSet => self.attend_all(now),
             Event::NetworkUp => {
                 self.schedule.probe(now.boot);
                 self.revocations.hasten(now.boot);
@@ -276,6 +277,10 @@ impl Broker {
     fn resumed(&mut self, now: Now) {
         self.suspended_until = None;
         self.schedule.probe(now.boot);
+        self.attend_all(now);
+    }
+
+    fn attend_all(&mut self, now: Now) {
         for account in self.accounts.keys().cloned().collect::<Vec<_>>() {
             self.attend(&account, now);
         }
