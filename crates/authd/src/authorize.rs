@@ -31,7 +31,9 @@ use tokio::{
 
 pub(crate) use begin::begin;
 
-use crate::{daemon::Shared, handler::refusal, perform::Material, published::expiry};
+use crate::{
+    daemon::Shared, handler::refusal, journal::Origin, perform::Material, published::expiry,
+};
 
 /// A result is kept for so long after it was first told, so that a lost answer can be asked for again.
 const KEPT: Duration = Duration::from_secs(60);
@@ -68,7 +70,7 @@ pub(crate) struct Login {
     place: Mutex<Option<OwnedSemaphorePermit>>,
     /// The listener for the redirect, to be closed when the login ends otherwise.
     listener: Mutex<Option<AbortHandle>>,
-    trace_id: Option<String>,
+    origin: Origin,
 }
 
 /// All logins, by id.
@@ -123,6 +125,12 @@ impl Logins {
             client_secret: login.client_secret.clone(),
             proof,
         })
+    }
+
+    /// Whose request began it.
+    pub(crate) fn origin(&self, id: LoginId) -> Origin {
+        self.find(id)
+            .map_or_else(Origin::default, |login| login.origin.clone())
     }
 
     /// Waits for the end of a login: `Ok(None)` when the time runs out first.
@@ -211,6 +219,7 @@ impl Logins {
             Err(LoginFailure::TimedOut) => "expired",
             Err(_) => "failed",
         };
+        let grant = result.as_ref().ok().map(|grant| grant.id.to_string());
         let outcome = match result {
             Ok(grant) => Ok(Arc::new(login.done(&grant, daemon.clock.now()))),
             Err(failure) => Err(refusal::login(&login.account, &failure)),
@@ -219,11 +228,14 @@ impl Logins {
         daemon.journal.add(EventKind::Login, |event| {
             event.account = Some(login.account.to_string());
             event.attempt_id = Some(login_id(id));
-            event.trace_id.clone_from(&login.trace_id);
+            event.trace_id.clone_from(&login.origin.trace_id);
+            event.client.clone_from(&login.origin.client);
             event.outcome = Some(word.to_owned());
+            event.grant.clone_from(&grant);
             if let Err(error) = &outcome {
                 event.code = Some(error.code);
                 event.message = Some(error.message.clone());
+                event.hint.clone_from(&error.hint);
             }
         });
         login.outcome.send_replace(Some(outcome));

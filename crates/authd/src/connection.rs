@@ -5,6 +5,7 @@
 
 use std::{io, time::Duration};
 
+use authd_core::id::ClientId;
 use authd_ipc::TokioStream as Stream;
 use authd_proto::{
     Call, ErrorShape, encode,
@@ -41,6 +42,8 @@ pub(crate) struct Session {
     pub(crate) errors: ErrorShape,
     /// What it says it is.
     pub(crate) client: Option<String>,
+    /// Which process it is, as far as the system says.
+    pub(crate) process: ClientId,
     /// Whether it asked the daemon to stop.
     pub(crate) asked_to_stop: bool,
     /// The events it wants.
@@ -48,14 +51,17 @@ pub(crate) struct Session {
 }
 
 /// Serves one client until it leaves or misbehaves.
-pub(crate) async fn run(mut stream: Stream, daemon: &Shared) {
-    if let Err(error) = exchange(&mut stream, daemon).await {
+pub(crate) async fn run(mut stream: Stream, process: ClientId, daemon: &Shared) {
+    let session = Session {
+        process,
+        ..Session::default()
+    };
+    if let Err(error) = exchange(&mut stream, session, daemon).await {
         tracing::debug!(%error, "a connection ended");
     }
 }
 
-async fn exchange(stream: &mut Stream, daemon: &Shared) -> io::Result<()> {
-    let mut session = Session::default();
+async fn exchange(stream: &mut Stream, mut session: Session, daemon: &Shared) -> io::Result<()> {
     let mut incoming = Incoming::default();
     let mut outgoing = Vec::new();
     let mut later: FuturesUnordered<Later> = FuturesUnordered::new();

@@ -9,8 +9,8 @@ use std::{
 };
 
 use authd_core::{
-    broker::{Broker, Config as EngineConfig, Demand, Event, Refusal, Unavailable},
-    id::{Account, AttemptId, Fingerprint, LoginId, Ticket},
+    broker::{Broker, Config as EngineConfig, Demand, Event, Refusal, Report, Unavailable},
+    id::{Account, AttemptId, LoginId, Ticket},
     lease::LeaseKey,
     secret::Secret,
     time::Boot,
@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     clock::Leaps,
     daemon::{Figures, Shared},
+    journal::Origin,
     open::Opening,
     perform::{Departed, Performer},
     published::Token,
@@ -43,8 +44,8 @@ pub(crate) struct Ask {
     pub(crate) key: LeaseKey,
     pub(crate) min_ttl: Option<Duration>,
     pub(crate) wait: Duration,
-    /// From the `traceparent` that came with it.
-    pub(crate) trace_id: Option<String>,
+    /// Who asks, for the story.
+    pub(crate) origin: Origin,
 }
 
 /// How it asks.
@@ -55,7 +56,7 @@ pub(crate) enum Question {
     /// For an exchange now.
     Renew,
     /// For a token in the place of a refused one.
-    Reject(Fingerprint),
+    Reject(Report),
 }
 
 /// What it gets.
@@ -412,15 +413,15 @@ impl Driver {
                 ask,
                 answerer,
             } => {
-                self.performer.expect(ticket, answerer);
                 let Ask {
                     question,
                     account,
                     key,
                     min_ttl,
                     wait,
-                    trace_id,
+                    origin,
                 } = ask;
+                self.performer.expect(ticket, &account, origin, answerer);
                 let demand = Demand {
                     ticket,
                     account,
@@ -428,16 +429,12 @@ impl Driver {
                     min_ttl,
                     wait,
                 };
-                self.performer.cause(trace_id);
                 self.handle(match question {
                     Question::Demand => Event::Demand(demand),
                     Question::Renew => Event::Renew(demand),
-                    Question::Reject(fingerprint) => Event::Reject {
-                        fingerprint,
-                        demand,
-                    },
+                    Question::Reject(report) => Event::Reject { report, demand },
                 });
-                self.performer.cause(None);
+                self.performer.asked();
             }
             Message::Answered { attempt, exchanged } => {
                 let Exchanged { answer, tokens } = *exchanged;

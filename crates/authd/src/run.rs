@@ -109,7 +109,7 @@ async fn serve_until_stopped(start: &mut Start) -> Result<(), RunError> {
         mailbox: mailbox.clone(),
         network: Network::start(&config.network)?,
         fingerprints: Fingerprinter::default(),
-        journal: Journal::new(clock.clone()),
+        journal: Journal::open(place.state_dir.join("events"), clock.clone()),
         logins: Logins::default(),
         standing: ArcSwap::from_pointee(Standing::opening()),
         figures: Figures::new(&clock),
@@ -164,6 +164,8 @@ async fn serve_until_stopped(start: &mut Start) -> Result<(), RunError> {
         Some(ended) => ended,
         None => driver.await,
     };
+    // The next daemon goes on where these events end.
+    daemon.journal.close();
     // A client that waits for the end of its connection can start the next daemon then.
     drop(lock);
     daemon.stopped.send_replace(true);

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use authd_core::{
-    flag::{Ambiguity, Flags, Raised},
+    flag::{Ambiguity, Flags, Raised, Rejecting},
     grant::Grant,
     lease::{LeaseKey, Standing},
     time::{Boot, Now, Wall},
@@ -306,7 +306,13 @@ pub(crate) fn flags(flags: &Flags) -> Vec<Flag> {
         flag(
             FlagName::ProviderRejects,
             flags.provider_rejects.as_ref(),
-            |()| "the API refuses even new tokens".to_owned(),
+            |who| {
+                match who {
+                    Rejecting::OneClient => "one client reports even new tokens as refused",
+                    Rejecting::SeveralClients => "clients report even new tokens as refused",
+                }
+                .to_owned()
+            },
         ),
         flag(
             FlagName::StoreDegraded,

@@ -82,7 +82,8 @@ impl Performer {
                 exchanged: Box::new(exchanged),
             });
         };
-        if exchange.login.is_some() {
+        if let Some(login) = exchange.login {
+            self.origins.insert(attempt, daemon.logins.origin(login));
             self.logging_in
                 .insert(attempt, material.client_secret.clone());
         }
