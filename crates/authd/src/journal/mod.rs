@@ -61,7 +61,6 @@ struct Inner {
     clock: Clock,
     remembered: Mutex<Remembered>,
     live: broadcast::Sender<Arc<Event>>,
-    clock: Clock,
 }
 
 struct Remembered {
@@ -107,7 +106,6 @@ impl Journal {
                 writer: None,
             }),
             live: broadcast::Sender::new(BEHIND),
-            clock,
         });
         // Weakly: with the journal goes the way to the thread, and with that the thread.
         let to_tell = Arc::downgrade(&shared);
