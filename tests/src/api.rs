@@ -8,14 +8,42 @@ use authd_testkit::{Endpoint, FakeServer};
 /// When the server does not answer.
 #[must_use]
 pub fn ping(server: &FakeServer, token: &str) -> u16 {
-    let agent = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .proxy(None)
-        .build()
-        .new_agent();
-    let answer = agent
-        .get(server.url(Endpoint::Api))
-        .header("Authorization", format!("Bearer {token}"))
-        .call();
-    answer.expect("an answer of the API").status().as_u16()
+    Api::of(server).ping(token)
+}
+
+/// A tool that calls the API again and again, on one connection.
+pub struct Api {
+    agent: ureq::Agent,
+    url: String,
+}
+
+impl Api {
+    /// Of this server.
+    #[must_use]
+    pub fn of(server: &FakeServer) -> Self {
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .proxy(None)
+            .build()
+            .new_agent();
+        let url = server.url(Endpoint::Api);
+        Self { agent, url }
+    }
+
+    /// As [`ping`].
+    ///
+    /// # Panics
+    /// When the server does not answer.
+    pub fn ping(&mut self, token: &str) -> u16 {
+        let answer = self
+            .agent
+            .get(&self.url)
+            .header("Authorization", format!("Bearer {token}"))
+            .call();
+        let mut answer = answer.expect("an answer of the API");
+        // Read to its end, or the connection cannot be used again.
+        let read = answer.body_mut().read_to_vec();
+        read.expect("the whole answer of the API");
+        answer.status().as_u16()
+    }
 }

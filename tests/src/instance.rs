@@ -17,7 +17,7 @@ use authd_proto::{
     response::{AccountInfo, DaemonStatusReply, FlagName, RenewReply, TokenReply},
 };
 use authd_testkit::FakeServer;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, getpid, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -276,6 +276,7 @@ impl Drop for Instance {
         let status = client.call(&DaemonStatus {}, PATIENCE);
         if let Ok(pid) = status.map(|status| status.pid.cast_signed())
             && let Some(pid) = Pid::from_raw(pid)
+            && pid != getpid()
         {
             // It may have ended by itself meanwhile.
             let _ = kill_process(pid, Signal::KILL);

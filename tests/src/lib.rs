@@ -4,6 +4,7 @@
 //!   environment that `authd` and `authctl` see. Nothing of the person's reaches it: no session bus
 //!   above all, so that no test key ever ends in their key store.
 //! - [`Daemon`]: a running `authd`; ready when it is returned, dead when it is dropped.
+//! - [`driven`]: the daemon in the test's own process, on a clock that the test drives.
 //! - [`Process`], [`Finished`]: any child with a bound on its time.
 //! - [`PendingLogin`]: a login with nobody before the browser.
 //! - [`Watcher`]: waits for what happens through the daemon's own events.
@@ -32,6 +33,7 @@ pub mod api;
 pub mod binaries;
 pub mod daemon;
 pub mod dbus;
+pub mod driven;
 pub mod instance;
 pub mod latency;
 pub mod login;

@@ -8,7 +8,8 @@ use std::time::Duration;
 use clap::{Args, ColorChoice, Parser, Subcommand};
 
 use crate::command::{
-    adopt, completions, daemon, doctor, exec, forget, list, login, logout, renew, status, token,
+    adopt, completions, daemon, doctor, events, exec, forget, list, login, logout, renew, status,
+    token,
 };
 use crate::exit::{EXEC_FAILED, Failure};
 
@@ -53,6 +54,7 @@ pub(crate) enum Command {
     Forget(forget::ForgetArgs),
     Exec(exec::ExecArgs),
     Doctor(doctor::DoctorArgs),
+    Events(events::EventsArgs),
     Adopt(adopt::AdoptArgs),
     Daemon(daemon::DaemonArgs),
     Completions(completions::CompletionsArgs),
@@ -71,6 +73,7 @@ impl Command {
             Self::Forget(args) => forget::run(args),
             Self::Exec(args) => exec::run(&args),
             Self::Doctor(args) => doctor::run(&args),
+            Self::Events(args) => events::run(&args),
             Self::Adopt(args) => adopt::run(args),
             Self::Daemon(args) => daemon::run(&args),
             Self::Completions(args) => completions::run(&args),

@@ -26,7 +26,7 @@ pub struct Flags {
     /// Only the user can mend it. The refresh token stays, quarantined.
     pub needs_login: Option<Raised<LoginReason>>,
     /// Even new tokens are rejected by the API: renewing does not help.
-    pub provider_rejects: Option<Raised<()>>,
+    pub provider_rejects: Option<Raised<Rejecting>>,
     /// The latest answer could not be written durably; it is in memory and in the spill file.
     #[serde(skip)]
     pub store_degraded: Option<Raised<String>>,
@@ -86,6 +86,16 @@ pub enum LoginReason {
     SubjectChanged,
     /// The provider refuses in a form that is no verdict, again and again.
     Unintelligible,
+}
+
+/// By whom even a new token is reported as refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rejecting {
+    /// One client says so; the others are believed as before.
+    OneClient,
+    /// Several say so: no report causes a renewal.
+    SeveralClients,
 }
 
 /// Why a store is not trusted to exchange (RENEWAL invariant 19).

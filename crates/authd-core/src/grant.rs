@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     flag::Flags,
     id::{Account, Generation, GrantId, Host},
+    learned::Learned,
     lease::{Lease, LeaseKey},
     scope::ScopeSet,
     time::Wall,
@@ -164,6 +165,9 @@ pub struct Grant {
     pub renewable: bool,
     /// The access tokens, one slot for each pair of resource and scopes.
     pub leases: BTreeMap<LeaseKey, Lease>,
+    /// Kinds of tokens that live shorter than the provider states.
+    #[serde(default)]
+    pub learned: BTreeMap<LeaseKey, Learned>,
     /// The reasons for which it is not simply fine; only the standing ones are kept on disk.
     pub flags: Flags,
     /// Successful refreshes since the login.

@@ -122,6 +122,13 @@ number!(
     "ticket-"
 );
 
+number!(
+    /// A client as the shell tells clients apart: the same number only for the same process. Whoever
+    /// is not told apart is 0, and counts as somebody else than everybody.
+    ClientId,
+    "client-"
+);
+
 /// Counts the successful exchanges of a grant: the login is generation 1.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,

@@ -10,6 +10,7 @@ pub mod broker;
 pub mod flag;
 pub mod grant;
 pub mod id;
+pub mod learned;
 pub mod lease;
 pub mod policy;
 pub mod renewal;

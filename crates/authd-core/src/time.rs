@@ -51,6 +51,12 @@ impl Boot {
         Self(self.0.saturating_add(millis(duration)))
     }
 
+    /// `duration` before; `None` when the machine was not up then.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Option<Self> {
+        self.0.checked_sub(millis(duration)).map(Self)
+    }
+
     /// The time from `earlier` to `self`; zero when `earlier` is the later one.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

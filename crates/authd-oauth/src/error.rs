@@ -33,6 +33,17 @@ pub enum EndpointError {
     },
 }
 
+impl EndpointError {
+    /// The HTTP status, when there was a response.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Refused { status, .. } | Self::Unintelligible { status } => Some(*status),
+            Self::NotOffered | Self::Transport(_) => None,
+        }
+    }
+}
+
 impl From<TransportFailure> for EndpointError {
     fn from(failure: TransportFailure) -> Self {
         Self::Transport(TransportError {

@@ -7,7 +7,7 @@ use crate::{
     error::{EndpointError, Refusal},
     http::{Http, Incoming},
     request::Form,
-    response::{ErrorMember, Members, moment, scopes},
+    response::{ErrorMember, Members, date, moment, scopes},
     revocation::TokenTypeHint,
     text::cleaned,
 };
@@ -23,6 +23,8 @@ pub struct Introspection {
     pub scopes: Option<ScopeSet>,
     /// Whose it is.
     pub sub: Option<String>,
+    /// The server's `Date`: what `expires_at` is to be read against.
+    pub date: Option<Wall>,
 }
 
 /// Introspects `token`.
@@ -56,6 +58,7 @@ pub async fn introspect(
         expires_at: members.value("exp").and_then(moment),
         scopes: scopes(members.value("scope")),
         sub: members.text("sub").and_then(|sub| cleaned(sub, 255)),
+        date: date(&response.headers),
     })
 }
 

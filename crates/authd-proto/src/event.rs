@@ -8,6 +8,10 @@ use crate::response::{FlagName, State};
 /// The method of the notification that carries an [`Event`].
 pub const EVENT_METHOD: &str = "event";
 
+/// The numbers of one run of the daemon: each begins at a multiple of it, so that no event's number comes
+/// twice, whatever did not reach the disk.
+pub const SEQ_OF_RUN: u64 = 1_000_000;
+
 /// What an event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -18,6 +22,8 @@ pub enum EventKind {
     State,
     /// An exchange started or ended.
     Exchange,
+    /// The engine decided something that is no exchange.
+    Decision,
     /// The person has to log in; once per cause.
     LoginNeeded,
     /// A login attempt ended.
@@ -39,6 +45,7 @@ impl EventKind {
         Self::Token,
         Self::State,
         Self::Exchange,
+        Self::Decision,
         Self::LoginNeeded,
         Self::Login,
         Self::Account,
@@ -50,7 +57,8 @@ impl EventKind {
 /// One event. Build it with [`Event::new`] and set what applies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// Grows by one per event of this daemon's run.
+    /// Grows by one per event, and to the next multiple of [`SEQ_OF_RUN`] at each start of the daemon; 0
+    /// with [`EventKind::Lagged`].
     pub seq: u64,
     /// Unix seconds.
     pub at: u64,
@@ -59,6 +67,9 @@ pub struct Event {
     /// The account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
+    /// Its grant: a login's own name. A new login to the account is a new grant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<String>,
     /// Its authorization server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
@@ -95,6 +106,9 @@ pub struct Event {
     /// What the client that caused it says it is; claimed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
+    /// Of an exchange that started: why. The words are those of PROTOCOL.md.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
     /// How it went; the words are those of PROTOCOL.md.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
@@ -107,7 +121,13 @@ pub struct Event {
     /// For people: what to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// With [`EventKind::Lagged`]: how many events were dropped.
+    /// What happens next to the account; the words are those of PROTOCOL.md.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// When that is planned, Unix seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_at: Option<u64>,
+    /// With [`EventKind::Lagged`], or of events lost on their way to the disk: how many.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missed: Option<u64>,
 }
@@ -121,6 +141,7 @@ impl Event {
             at,
             event,
             account: None,
+            grant: None,
             issuer: None,
             resource: None,
             scopes: None,
@@ -133,10 +154,13 @@ impl Event {
             trace_id: None,
             provider_request_id: None,
             client: None,
+            cause: None,
             outcome: None,
             code: None,
             message: None,
             hint: None,
+            next: None,
+            next_at: None,
             missed: None,
         }
     }

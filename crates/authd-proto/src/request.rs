@@ -277,7 +277,7 @@ pub struct Subscribe {
     pub account: Option<String>,
 }
 
-/// `events.query`: what is still remembered, oldest first.
+/// `events.query`: what is remembered, in memory or on disk; oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventsQuery {
     /// Absent: all accounts.
@@ -289,6 +289,12 @@ pub struct EventsQuery {
     /// Unix seconds; events at or after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since_at: Option<u64>,
+    /// Events with a greater `seq` than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_seq: Option<u64>,
+    /// The page holds the newest events that it can, and the next page older ones.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub newest: bool,
     /// See [`crate::limits::page_limit`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,

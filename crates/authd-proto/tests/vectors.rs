@@ -266,7 +266,11 @@ fn errors_read_back_in_both_shapes() {
 
 #[test]
 fn notifications_decode_and_encode_to_the_same_bytes() {
-    for name in ["notification-event", "notification-event-lagged"] {
+    for name in [
+        "notification-event",
+        "notification-event-failed",
+        "notification-event-lagged",
+    ] {
         let bytes = read(name);
         let Ok(Message::Notification {
             method: "event",

@@ -1,7 +1,7 @@
 //! What was reached: every state, flag, event, effect, verdict, cause, refusal, fault and lifetime.
 
 use authd_core::{
-    broker::{Decided, Effect, Event, Refusal},
+    broker::{Decided, Effect, Event, Finding, Refusal},
     flag::Flags,
     lease::Standing,
     renewal::{Cause, Verdict},
@@ -40,11 +40,11 @@ tables! {
         "intended err", "answered", "committed durable", "committed spilled", "committed memory",
         "committed superseded", "saved", "saved err", "adopt", "leave", "login begun",
         "code received", "login cancelled", "revocation owed", "revocation tried", "suspending",
-        "resumed", "network up", "shutting down",
+        "resumed", "network up", "shutting down", "validated",
     ];
     EFFECTS, 3: "effects", &[
         "intend", "exchange", "commit", "annul", "keep", "save", "publish", "withdraw", "reply",
-        "notify", "login ended", "erase", "revoke", "record",
+        "notify", "login ended", "erase", "revoke", "record", "validate", "note",
     ];
     VERDICTS, 4: "verdicts", &[
         "accepted", "transient", "offline", "throttled", "ambiguous", "invalid_grant",
@@ -52,7 +52,7 @@ tables! {
         "authorization_pending", "slow_down", "expired_token", "access_denied",
     ];
     CAUSES, 5: "causes", &[
-        "due", "demanded", "reported", "asked", "keep-alive", "settling", "confirming",
+        "due", "demanded", "reported", "asked", "keep-alive", "settling", "confirming", "inactive",
     ];
     REFUSALS, 6: "refusals", &[
         "unknown account", "login required", "unavailable", "max_ttl", "not granted", "not named",
@@ -64,8 +64,10 @@ tables! {
     DECISIONS, 10: "decisions", &[
         "renewal", "judged", "committed", "committed elsewhere", "discarded", "login needed",
         "report believed", "report set aside",
+        "renewing does not help", "lifetime learned", "lead learned", "validated", "adopted", "interrupted",
     ];
     SERVED, 11: "served", &["from the snapshot", "by the engine", "low", "renewed"];
+    FINDINGS, 12: "validation", &["alive", "alive, with its end", "dead", "unknown"];
 }
 
 static CLASS_NAMES: &[&str] = &[
@@ -192,6 +194,7 @@ impl Coverage {
             Event::Resumed => 26,
             Event::NetworkUp => 27,
             Event::ShuttingDown => 28,
+            Event::Validated { .. } => 29,
         };
         self.count(EVENTS, row);
     }
@@ -212,6 +215,8 @@ impl Coverage {
             Effect::Erase { .. } => 11,
             Effect::Revoke { .. } => 12,
             Effect::Record(_) => 13,
+            Effect::Validate(_) => 14,
+            Effect::Note(_) => 15,
         };
         self.count(EFFECTS, row);
         row as u64
@@ -248,6 +253,7 @@ impl Coverage {
                     Cause::KeepAlive => 4,
                     Cause::Settling => 5,
                     Cause::Confirming => 6,
+                    Cause::Inactive => 7,
                 };
                 self.count(CAUSES, row);
                 0
@@ -256,11 +262,27 @@ impl Coverage {
             Decided::Committed => 2,
             Decided::CommittedElsewhere => 3,
             Decided::Discarded => 4,
-            Decided::LoginNeeded => 5,
+            Decided::LoginNeeded(_) => 5,
             Decided::ReportBelieved => 6,
             Decided::ReportSetAside => 7,
+            Decided::RenewingDoesNotHelp(_) => 8,
+            Decided::LifetimeLearned { .. } => 9,
+            Decided::LeadLearned(_) => 10,
+            Decided::Validated(_) => 11,
+            Decided::Adopted => 12,
+            Decided::Interrupted => 13,
         };
         self.count(DECISIONS, row);
+    }
+
+    pub(crate) fn finding(&mut self, finding: Finding) {
+        let row = match finding {
+            Finding::Active { expires_in: None } => 0,
+            Finding::Active { .. } => 1,
+            Finding::Inactive => 2,
+            Finding::Unknown => 3,
+        };
+        self.count(FINDINGS, row);
     }
 
     pub(crate) fn refusal(&mut self, refusal: &Refusal) {

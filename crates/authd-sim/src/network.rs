@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use authd_core::{
     answer::{Answer, Body, ExpiresIn, GrantType, Received, RetryAfter, TokenSummary},
-    broker::Exchange,
+    broker::{Check, Exchange, Finding},
     grant::Subject,
     id::LoginId,
     renewal::classify::{classify, reuse_is_dangerous},
@@ -14,7 +14,7 @@ use authd_core::{
 use crate::{
     clock::{Clocks, Ms},
     fault::{Fault, invalid_grant},
-    provider::{Denied, Granted, Habits, States, fingerprint},
+    provider::{Denied, Granted, Habits, States, Tells, fingerprint, named},
     shell::number_of,
     story::SECOND,
     world::{What, World},
@@ -173,6 +173,37 @@ impl World<'_> {
             retry_after,
             request_id,
         }
+    }
+
+    /// The provider is asked whether a token is alive.
+    pub(crate) fn validate(&mut self, check: Check) {
+        let account = number_of(&check.account);
+        let host = self.story.people[account].host;
+        let habits = &self.story.hosts[host];
+        let token = named(check.fingerprint);
+        let is_alive = self.ledger.is_alive(token, self.t);
+        let left = self.ledger.access_token(token).end.saturating_sub(self.t);
+        let finding = match (self.obstacle(host), habits.tells) {
+            (None, Some(Tells::Introspection { is_wrong: true, .. })) => Finding::Inactive,
+            (None, Some(Tells::Introspection { end, .. })) if is_alive => Finding::Active {
+                expires_in: end.then(|| Duration::from_millis(left)),
+            },
+            (None, Some(Tells::Userinfo)) if is_alive => Finding::Active { expires_in: None },
+            (None, Some(_)) => Finding::Inactive,
+            _ => Finding::Unknown,
+        };
+        let (life, at) = (self.life, self.t + self.pace(habits));
+        self.coverage.finding(finding);
+        self.say(|| format!("    a{account}: is access token {token} alive? {finding:?}"));
+        let check = Box::new(check);
+        self.schedule(
+            at,
+            What::Validated {
+                life,
+                check,
+                finding,
+            },
+        );
     }
 
     /// A code is exchanged, or a device asks whether the person has decided.

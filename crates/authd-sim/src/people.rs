@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use authd_core::{
-    broker::{Demand, Event, LoginBegun, LoginFailure, LoginMethod},
+    broker::{Demand, Event, LoginBegun, LoginFailure, LoginMethod, Report},
     grant::{Endpoints, Profile, Provider, Rotation},
-    id::{LoginId, Ticket},
+    id::{ClientId, LoginId, Ticket},
     lease::LeaseKey,
     scope::ScopeSet,
 };
@@ -14,7 +14,7 @@ use fastrand::Rng;
 use crate::{
     clock::Ms,
     fault::Fault,
-    provider::States,
+    provider::{States, Tells},
     shell::{Asked, LoginUnderWay, Wait},
     store::Work,
     story::{Disk, Kind, Knows, MINUTE, SECOND},
@@ -24,7 +24,7 @@ use crate::{
 /// How often the engine hears that a lease is in use.
 const BETWEEN_USES: Ms = MINUTE;
 /// What logins ask for.
-pub(crate) const SCOPES: &str = "api mail";
+pub(crate) const SCOPES: &str = "api mail openid";
 
 impl World<'_> {
     pub(crate) fn key(&self, second: bool) -> LeaseKey {
@@ -147,7 +147,11 @@ impl World<'_> {
         });
         self.happen(match (asked, refused) {
             (Asked::Report, Some(token)) => Event::Reject {
-                fingerprint: crate::provider::fingerprint(token),
+                report: Report {
+                    fingerprint: crate::provider::fingerprint(token),
+                    client: ClientId(reader.map_or(0, |reader| reader as u64 + 1)),
+                    teaches: !self.readers[reader.unwrap_or(0)].is_restricted,
+                },
                 demand,
             },
             (Asked::Renew, _) => Event::Renew(demand),
@@ -291,6 +295,10 @@ impl World<'_> {
             issuer: None,
             endpoints: Endpoints {
                 token: format!("https://idp{}.example/token", person.host),
+                introspection: matches!(habits.tells, Some(Tells::Introspection { .. }))
+                    .then(|| "https://idp.example/introspect".to_owned()),
+                userinfo: (habits.tells == Some(Tells::Userinfo))
+                    .then(|| "https://idp.example/userinfo".to_owned()),
                 ..Endpoints::default()
             },
             client_id: "sim".to_owned(),

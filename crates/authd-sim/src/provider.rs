@@ -35,6 +35,22 @@ pub struct Habits {
     pub has_date: bool,
     /// How long an answer takes.
     pub latency: Ms,
+    /// How it can be asked about a token.
+    pub tells: Option<Tells>,
+}
+
+/// How a provider can be asked whether a token is alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tells {
+    /// RFC 7662.
+    Introspection {
+        /// With the token's end.
+        end: bool,
+        /// It calls everything dead.
+        is_wrong: bool,
+    },
+    /// OpenID Connect's userinfo.
+    Userinfo,
 }
 
 /// How a refresh that comes too early is refused.

@@ -11,6 +11,7 @@ use authd_core::{
     grant::Grant,
     id::{Account, AttemptId, LoginId, Ticket},
     lease::LeaseKey,
+    time::Stamp,
 };
 
 use crate::{
@@ -116,9 +117,13 @@ impl World<'_> {
                 let refresh_token = self.shell.vault[account]
                     .as_ref()
                     .and_then(|secrets| secrets.refresh_token);
+                let at = Stamp {
+                    boot_id: self.clocks.boot_id(),
+                    at: self.clocks.now(self.t),
+                };
                 match refresh_token {
                     Some(refresh_token) => {
-                        self.write(account, Work::Intend(exchange, refresh_token))
+                        self.write(account, Work::Intend(exchange, refresh_token, at))
                     }
                     None => self.happen(Event::Intended {
                         attempt: exchange.attempt,
@@ -164,7 +169,9 @@ impl World<'_> {
                 let (life, at) = (self.life, self.t + self.rng.u64(50..2000));
                 self.schedule(at, What::RevocationTried { id, life });
             }
+            Effect::Validate(check) => self.validate(check),
             Effect::Record(record) => self.check_record(&record),
+            Effect::Note(note) => self.say(|| format!("    noted: {note:?}")),
         }
     }
 
@@ -202,7 +209,7 @@ impl World<'_> {
             return;
         };
         let told: Option<Told> = match &work {
-            Work::Intend(exchange, _) => Some(Told::Intended(exchange.attempt)),
+            Work::Intend(exchange, ..) => Some(Told::Intended(exchange.attempt)),
             Work::Commit(row) => row.attempt.map(Told::Committed),
             Work::Save(_) => Some(Told::Saved),
             Work::Erase(_) => Some(Told::Erased),
@@ -435,10 +442,7 @@ impl World<'_> {
         grant.renewable = secrets.refresh_token.is_some();
         self.shell.vault[account] = Some(secrets);
         self.check_found(account, &found);
-        let interrupted = found
-            .interrupted
-            .as_ref()
-            .map(|_| authd_core::flag::Ambiguity::Interrupted);
+        let interrupted = found.interrupted.as_ref().map(|intent| intent.at);
         if found.stale.is_some() {
             let (life, at) = (self.life, self.t + self.story.people[account].reacts_in);
             self.schedule(at, What::PersonAdopts { account, life });

@@ -8,6 +8,7 @@ use authd_core::{
     grant::Grant,
     id::{AttemptId, Generation, GrantId},
     lease::LeaseKey,
+    time::Stamp,
 };
 
 use crate::story::Disk;
@@ -56,6 +57,8 @@ pub struct Intent {
     pub grant: GrantId,
     /// The refresh token that is to be sent.
     pub refresh_token: u32,
+    /// When it was written.
+    pub at: Stamp,
 }
 
 /// One account's place on disk.
@@ -79,7 +82,7 @@ pub struct Place {
 #[derive(Debug)]
 pub enum Work {
     /// Before an exchange.
-    Intend(Exchange, u32),
+    Intend(Exchange, u32, Stamp),
     /// After it.
     Commit(Row),
     /// It spent nothing.
@@ -152,7 +155,7 @@ impl Place {
     pub fn apply(&mut self, work: Work, disk: Disk) -> Done {
         let works = matches!(disk, Disk::Works | Disk::Slow);
         match work {
-            Work::Intend(exchange, refresh_token) => {
+            Work::Intend(exchange, refresh_token, at) => {
                 let is_of = |row: &Row| {
                     row.grant.id == exchange.grant && row.grant.generation == exchange.generation
                 };
@@ -166,6 +169,7 @@ impl Place {
                     attempt: exchange.attempt,
                     grant: exchange.grant,
                     refresh_token,
+                    at,
                 });
                 Done::Durable
             }

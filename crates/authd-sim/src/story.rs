@@ -6,7 +6,7 @@ use fastrand::Rng;
 use crate::{
     clock::Ms,
     fault::Fault,
-    provider::{Early, Habits, States},
+    provider::{self, Early, Habits, States},
 };
 
 /// Milliseconds.
@@ -304,6 +304,14 @@ fn habits(rng: &mut Rng, shortest: Ms, longest: Ms) -> Habits {
         is_wordy: rng.bool(),
         has_date: states == States::InToken || rng.bool(),
         latency: between(rng, 20, (life / 20).clamp(30, 3000)),
+        tells: match rng.u32(..8) {
+            0 | 1 => Some(provider::Tells::Introspection {
+                end: rng.bool(),
+                is_wrong: rng.u32(..6) == 0,
+            }),
+            2 => Some(provider::Tells::Userinfo),
+            _ => None,
+        },
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use authd_core::{
     answer::Answer,
-    broker::{Broker, Config, Event},
+    broker::{Broker, Check, Config, Event, Finding},
     id::{Account, AttemptId, GrantId, LoginId, Ticket},
 };
 use fastrand::Rng;
@@ -69,6 +69,11 @@ pub(crate) enum What {
         id: u64,
         life: u32,
     },
+    Validated {
+        life: u32,
+        check: Box<Check>,
+        finding: Finding,
+    },
     Sleep {
         until: Ms,
         tells: Tells,
@@ -125,6 +130,8 @@ pub(crate) struct Reader {
     pub(crate) waits_for: Option<Ticket>,
     pub(crate) told_used: Ms,
     pub(crate) lies_until: Ms,
+    /// Its reports come through a restricted socket.
+    pub(crate) is_restricted: bool,
 }
 
 /// What the story has in store for an account.
@@ -219,6 +226,7 @@ impl<'s> World<'s> {
                         waits_for: None,
                         told_used: 0,
                         lies_until: 0,
+                        is_restricted: (story.seed + account as u64).is_multiple_of(5),
                     });
                 }
             }
@@ -389,6 +397,14 @@ impl<'s> World<'s> {
                 self.happen(Event::CodeReceived { login });
             }
             What::RevocationTried { id, life } if life == self.life => self.revocation_tried(id),
+            What::Validated {
+                life,
+                check,
+                finding,
+            } if life == self.life => self.happen(Event::Validated {
+                check: *check,
+                finding,
+            }),
             What::Sleep { until, tells } => self.sleep(until, tells),
             What::Wake(tells) => self.wake(tells),
             What::NetworkUp(tells) => {

@@ -198,8 +198,10 @@ impl Merge<'_> {
                 .is_err()
         {
             // Torn while it was written: then nobody was told that it was kept. The intent in front
-            // of it still counts.
-            self.damaged("a spilled answer", slot.answer, Place::Slot);
+            // of it still counts. A mere copy that is torn is nothing to speak of.
+            if slot.kept {
+                self.damaged("a spilled answer", slot.answer, Place::Slot);
+            }
         }
         match self.open_intent(&slot.intent) {
             Some((intent, version)) => {

@@ -1,8 +1,8 @@
 //! Opening: from a directory in any state to a worker and what it holds.
 //!
 //! The order is the point. Nothing is changed before format and key have been found right; nothing
-//! damaged is removed before a copy of it is kept; no spill file is dropped before the database has
-//! its answer.
+//! damaged is removed before a copy of it is kept; no spill file is dropped before database and
+//! mirror have its answer.
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
@@ -120,6 +120,8 @@ pub(crate) fn open(
         backlog: Vec::new(),
         unsaved: BTreeMap::new(),
         owed_mirrors: BTreeMap::new(),
+        giving_back: BTreeMap::new(),
+        spent_slots: Vec::new(),
         next_ordinal: next_ordinal(&merged, &marks),
     };
     let loaded = take_up(&mut worker, merged, lost, &marks, loaded_facts, dir)?;
@@ -348,12 +350,11 @@ fn take_up(
             })
             .is_ok(),
     };
-    if written {
-        merged
+    worker.spent_slots = merged.spent_slots;
+    if !written {
+        worker
             .spent_slots
-            .iter()
-            .for_each(|path| worker.spill.remove(path));
-    } else {
+            .retain(|path| !merged.from_spill.iter().any(|(.., kept)| kept == path));
         hold_spilled(worker, merged.from_spill, &names, dir)?;
     }
     Ok(Loaded {

@@ -324,6 +324,7 @@ mod tests {
             resources: ["https://api.example".to_owned()].into(),
             renewable: true,
             leases: BTreeMap::from([(key.clone(), lease)]),
+            learned: BTreeMap::new(),
             flags: Default::default(),
             renewals: 2,
             created_at: Wall(-1),

@@ -1,9 +1,12 @@
 //! The space that an answer will need, taken before the exchange leaves.
 //!
 //! Each exchange in flight has a slot: a file whose blocks are really allocated and synced. It holds
-//! the sealed intent (so that intents survive the loss of the database too) and, should the commit
-//! fail, the sealed answer. A slot that was never spilled into is used again; one that was is
-//! removed once its answer stands in the database.
+//! the sealed intent (so that intents survive the loss of the database too) and the sealed answer:
+//! as a *copy* that is written beside the commit and not synced, so that the end of the process
+//! together with a damaged database loses nothing and no commit waits for it; and, should the commit
+//! fail, as a *kept* answer, synced and marked as such. A slot is given back once the answer stands
+//! in the database and in the account's mirror. One that kept an answer is removed then; any other
+//! is used again.
 
 use std::{
     collections::BTreeMap,
@@ -14,10 +17,20 @@ use std::{
 
 use authd_core::id::AttemptId;
 
-use crate::disk::{self, Disk, DiskFile, Open};
+use crate::{
+    disk::{self, Disk, DiskFile, Open},
+    seal::Name,
+};
 
-/// Where the answer begins; before it stands the intent.
+/// Where the answer begins; before it stand the intent and the mark.
 const ANSWER_AT: u64 = 16 << 10;
+/// Where the mark of a kept answer stands: a sector of its own.
+const MARK_AT: u64 = ANSWER_AT - 512;
+/// Says that the answer behind it was promised. Without it a torn one is a copy that did not get
+/// to the disk before the power failed, of which nobody needs to hear.
+const MARK: &[u8] = b"kept";
+/// As much of something sealed as makes the rest worthless.
+const HEAD: [u8; 64] = [0; 64];
 /// The least that is reserved for an answer.
 const ANSWER: u64 = 64 << 10;
 /// Idle slots that are kept for the next exchanges.
@@ -26,7 +39,10 @@ const KEEP_IDLE: usize = 8;
 struct Slot {
     path: PathBuf,
     file: Box<dyn DiskFile>,
-    holds_answer: bool,
+    /// An answer was kept in it: it is not used again.
+    kept: bool,
+    /// Whose answer may stand in it. A copy that outlives its account would bring it back.
+    answer_of: Option<Name>,
 }
 
 /// What a slot file held when the store was opened.
@@ -34,6 +50,8 @@ pub(crate) struct Found {
     pub(crate) path: PathBuf,
     pub(crate) intent: Vec<u8>,
     pub(crate) answer: Vec<u8>,
+    /// Whether the answer was promised.
+    pub(crate) kept: bool,
 }
 
 /// All slots.
@@ -62,10 +80,14 @@ impl Spill {
                 .unwrap_or(usize::MAX)
                 .min(intent.len());
             let answer = intent.split_off(at);
+            let mark_at = usize::try_from(MARK_AT).unwrap_or(usize::MAX);
+            let mark = intent.get(mark_at..).unwrap_or_default();
+            let kept = mark.starts_with(MARK);
             found.push(Found {
                 path,
                 intent,
                 answer,
+                kept,
             });
         }
         Ok((
@@ -88,21 +110,23 @@ impl Spill {
         intent: &[u8],
         expected: usize,
     ) -> io::Result<()> {
-        if intent.len() as u64 > ANSWER_AT {
+        if intent.len() as u64 > MARK_AT {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "the intent is too large",
             ));
         }
         let size = ANSWER_AT + ANSWER.max(expected as u64 + expected as u64 / 2);
-        while let Some(slot) = self.idle.pop() {
+        while let Some(mut slot) = self.idle.pop() {
             let written = slot
                 .file
                 .allocate(size)
                 .and_then(|()| slot.file.write_at(0, intent))
+                .and_then(|()| slot.wipe_answer())
                 .and_then(|()| slot.file.sync());
             match written {
                 Ok(()) => {
+                    slot.answer_of = None;
                     self.taken.insert(attempt, slot);
                     return Ok(());
                 }
@@ -118,51 +142,86 @@ impl Spill {
         Ok(())
     }
 
+    /// Writes a copy of the answer into the attempt's slot, without a sync: it outlives the process,
+    /// and often the power. Nobody is promised anything, so nothing can fail.
+    pub(crate) fn copy_answer(&mut self, attempt: AttemptId, whose: Name, answer: &[u8]) {
+        let Some(slot) = self.taken.get_mut(&attempt) else {
+            return;
+        };
+        slot.answer_of = Some(whose);
+        if let Err(error) = slot.file.write_at(ANSWER_AT, answer) {
+            tracing::debug!(%attempt, %error, "the answer has no copy");
+        }
+    }
+
     /// Keeps an answer that the database did not take, durably: in the attempt's slot, or, when that
     /// fails, in a new file for which no space was reserved.
-    pub(crate) fn keep_answer(&mut self, attempt: AttemptId, answer: &[u8]) -> io::Result<()> {
+    pub(crate) fn keep_answer(
+        &mut self,
+        attempt: AttemptId,
+        whose: Name,
+        answer: &[u8],
+    ) -> io::Result<()> {
+        let keep = |file: &dyn DiskFile| {
+            file.write_at(ANSWER_AT, answer)?;
+            file.write_at(MARK_AT, MARK)
+        };
         if let Some(slot) = self.taken.get_mut(&attempt) {
-            slot.holds_answer = true;
-            let kept = slot
-                .file
-                .write_at(ANSWER_AT, answer)
-                .and_then(|()| slot.file.sync());
-            if kept.is_ok() {
+            (slot.kept, slot.answer_of) = (true, Some(whose));
+            if keep(&*slot.file).and_then(|()| slot.file.sync()).is_ok() {
                 return Ok(());
             }
         }
-        let mut slot = self.new_slot(|file| file.write_at(ANSWER_AT, answer))?;
-        slot.holds_answer = true;
+        let mut slot = self.new_slot(keep)?;
+        (slot.kept, slot.answer_of) = (true, Some(whose));
         if let Some(failed) = self.taken.insert(attempt, slot) {
             self.remove(&failed.path);
         }
         Ok(())
     }
 
-    /// Gives an attempt's slot back: its outcome stands in the database. `annulled` wipes the
-    /// intent, which a later generation would otherwise outdate.
+    /// Gives an attempt's slot back: its outcome stands elsewhere. `annulled` wipes the intent, which
+    /// a later generation would otherwise outdate, and the copy of an answer that does not count.
     pub(crate) fn release(&mut self, attempt: AttemptId, annulled: bool) {
-        let Some(slot) = self.taken.remove(&attempt) else {
+        let Some(mut slot) = self.taken.remove(&attempt) else {
             return;
         };
-        let wiped = !annulled
-            || slot
-                .file
-                .write_at(0, &[0; 64])
-                .and_then(|()| slot.file.sync())
-                .is_ok();
-        if slot.holds_answer || !wiped || self.idle.len() >= KEEP_IDLE {
+        let wiped = !annulled || slot.wipe().is_ok();
+        if slot.kept || !wiped || self.idle.len() >= KEEP_IDLE {
             self.remove(&slot.path);
         } else {
             self.idle.push(slot);
         }
     }
 
+    /// Removes an attempt's slot with all that is in it, durably.
+    pub(crate) fn discard(&mut self, attempt: AttemptId) -> io::Result<()> {
+        if let Some(slot) = self.taken.get(&attempt) {
+            disk::remove(&*self.disk, &slot.path)?;
+            self.taken.remove(&attempt);
+        }
+        Ok(())
+    }
+
+    /// Removes the slots that wait for their next use and may hold an answer of this account,
+    /// durably.
+    pub(crate) fn forget(&mut self, whose: Name) -> io::Result<()> {
+        while let Some(at) = self
+            .idle
+            .iter()
+            .position(|slot| slot.answer_of == Some(whose))
+        {
+            disk::remove(&*self.disk, &self.idle[at].path)?;
+            self.idle.remove(at);
+        }
+        Ok(())
+    }
+
     /// Keeps a slot found at open because its intent still stands. An answer in it is torn or
     /// overtaken; it is wiped, or the next start would look at it again.
     pub(crate) fn adopt_intent(&mut self, attempt: AttemptId, path: &Path) -> io::Result<()> {
         let slot = self.existing(path)?;
-        if let Err(error) = slot.file.write_at(ANSWER_AT, &[0; 64]) {
+        if let Err(error) = slot.wipe_answer() {
             tracing::warn!(path = %path.display(), %error, "a spill file could not be wiped");
         }
         self.taken.insert(attempt, slot);
@@ -181,7 +240,8 @@ impl Spill {
         Ok(Slot {
             path: path.to_owned(),
             file,
-            holds_answer: true,
+            kept: true,
+            answer_of: None,
         })
     }
 
@@ -203,7 +263,8 @@ impl Spill {
             Ok(()) => Ok(Slot {
                 path,
                 file,
-                holds_answer: false,
+                kept: false,
+                answer_of: None,
             }),
             Err(error) => {
                 drop(file);
@@ -211,5 +272,23 @@ impl Spill {
                 Err(error)
             }
         }
+    }
+}
+
+impl Slot {
+    /// Makes an answer worthless; durable after the next sync.
+    fn wipe_answer(&self) -> io::Result<()> {
+        self.file.write_at(ANSWER_AT, &HEAD)
+    }
+
+    /// Wipes intent and answer, durably.
+    fn wipe(&mut self) -> io::Result<()> {
+        self.file.write_at(0, &HEAD)?;
+        if self.answer_of.is_some() {
+            self.wipe_answer()?;
+        }
+        self.file.sync()?;
+        self.answer_of = None;
+        Ok(())
     }
 }

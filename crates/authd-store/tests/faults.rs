@@ -5,7 +5,7 @@ mod common;
 
 use std::{io, path::PathBuf};
 
-use authd_core::id::AttemptId;
+use authd_core::id::{AttemptId, GrantId};
 use authd_store::{
     CommitOutcome, DiskTrouble, OpenError, StoreError,
     fault::{Keep, Memory, Op, Rule},
@@ -361,6 +361,109 @@ fn a_lost_database_takes_no_intent_with_it() {
     assert!(loaded.rebuilt_from_mirrors);
     assert_eq!(loaded.intents, [intent("home", 2, 1, 9)]);
     assert_eq!(summary(&loaded), all_settled());
+}
+
+/// The machine at whose database nothing is left to read.
+fn with_its_database_lost(machine: Machine) -> Machine {
+    let database = machine.path("authd.redb");
+    machine.memory.put(&database, vec![0; 9000]);
+    machine
+}
+
+#[test]
+fn inv_06_a_kill_between_commit_and_mirror_with_a_damaged_database_loses_nothing() {
+    let machine = settled();
+    let (store, _) = machine.open().unwrap();
+    // The answer to the commit is out; its mirror is being written when the process is killed.
+    let stall = machine.faults.stall(Op::Write, "mirrors/");
+    assert_eq!(renew(&store, "work", 1, 2), CommitOutcome::Durable);
+    stall.wait_until_reached();
+    let killed = with_its_database_lost(restarted(&machine, Keep::Everything));
+    // Without power it is either there or known to be unknown.
+    let unpowered = with_its_database_lost(restarted(&machine, Keep::Nothing));
+    drop(stall);
+    let renewed = [line("club", 3, 1), line("home", 2, 1), line("work", 1, 3)];
+    let (store, loaded) = killed.open().unwrap();
+    assert!(loaded.rebuilt_from_mirrors);
+    assert_eq!(summary(&loaded), renewed);
+    assert!(loaded.intents.is_empty());
+    close(store).unwrap();
+    let (_store, loaded) = unpowered.open().unwrap();
+    assert_eq!(summary(&loaded), all_settled());
+    assert_eq!(loaded.intents.len(), 1, "not a guess");
+}
+
+#[test]
+fn inv_06_mirrors_that_cannot_be_written_cost_no_answer_when_the_database_is_lost_as_well() {
+    let machine = settled();
+    let (store, _) = machine.open().unwrap();
+    machine.faults.add(Rule::disk_full().on("mirrors/"));
+    for (name, grant, from) in [
+        ("work", 1, 2),
+        ("home", 2, 1),
+        ("club", 3, 1),
+        ("work", 1, 3),
+    ] {
+        assert_eq!(renew(&store, name, grant, from), CommitOutcome::Durable);
+    }
+    let killed = with_its_database_lost(restarted(&machine, Keep::Everything));
+    let (store, loaded) = killed.open().unwrap();
+    let renewed = [line("club", 3, 2), line("home", 2, 2), line("work", 1, 4)];
+    assert_eq!(summary(&loaded), renewed);
+    assert!(loaded.intents.is_empty() && loaded.set_aside.len() == 1);
+    close(store).unwrap();
+    assert!(killed.files("spill/").is_empty(), "the mirrors have it now");
+}
+
+#[test]
+fn a_spilled_answer_is_given_up_only_when_its_mirror_is_written() {
+    let machine = settled();
+    let (store, _) = machine.open().unwrap();
+    intend(&store, intent("work", 1, 2, 9)).unwrap();
+    machine.faults.add(Rule::disk_full().on("authd.redb"));
+    machine.faults.add(Rule::disk_full().on("mirrors/"));
+    commit(&store, record("work", 1, 3), 9).unwrap();
+    let after = restarted(&machine, Keep::Nothing);
+    after.faults.add(Rule::disk_full().on("mirrors/"));
+    let (store, loaded) = after.open().unwrap();
+    assert_eq!(loaded.taken_from_spill, [account("work")]);
+    wait(|done| store.flush(done)).unwrap();
+    let lost = with_its_database_lost(restarted(&after, Keep::Nothing));
+    let (_store, loaded) = lost.open().unwrap();
+    assert_eq!(summary(&loaded)[2], line("work", 1, 3));
+}
+
+#[test]
+fn no_copy_of_an_answer_brings_back_an_account_that_was_forgotten() {
+    let machine = settled();
+    let (store, _) = machine.open().unwrap();
+    renew(&store, "home", 2, 1);
+    machine.faults.add(Rule::disk_full().on("mirrors/"));
+    renew(&store, "work", 1, 2);
+    wait(|done| store.erase(account("work"), GrantId(1), done)).unwrap();
+    wait(|done| store.erase(account("home"), GrantId(2), done)).unwrap();
+    for keep in [Keep::Nothing, Keep::Everything] {
+        for after in [
+            restarted(&machine, keep),
+            with_its_database_lost(restarted(&machine, keep)),
+        ] {
+            let (_store, loaded) = after.open().unwrap();
+            assert_eq!(summary(&loaded), [line("club", 3, 1)], "{keep:?}");
+        }
+    }
+}
+
+#[test]
+fn a_torn_copy_of_an_answer_is_nothing_to_speak_of() {
+    let machine = settled();
+    let (store, _) = machine.open().unwrap();
+    assert_eq!(renew(&store, "work", 1, 2), CommitOutcome::Durable);
+    wait(|done| store.flush(done)).unwrap();
+    let after = restarted(&machine, Keep::Everything);
+    after.memory.zero(&after.files("spill/")[0], 16_500, 100);
+    let (_store, loaded) = after.open().unwrap();
+    assert_eq!(summary(&loaded)[2], line("work", 1, 3));
+    assert!(loaded.set_aside.is_empty(), "{:?}", loaded.set_aside);
 }
 
 #[test]

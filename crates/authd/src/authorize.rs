@@ -15,6 +15,7 @@ use authd_core::{
     lease::LeaseKey,
     scope::ScopeSet,
     secret::Secret,
+    time::Now,
 };
 use authd_oauth::{AuthorizationAttempt, AuthorizationError, AuthorizationGrant};
 use authd_proto::{
@@ -30,7 +31,9 @@ use tokio::{
 
 pub(crate) use begin::begin;
 
-use crate::{clock, daemon::Shared, handler::refusal, perform::Material, published::expiry};
+use crate::{
+    daemon::Shared, handler::refusal, journal::Origin, perform::Material, published::expiry,
+};
 
 /// A result is kept for so long after it was first told, so that a lost answer can be asked for again.
 const KEPT: Duration = Duration::from_secs(60);
@@ -67,7 +70,7 @@ pub(crate) struct Login {
     place: Mutex<Option<OwnedSemaphorePermit>>,
     /// The listener for the redirect, to be closed when the login ends otherwise.
     listener: Mutex<Option<AbortHandle>>,
-    trace_id: Option<String>,
+    origin: Origin,
 }
 
 /// All logins, by id.
@@ -122,6 +125,12 @@ impl Logins {
             client_secret: login.client_secret.clone(),
             proof,
         })
+    }
+
+    /// Whose request began it.
+    pub(crate) fn origin(&self, id: LoginId) -> Origin {
+        self.find(id)
+            .map_or_else(Origin::default, |login| login.origin.clone())
     }
 
     /// Waits for the end of a login: `Ok(None)` when the time runs out first.
@@ -210,19 +219,23 @@ impl Logins {
             Err(LoginFailure::TimedOut) => "expired",
             Err(_) => "failed",
         };
+        let grant = result.as_ref().ok().map(|grant| grant.id.to_string());
         let outcome = match result {
-            Ok(grant) => Ok(Arc::new(login.done(&grant))),
+            Ok(grant) => Ok(Arc::new(login.done(&grant, daemon.clock.now()))),
             Err(failure) => Err(refusal::login(&login.account, &failure)),
         };
         tracing::info!(account = %login.account, outcome = word, "a login ended");
         daemon.journal.add(EventKind::Login, |event| {
             event.account = Some(login.account.to_string());
             event.attempt_id = Some(login_id(id));
-            event.trace_id.clone_from(&login.trace_id);
+            event.trace_id.clone_from(&login.origin.trace_id);
+            event.client.clone_from(&login.origin.client);
             event.outcome = Some(word.to_owned());
+            event.grant.clone_from(&grant);
             if let Err(error) = &outcome {
                 event.code = Some(error.code);
                 event.message = Some(error.message.clone());
+                event.hint.clone_from(&error.hint);
             }
         });
         login.outcome.send_replace(Some(outcome));
@@ -299,9 +312,8 @@ impl Login {
             .collect()
     }
 
-    fn done(&self, grant: &Grant) -> LoginDone {
+    fn done(&self, grant: &Grant, now: Now) -> LoginDone {
         let lease = grant.leases.get(&LeaseKey::of_login(grant));
-        let now = clock::now();
         let left = lease.and_then(|lease| {
             Some(
                 lease

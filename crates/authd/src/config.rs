@@ -36,6 +36,8 @@ pub(crate) struct Config {
 pub(crate) struct Renewal {
     /// Seconds without a request after which an account is only kept alive.
     pub(crate) idle_after_secs: u64,
+    /// Seconds between two questions to a provider whether a token in use is alive; 0 asks never.
+    pub(crate) validate_every_secs: u64,
 }
 
 /// `[network]`
@@ -84,6 +86,7 @@ impl Default for Renewal {
         let engine = authd_core::broker::Config::default();
         Self {
             idle_after_secs: engine.idle_after.as_secs(),
+            validate_every_secs: engine.validate_every.map_or(0, |every| every.as_secs()),
         }
     }
 }
@@ -117,7 +120,7 @@ impl Default for Key {
 
 /// Why a configuration is not taken. The user must mend the file.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ConfigError {
+pub enum ConfigError {
     /// It cannot be read.
     #[error("{} cannot be read: {source}", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
@@ -175,6 +178,8 @@ impl Config {
     pub(crate) fn engine(&self) -> authd_core::broker::Config {
         authd_core::broker::Config {
             idle_after: Duration::from_secs(self.renewal.idle_after_secs),
+            validate_every: Some(Duration::from_secs(self.renewal.validate_every_secs))
+                .filter(|every| !every.is_zero()),
         }
     }
 

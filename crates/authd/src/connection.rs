@@ -5,6 +5,7 @@
 
 use std::{io, time::Duration};
 
+use authd_core::id::ClientId;
 use authd_ipc::TokioStream as Stream;
 use authd_proto::{
     Call, ErrorShape, encode,
@@ -21,7 +22,7 @@ use tokio::{
 };
 
 use crate::{
-    clock::unix_now,
+    clock::Clock,
     daemon::Shared,
     dispatch::{self, Later, Reply},
     handler::events::Subscription,
@@ -41,6 +42,8 @@ pub(crate) struct Session {
     pub(crate) errors: ErrorShape,
     /// What it says it is.
     pub(crate) client: Option<String>,
+    /// Which process it is, as far as the system says.
+    pub(crate) process: ClientId,
     /// Whether it asked the daemon to stop.
     pub(crate) asked_to_stop: bool,
     /// The events it wants.
@@ -48,14 +51,17 @@ pub(crate) struct Session {
 }
 
 /// Serves one client until it leaves or misbehaves.
-pub(crate) async fn run(mut stream: Stream, daemon: &Shared) {
-    if let Err(error) = exchange(&mut stream, daemon).await {
+pub(crate) async fn run(mut stream: Stream, process: ClientId, daemon: &Shared) {
+    let session = Session {
+        process,
+        ..Session::default()
+    };
+    if let Err(error) = exchange(&mut stream, session, daemon).await {
         tracing::debug!(%error, "a connection ended");
     }
 }
 
-async fn exchange(stream: &mut Stream, daemon: &Shared) -> io::Result<()> {
-    let mut session = Session::default();
+async fn exchange(stream: &mut Stream, mut session: Session, daemon: &Shared) -> io::Result<()> {
     let mut incoming = Incoming::default();
     let mut outgoing = Vec::new();
     let mut later: FuturesUnordered<Later> = FuturesUnordered::new();
@@ -83,7 +89,7 @@ async fn exchange(stream: &mut Stream, daemon: &Shared) -> io::Result<()> {
                     .into_iter()
                     .for_each(|request| later.push(request));
             }
-            event = next_event(&mut session) => write_event(&mut outgoing, &event),
+            event = next_event(&mut session, &daemon.clock) => write_event(&mut outgoing, &event),
             () = hung_up(&mut stopping, &mut stopped, patient), if later.is_empty() => {
                 return Ok(());
             }
@@ -171,7 +177,7 @@ fn write_event(outgoing: &mut Vec<u8>, event: &Event) {
 }
 
 /// The next event that the client subscribed to; never, when it did not.
-async fn next_event(session: &mut Session) -> Event {
+async fn next_event(session: &mut Session, clock: &Clock) -> Event {
     loop {
         let Some(subscription) = &mut session.subscription else {
             return std::future::pending().await;
@@ -180,7 +186,7 @@ async fn next_event(session: &mut Session) -> Event {
             Ok(event) if subscription.wants(&event) => return Event::clone(&event),
             Ok(_) => {}
             Err(RecvError::Lagged(missed)) => {
-                let mut event = Event::new(0, unix_now(), EventKind::Lagged);
+                let mut event = Event::new(0, clock.unix_now(), EventKind::Lagged);
                 event.missed = Some(missed);
                 return event;
             }
@@ -267,7 +273,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_event_about_lost_events_says_when_and_how_many() {
-        let before = unix_now();
+        let clock = Clock::System;
+        let before = clock.unix_now();
         let (sender, receiver) = broadcast::channel(1);
         for seq in 1..=3 {
             sender
@@ -278,9 +285,9 @@ mod tests {
             subscription: Some(Subscription::new(receiver, None, None)),
             ..Session::default()
         };
-        let event = next_event(&mut session).await;
+        let event = next_event(&mut session, &clock).await;
         assert_eq!((event.event, event.missed), (EventKind::Lagged, Some(2)));
         assert!(event.at >= before, "{}", event.at);
-        assert_eq!(next_event(&mut session).await.seq, 3);
+        assert_eq!(next_event(&mut session, &clock).await.seq, 3);
     }
 }

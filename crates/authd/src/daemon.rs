@@ -17,12 +17,14 @@ use authd_proto::{
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    authorize::Logins, clock, config::Config, driver::Mailbox, fingerprint::Fingerprinter,
+    authorize::Logins, clock::Clock, config::Config, driver::Mailbox, fingerprint::Fingerprinter,
     journal::Journal, network::Network, published::Published,
 };
 
 /// One running daemon.
 pub(crate) struct Daemon {
+    /// What time it is.
+    pub(crate) clock: Clock,
     /// What readers see.
     pub(crate) published: Published,
     /// The way to the driver.
@@ -106,10 +108,9 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
-    pub(crate) fn new() -> Self {
-        let started_at = clock::unix_now();
+    pub(crate) fn new(clock: &Clock) -> Self {
         Self {
-            started_at,
+            started_at: clock.unix_now(),
             ..Self::default()
         }
     }

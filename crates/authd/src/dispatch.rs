@@ -12,6 +12,7 @@ use crate::{
     connection::Session,
     daemon::Shared,
     handler::{account, daemon as own, events, login, renew, token},
+    journal::Origin,
     published::Token,
 };
 
@@ -65,10 +66,14 @@ pub(crate) fn dispatch(
     out: &mut Vec<u8>,
 ) -> Option<Later> {
     let shape = session.errors;
+    let origin = || Origin {
+        trace_id: trace_id.map(str::to_owned),
+        client: session.client.clone(),
+    };
     match call {
-        Call::TokenGet(get) => return token::get(daemon, shape, id, &get, trace_id, out),
+        Call::TokenGet(get) => return token::get(daemon, shape, id, &get, origin, out),
         Call::TokenReject(reject) => {
-            return token::reject(daemon, shape, id, &reject, trace_id, out);
+            return token::reject(daemon, shape, id, &reject, session.process, origin, out);
         }
         Call::Hello(hello) => now(out, id, own::hello(session, hello), session.errors),
         Call::AccountList(list) => now(out, id, account::list(daemon, &list), shape),
@@ -80,7 +85,9 @@ pub(crate) fn dispatch(
             shape,
         ),
         Call::Unsubscribe(_) => now(out, id, events::unsubscribe(session), shape),
-        Call::EventsQuery(query) => now(out, id, events::query(daemon, &query), shape),
+        Call::EventsQuery(query) => {
+            return later(daemon, id, shape, |daemon| events::query(daemon, query));
+        }
         Call::DaemonStatus(_) => now(out, id, own::status(daemon), shape),
         Call::DaemonStop(_) => now(out, id, own::stop(daemon, session), shape),
         Call::DaemonReload(_) => return later(daemon, id, shape, own::reload),
@@ -94,9 +101,9 @@ pub(crate) fn dispatch(
             return later(daemon, id, shape, |daemon| account::logout(daemon, logout));
         }
         Call::LoginStart(start) => {
-            let trace_id = trace_id.map(str::to_owned);
+            let origin = origin();
             return later(daemon, id, shape, |daemon| {
-                login::start(daemon, *start, trace_id)
+                login::start(daemon, *start, origin)
             });
         }
         Call::LoginWait(wait) => {
@@ -109,9 +116,9 @@ pub(crate) fn dispatch(
         }
         Call::LoginCancel(cancel) => now(out, id, login::cancel(daemon, &cancel), shape),
         Call::Renew(ask) => {
-            let trace_id = trace_id.map(str::to_owned);
+            let origin = origin();
             return later(daemon, id, shape, |daemon| {
-                renew::renew(daemon, ask, trace_id)
+                renew::renew(daemon, ask, origin)
             });
         }
     }

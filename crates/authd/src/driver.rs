@@ -9,8 +9,8 @@ use std::{
 };
 
 use authd_core::{
-    broker::{Broker, Config as EngineConfig, Demand, Event, Refusal, Unavailable},
-    id::{Account, AttemptId, Fingerprint, LoginId, Ticket},
+    broker::{Broker, Config as EngineConfig, Demand, Event, Refusal, Report, Unavailable},
+    id::{Account, AttemptId, LoginId, Ticket},
     lease::LeaseKey,
     secret::Secret,
     time::Boot,
@@ -19,8 +19,9 @@ use authd_oauth::{Exchanged, Revocation};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    clock::{self, Alarm},
+    clock::Sleep,
     daemon::{Figures, Shared},
+    journal::Origin,
     open::Opening,
     perform::{Departed, Performer},
     published::Token,
@@ -38,8 +39,8 @@ pub(crate) struct Ask {
     pub(crate) key: LeaseKey,
     pub(crate) min_ttl: Option<Duration>,
     pub(crate) wait: Duration,
-    /// From the `traceparent` that came with it.
-    pub(crate) trace_id: Option<String>,
+    /// Who asks, for the story.
+    pub(crate) origin: Origin,
 }
 
 /// How it asks.
@@ -50,7 +51,7 @@ pub(crate) enum Question {
     /// For an exchange now.
     Renew,
     /// For a token in the place of a refused one.
-    Reject(Fingerprint),
+    Reject(Report),
 }
 
 /// What it gets.
@@ -247,15 +248,16 @@ pub(crate) async fn run(
     let mut driver = Driver {
         broker,
         performer: Performer::new(Arc::clone(&daemon)),
+        sleep: Sleep::new(daemon.clock.clone()),
         daemon,
         stop_by: None,
     };
-    let mut alarm = Alarm::new()?;
+    let mut alarm = driver.daemon.clock.alarm()?;
     loop {
         driver.settle();
         let overdue = driver
             .stop_by
-            .is_some_and(|stop_by| clock::now().boot >= stop_by);
+            .is_some_and(|stop_by| driver.daemon.clock.now().boot >= stop_by);
         let quiet = driver.broker.in_flight() == 0 && driver.performer.all_departed();
         if driver.performer.is_stopping() && (quiet || overdue) {
             driver.performer.close_store();
@@ -263,16 +265,23 @@ pub(crate) async fn run(
         }
         let next = driver.broker.poll_timeout();
         alarm.set([next, driver.stop_by].into_iter().flatten().min())?;
-        tokio::select! {
+        let message = tokio::select! {
             biased;
             message = mail.recv() => match message {
-                Some(message) => driver.take(message),
+                Some(message) => Some(message),
                 None => return Ok(()),
             },
             rung = alarm.rings() => {
                 rung?;
-                driver.broker.handle(Event::Tick, clock::now());
+                None
             }
+        };
+        if driver.sleep.is_over() {
+            driver.handle(Event::Resumed);
+        }
+        match message {
+            Some(message) => driver.take(message),
+            None => driver.handle(Event::Tick),
         }
         for _ in 0..BATCH {
             match mail.try_recv() {
@@ -287,6 +296,8 @@ struct Driver {
     broker: Broker,
     performer: Performer,
     daemon: Shared,
+    /// Notices a sleep that nobody told of.
+    sleep: Sleep,
     /// When a stop no longer waits for what is in flight.
     stop_by: Option<Boot>,
 }
@@ -305,7 +316,7 @@ impl Driver {
     }
 
     fn handle(&mut self, event: Event) {
-        self.broker.handle(event, clock::now());
+        self.broker.handle(event, self.daemon.clock.now());
         while let Some(effect) = self.broker.poll_effect() {
             self.performer.perform(effect);
         }
@@ -317,7 +328,13 @@ impl Driver {
         }
         // A login makes two requests in a row: for its tokens, and for who signed in.
         let request = Duration::from_secs(self.daemon.config.load().network.request_timeout_secs);
-        self.stop_by = Some(clock::now().boot.after(2 * request + GRACE_AT_STOP));
+        self.stop_by = Some(
+            self.daemon
+                .clock
+                .now()
+                .boot
+                .after(2 * request + GRACE_AT_STOP),
+        );
         self.performer.stop();
         self.handle(Event::ShuttingDown);
     }
@@ -346,15 +363,15 @@ impl Driver {
                 ask,
                 answerer,
             } => {
-                self.performer.expect(ticket, answerer);
                 let Ask {
                     question,
                     account,
                     key,
                     min_ttl,
                     wait,
-                    trace_id,
+                    origin,
                 } = ask;
+                self.performer.expect(ticket, &account, origin, answerer);
                 let demand = Demand {
                     ticket,
                     account,
@@ -362,16 +379,12 @@ impl Driver {
                     min_ttl,
                     wait,
                 };
-                self.performer.cause(trace_id);
                 self.handle(match question {
                     Question::Demand => Event::Demand(demand),
                     Question::Renew => Event::Renew(demand),
-                    Question::Reject(fingerprint) => Event::Reject {
-                        fingerprint,
-                        demand,
-                    },
+                    Question::Reject(report) => Event::Reject { report, demand },
                 });
-                self.performer.cause(None);
+                self.performer.asked();
             }
             Message::Answered { attempt, exchanged } => {
                 let Exchanged { answer, tokens } = *exchanged;

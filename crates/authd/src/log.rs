@@ -31,7 +31,7 @@ const CAPPED: &[&str] = &[
 ];
 
 /// Starts logging. `AUTHD_LOG` takes the usual directives; without it: `info`.
-pub(crate) fn start() {
+pub fn start() {
     let asked = std::env::var("AUTHD_LOG").unwrap_or_default();
     let usual = Targets::new().with_default(LevelFilter::INFO);
     let filter = if asked.is_empty() {

@@ -1,31 +1,9 @@
-//! authd: the daemon that owns a person's OAuth logins.
-//!
-//! It keeps the refresh tokens, renews access tokens before they expire, and hands short-lived
-//! access tokens to tools over a local socket. `docs/architecture.md` shows the way through this
-//! crate; the engine is `authd-core`.
-
-mod authorize;
-mod clock;
-mod config;
-mod connection;
-mod daemon;
-mod dispatch;
-mod driver;
-mod failpoint;
-mod fingerprint;
-mod handler;
-mod journal;
-mod log;
-mod network;
-mod notify;
-mod open;
-mod perform;
-mod published;
-mod run;
-mod serve;
-mod service;
+//! The daemon's command line.
 
 use std::process::ExitCode;
+
+use authd::{Clock, RunError, Start};
+use authd_ipc::Environment;
 
 /// What `--help` prints.
 const HELP: &str = "\
@@ -90,25 +68,22 @@ fn main() -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    log::start();
+    authd::start_log();
     #[cfg(unix)]
     let activated = match activated {
         Ok(activated) => activated,
         Err(error) => return fail(&error.into()),
     };
     // Kept to the end: whoever started us reads our last words when the descriptor closes.
-    let mut start = run::Start {
+    let mut start = Start {
+        environment: Environment::of_process(),
+        clock: Clock::System,
+        owns_process: true,
         #[cfg(unix)]
         activated,
         on_ready: Some(ready(ready_fd)),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let result = runtime
-        .map_err(run::RunError::from)
-        .and_then(|runtime| runtime.block_on(run::run(&mut start)));
-    match result {
+    match authd::run(&mut start) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
@@ -117,7 +92,7 @@ fn main() -> ExitCode {
 /// The exit status of a command line that makes no sense, as `authctl` has it.
 const USAGE: u8 = 2;
 
-fn fail(error: &run::RunError) -> ExitCode {
+fn fail(error: &RunError) -> ExitCode {
     tell(&error.to_string());
     ExitCode::FAILURE
 }

@@ -18,7 +18,7 @@ pub(crate) struct Network {
 
 /// Why there is no network thread.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NetworkError {
+pub enum NetworkError {
     /// The system gives no thread or runtime.
     #[error("no thread for the network: {0}")]
     Thread(#[from] io::Error),

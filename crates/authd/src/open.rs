@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::{
-    clock,
+    clock::Clock,
     config::{self, Protection},
     daemon::{Place, Standing},
     driver::{Mailbox, Message},
@@ -33,15 +33,22 @@ pub(crate) enum Opening {
 }
 
 /// Opens it in the background; the driver hears of it. `pause` comes before, for a further try.
-pub(crate) fn begin(place: &Place, config: &config::Key, mailbox: &Mailbox, pause: Duration) {
+pub(crate) fn begin(
+    place: &Place,
+    config: &config::Key,
+    clock: &Clock,
+    mailbox: &Mailbox,
+    pause: Duration,
+) {
     let (place, config, to_driver) = (place.clone(), config.clone(), mailbox.clone());
+    let clock = clock.clone();
     let opener = thread::Builder::new()
         .name("open".to_owned())
         .spawn(move || {
             if !pause.is_zero() {
                 thread::sleep(pause);
             }
-            let opening = open(&place, &config).unwrap_or_else(|error| {
+            let opening = open(&place, &config, &clock).unwrap_or_else(|error| {
                 tracing::error!(%error, "the store cannot be opened");
                 let detail = format!("the store cannot be opened: {error}");
                 Opening::Shut(Standing::shut("failed", &detail))
@@ -56,7 +63,7 @@ pub(crate) fn begin(place: &Place, config: &config::Key, mailbox: &Mailbox, paus
     }
 }
 
-fn open(place: &Place, config: &config::Key) -> Result<Opening, OpenError> {
+fn open(place: &Place, config: &config::Key, clock: &Clock) -> Result<Opening, OpenError> {
     let key_store = KeyStore::new(Duration::from_secs(config.timeout_secs));
     let wanted = (config.protection == Protection::Auto).then_some(&key_store);
     let locked = |reason: &str| Ok(Opening::Shut(Standing::shut("locked", reason)));
@@ -67,7 +74,7 @@ fn open(place: &Place, config: &config::Key) -> Result<Opening, OpenError> {
             fell_back,
         }) => {
             let note = fell_back.map(|trouble| trouble.to_string());
-            unseal(place, data_key, protection, key_store, note)
+            unseal(place, data_key, protection, key_store, note, clock)
         }
         // Sealed and intact, only its key cannot be had: for those who ask, that is locked too.
         KeyState::Locked { reason } | KeyState::Unavailable { reason } => locked(&reason),
@@ -81,8 +88,9 @@ fn unseal(
     protection: KeyProtection,
     key_store: KeyStore,
     note: Option<String>,
+    clock: &Clock,
 ) -> Result<Opening, OpenError> {
-    let mut options = Options::new(&place.state_dir, machine(), clock::now().wall);
+    let mut options = Options::new(&place.state_dir, machine(), clock.now().wall);
     options.anchor_file = Some(place.anchor_path.clone());
     options.anchor_key_store = (protection == KeyProtection::KeyStore).then_some(key_store);
     let fingerprint_key = key.derive("fingerprint");

@@ -3,16 +3,21 @@
 mod departure;
 mod exchange;
 mod store;
+mod validation;
+mod waiting;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::{Arc, atomic::Ordering},
 };
 
 use authd_core::{
-    broker::{CommitOutcome, Effect, Event, Notice, Record as Decision, Refusal, Served, View},
+    broker::{
+        CommitOutcome, Decided, Effect, Event, Notice, Record as Decision, Refusal, Served, View,
+    },
     grant::Grant,
     id::{Account, AttemptId, Ticket},
+    renewal::Cause,
     secret::Secret,
 };
 use authd_oauth::Tokens;
@@ -20,13 +25,14 @@ use authd_proto::{event::EventKind, response::State};
 use authd_store::{PendingRevocation, Record, Secrets, Store};
 
 pub(crate) use self::departure::Departed;
-use self::departure::Departure;
 pub(crate) use self::exchange::Material;
+use self::{departure::Departure, waiting::Waiting};
 use crate::{
     daemon::Shared,
     driver::{Answerer, Handed, Message},
     failpoint::{self, Boundary},
     handler::account,
+    journal::Origin,
     notify,
     published::{Accounts, Snapshot},
 };
@@ -45,11 +51,9 @@ pub(crate) struct Performer {
     committing: BTreeMap<AttemptId, Secrets>,
     /// The attempt whose answer the database did not take.
     unsaved: BTreeMap<Account, AttemptId>,
-    answerers: HashMap<Ticket, Answerer>,
-    /// The trace that each exchange under way belongs to.
-    traces: BTreeMap<AttemptId, String>,
-    /// The trace of the request being handled.
-    cause: Option<String>,
+    waiting: Waiting,
+    /// Whose request each exchange under way was caused by.
+    origins: BTreeMap<AttemptId, Origin>,
     /// What readers are to see next.
     accounts: Accounts,
     changed: bool,
@@ -68,9 +72,8 @@ impl Performer {
             logging_in: BTreeMap::new(),
             committing: BTreeMap::new(),
             unsaved: BTreeMap::new(),
-            answerers: HashMap::new(),
-            traces: BTreeMap::new(),
-            cause: None,
+            waiting: Waiting::default(),
+            origins: BTreeMap::new(),
             accounts: Accounts::new(),
             changed: false,
             departures: BTreeMap::new(),
@@ -100,7 +103,9 @@ impl Performer {
             }
             Effect::Erase { account, revoke } => self.erase(account, revoke),
             Effect::Revoke { id } => self.revoke(id),
+            Effect::Validate(check) => self.validate(check),
             Effect::Record(record) => self.write_down(record),
+            Effect::Note(note) => self.daemon.journal.noted(&note),
         }
     }
 
@@ -111,34 +116,50 @@ impl Performer {
         }
     }
 
-    /// A client waits for the answer to this ticket.
-    pub(crate) fn expect(&mut self, ticket: Ticket, answerer: Answerer) {
-        self.answerers.insert(ticket, answerer);
+    /// A client waits for the answer to this ticket. What is handled until [`asked`](Self::asked) ends
+    /// it is its question.
+    pub(crate) fn expect(
+        &mut self,
+        ticket: Ticket,
+        account: &Account,
+        origin: Origin,
+        answerer: Answerer,
+    ) {
+        self.waiting.enter(ticket, account, origin, answerer);
     }
 
     /// Nobody waits for it any more.
     pub(crate) fn unexpect(&mut self, ticket: Ticket) {
-        self.answerers.remove(&ticket);
+        self.waiting.leave(ticket);
     }
 
-    /// What is handled from now on belongs to this trace.
-    pub(crate) fn cause(&mut self, trace_id: Option<String>) {
-        self.cause = trace_id;
+    /// The question at hand has been handled.
+    pub(crate) fn asked(&mut self) {
+        self.waiting.asked();
     }
 
     /// Every event of one exchange has one trace id: that of the request that caused it, or one made
     /// here.
     fn write_down(&mut self, record: Decision) {
-        let trace_id = record.attempt.map(|attempt| {
-            let cause = &self.cause;
-            let made = || cause.clone().unwrap_or_else(trace_id);
-            self.traces.entry(attempt).or_insert_with(made).clone()
-        });
-        self.daemon.journal.decided(record, trace_id);
+        let account = &record.account;
+        let origin = match (record.attempt, &record.what) {
+            (Some(attempt), what) => {
+                let origin = self.origins.entry(attempt).or_insert_with(|| match what {
+                    Decided::Renewal(Cause::Demanded | Cause::Asked | Cause::Reported) => {
+                        self.waiting.cause_of_exchange(account)
+                    }
+                    _ => Origin::default(),
+                });
+                origin.trace_id.get_or_insert_with(trace_id);
+                origin.clone()
+            }
+            (None, _) => self.waiting.cause_of_decision(account),
+        };
+        self.daemon.journal.decided(record, origin);
     }
 
     fn reply(&mut self, ticket: Ticket, result: Result<Served, Refusal>) {
-        let Some(answerer) = self.answerers.remove(&ticket) else {
+        let Some(answerer) = self.waiting.leave(ticket) else {
             return;
         };
         let result = result.and_then(|served| {
@@ -168,8 +189,7 @@ impl Performer {
         let secrets = self.vault.get(&account).unwrap_or(&no_secrets);
         let before = self.accounts.get(&account);
         let snapshot = Arc::new(Snapshot::new(view, secrets, before.map(AsRef::as_ref)));
-        let trace_id = attempt.and_then(|attempt| self.traces.get(&attempt).cloned());
-        self.tell_change(&snapshot, before.map(AsRef::as_ref), attempt, trace_id);
+        self.tell_change(&snapshot, before.map(AsRef::as_ref), attempt);
         self.accounts.insert(account, snapshot);
         self.changed = true;
         if attempt.is_some() {
@@ -184,7 +204,6 @@ impl Performer {
         snapshot: &Arc<Snapshot>,
         before: Option<&Snapshot>,
         attempt: Option<AttemptId>,
-        trace_id: Option<String>,
     ) {
         let grant = &snapshot.view.grant;
         if let Some(attempt) = attempt {
@@ -196,10 +215,13 @@ impl Performer {
                 .iter()
                 .find(|(_, lease)| lease.generation == grant.generation);
             self.daemon.journal.add(EventKind::Token, |event| {
+                let origin = self.origins.get(&attempt).cloned().unwrap_or_default();
                 event.account = Some(grant.account.to_string());
+                event.grant = Some(grant.id.to_string());
                 event.generation = Some(grant.generation.0);
                 event.attempt_id = Some(attempt.to_string());
-                event.trace_id = trace_id;
+                event.trace_id = origin.trace_id;
+                event.client = origin.client;
                 if let Some((key, lease)) = newest {
                     event.resource.clone_from(&key.resource);
                     event.fingerprint = Some(lease.fingerprint.to_string());
@@ -223,10 +245,11 @@ impl Performer {
                 && before.view.refreshing == snapshot.view.refreshing
         });
         if !unchanged {
-            let info = account::info(&self.daemon, snapshot, crate::clock::now());
+            let info = account::info(&self.daemon, snapshot, self.daemon.clock.now());
             let state: State = info.state;
             self.daemon.journal.add(EventKind::State, |event| {
                 event.account = Some(info.account);
+                event.grant = Some(grant.id.to_string());
                 event.issuer = Some(info.issuer);
                 event.state = Some(state);
                 event.flags = Some(info.flags.iter().map(|flag| flag.flag).collect());
@@ -343,7 +366,7 @@ impl Performer {
         self.answers.remove(&attempt);
         self.logging_in.remove(&attempt);
         self.committing.remove(&attempt);
-        self.traces.remove(&attempt);
+        self.origins.remove(&attempt);
     }
 
     /// Whether the answer of this attempt is on its way to the disk.

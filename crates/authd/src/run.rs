@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::{
     authorize::Logins,
-    clock,
+    clock::Clock,
     config::{Config, ConfigError},
     daemon::{Daemon, Figures, Place, Shared, Standing},
     driver::{self, Mailbox},
@@ -28,7 +28,7 @@ const PATIENCE_AT_END: Duration = Duration::from_secs(2);
 
 /// Why the daemon does not run.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum RunError {
+pub enum RunError {
     /// The places cannot be used. The user must mend permissions or variables.
     #[error(transparent)]
     Path(#[from] authd_ipc::PathError),
@@ -49,20 +49,38 @@ pub(crate) enum RunError {
     System(#[from] io::Error),
 }
 
-/// What the process was started with.
-pub(crate) struct Start {
+/// What a daemon is made of.
+pub struct Start {
+    /// The variables that decide where its socket, its state and its configuration are.
+    pub environment: Environment,
+    /// What time it is.
+    pub clock: Clock,
+    /// Whether the process is the daemon's own: then it heeds the signals that the process gets.
+    pub owns_process: bool,
     /// The socket that a service manager opened.
     #[cfg(unix)]
-    pub(crate) activated: Option<authd_ipc::activation::Activated>,
+    pub activated: Option<authd_ipc::activation::Activated>,
     /// Called once clients are served.
-    pub(crate) on_ready: Option<Box<dyn FnOnce()>>,
+    pub on_ready: Option<Box<dyn FnOnce()>>,
 }
 
-/// Runs until a signal or a client stops it.
-pub(crate) async fn run(start: &mut Start) -> Result<(), RunError> {
-    let environment = Environment::of_process();
-    let directories = Directories::locate(&environment)?;
-    let socket = SocketPath::locate(&environment, &directories)?;
+/// Runs a daemon on this thread until a signal or a client stops it.
+///
+/// `start` keeps what is left of it, so that whoever waits for the process sees its descriptors closed
+/// at the very end.
+///
+/// # Errors
+/// When it cannot start, or something ends it before its time; each says who must act.
+pub fn run(start: &mut Start) -> Result<(), RunError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(serve_until_stopped(start))
+}
+
+async fn serve_until_stopped(start: &mut Start) -> Result<(), RunError> {
+    let directories = Directories::locate(&start.environment)?;
+    let socket = SocketPath::locate(&start.environment, &directories)?;
     let config_path = directories.config.join("config.toml");
     let config = Config::load(&config_path)?;
     let lock = InstanceLock::acquire(&directories.state)?;
@@ -82,26 +100,29 @@ pub(crate) async fn run(start: &mut Start) -> Result<(), RunError> {
         state_dir: directories.state,
         config_path,
     };
+    let clock = start.clock.clone();
     let daemon: Shared = Arc::new(Daemon {
-        published: Published::new(clock::boot_id()),
+        published: Published::new(clock.boot_id()),
         mailbox: mailbox.clone(),
         network: Network::start(&config.network)?,
         fingerprints: Fingerprinter::default(),
-        journal: Journal::new(),
+        journal: Journal::open(place.state_dir.join("events"), clock.clone()),
         logins: Logins::default(),
         standing: ArcSwap::from_pointee(Standing::opening()),
-        figures: Figures::new(),
+        figures: Figures::new(&clock),
         place,
         opened: Notify::new(),
         stopping: watch::Sender::new(false),
         stopped: watch::Sender::new(false),
         config: ArcSwap::from_pointee(config),
+        clock,
     });
     // Before anybody hears that we are there: a stop that comes at once is to be a clean one.
-    let signals = service::signals(Arc::clone(&daemon))?;
+    let signals = service::signals(Arc::clone(&daemon), start.owns_process)?;
     open::begin(
         &daemon.place,
         &daemon.config.load().key,
+        &daemon.clock,
         &mailbox,
         Duration::ZERO,
     );
@@ -139,6 +160,8 @@ pub(crate) async fn run(start: &mut Start) -> Result<(), RunError> {
         Some(ended) => ended,
         None => driver.await,
     };
+    // The next daemon goes on where these events end.
+    daemon.journal.close();
     // A client that waits for the end of its connection can start the next daemon then.
     drop(lock);
     daemon.stopped.send_replace(true);

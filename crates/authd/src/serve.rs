@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use authd_core::id::ClientId;
 use authd_ipc::{Listener, Peer, PeerRule};
 use tokio::task::JoinSet;
 
@@ -36,9 +37,10 @@ pub(crate) async fn serve(listener: Listener, daemon: Shared) {
             Ok((stream, peer)) => {
                 if let Some(place) = admit(peer, &admission, &daemon) {
                     let daemon = Arc::clone(&daemon);
+                    let process = ClientId(place.pid.map_or(0, u64::from));
                     connections.spawn(async move {
                         daemon.figures.connections.fetch_add(1, Ordering::Relaxed);
-                        connection::run(stream, &daemon).await;
+                        connection::run(stream, process, &daemon).await;
                         daemon.figures.connections.fetch_sub(1, Ordering::Relaxed);
                         drop(place);
                     });

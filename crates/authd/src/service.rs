@@ -23,14 +23,15 @@ fn tell(states: &[sd_notify::NotifyState<'_>]) {
     }
 }
 
-/// Catches signals from now on. The future handles them and ends with the first that stops the
-/// daemon.
+/// Catches the signals of a process that is the daemon's `own` from now on. The future handles them and
+/// ends with the first that stops the daemon.
 #[cfg(unix)]
-pub(crate) fn signals(daemon: Shared) -> io::Result<impl Future<Output = ()>> {
+pub(crate) fn signals(daemon: Shared, own: bool) -> io::Result<impl Future<Output = ()>> {
     use futures_util::StreamExt as _;
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-    let mut signals = signal_hook_tokio::Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let heeded: &[i32] = if own { &[SIGTERM, SIGINT, SIGHUP] } else { &[] };
+    let mut signals = signal_hook_tokio::Signals::new(heeded)?;
     Ok(async move {
         while let Some(signal) = signals.next().await {
             match signal {
@@ -48,15 +49,19 @@ pub(crate) fn signals(daemon: Shared) -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Catches the console's signals from now on. The future ends with the first.
+/// Catches the console's signals from now on, where the process is the daemon's `own`. The future ends
+/// with the first.
 #[cfg(windows)]
-pub(crate) fn signals(daemon: Shared) -> io::Result<impl Future<Output = ()>> {
+pub(crate) fn signals(daemon: Shared, own: bool) -> io::Result<impl Future<Output = ()>> {
     // A reload comes over the socket here: `daemon.reload`.
     let _ = (daemon, handler::daemon::VERSION);
     let mut interrupt = tokio::signal::windows::ctrl_c()?;
     let mut close = tokio::signal::windows::ctrl_close()?;
     let mut shutdown = tokio::signal::windows::ctrl_shutdown()?;
     Ok(async move {
+        if !own {
+            return std::future::pending().await;
+        }
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = close.recv() => {}

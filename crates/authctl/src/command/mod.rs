@@ -4,6 +4,7 @@ pub(crate) mod adopt;
 pub(crate) mod completions;
 pub(crate) mod daemon;
 pub(crate) mod doctor;
+pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod forget;
 pub(crate) mod list;

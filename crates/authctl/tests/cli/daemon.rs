@@ -39,8 +39,12 @@ impl Reply<'_> {
     }
 
     pub(crate) fn event(&mut self, event: EventKind) {
+        self.push(&Event::new(1, 1, event));
+    }
+
+    pub(crate) fn push(&mut self, event: &Event) {
         let mut out = Vec::new();
-        encode::event(&mut out, &Event::new(1, 1, event)).expect("encodes");
+        encode::event(&mut out, event).expect("encodes");
         self.send(&out);
     }
 

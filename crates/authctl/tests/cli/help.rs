@@ -23,6 +23,7 @@ fn each_verb_explains_itself() {
         "forget",
         "exec",
         "doctor",
+        "events",
         "adopt",
         "daemon",
         "completions",

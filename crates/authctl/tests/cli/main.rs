@@ -4,6 +4,7 @@
 
 mod daemon;
 mod doctor;
+mod events;
 mod exec;
 mod help;
 mod login;

@@ -4,16 +4,16 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     answer::GrantType,
-    flag::{LoginReason, StaleStore},
+    flag::{LoginReason, Rejecting, StaleStore},
     grant::Grant,
-    id::{Account, AttemptId, Fingerprint, Generation, GrantId, LoginId, Ticket},
+    id::{Account, AttemptId, Fingerprint, Generation, GrantId, Host, LoginId, Ticket},
     lease::LeaseKey,
     renewal::{Cause, Verdict},
     scope::ScopeSet,
     time::Boot,
 };
 
-use super::event::LoginFailure;
+use super::event::{Check, Finding, LoginFailure};
 
 /// Something to be done outside the engine.
 #[derive(Clone, Debug)]
@@ -99,8 +99,13 @@ pub enum Effect {
         /// Its number in the store.
         id: u64,
     },
-    /// Write down what the engine decided.
+    /// Ask the provider whether a token is alive, detached and at leisure; then
+    /// [`Validated`](super::Event::Validated).
+    Validate(Check),
+    /// Write down what the engine decided about an account.
     Record(Record),
+    /// Write down what it noticed about the machine or a host.
+    Note(Note),
 }
 
 /// One exchange at a token endpoint.
@@ -237,11 +242,43 @@ pub struct Record {
     pub request_id: Option<String>,
     /// What was decided.
     pub what: Decided,
+    /// What the provider said, for a person; control characters removed.
+    pub words: Option<String>,
+    /// What comes next, as things stand; `None` when only an event can bring something about.
+    pub next: Option<Next>,
+}
+
+/// The exchange that is planned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Next {
+    /// In how long, on the boot clock.
+    pub within: Duration,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// What the engine noticed that is no single account's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// The machine is about to sleep; nothing new leaves.
+    Suspending,
+    /// It woke, or did not sleep after all.
+    Resumed,
+    /// The network is back: each host is asked by one account first.
+    NetworkUp,
+    /// The wall clock moved against the boot clock by so many milliseconds.
+    ClockJumped(i64),
+    /// The host fails for several accounts: it is asked by one at a time from now on.
+    HostDown(Host),
+    /// It answers again.
+    HostUp(Host),
 }
 
 /// What was decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decided {
+    /// To treat an exchange as lost that the last process had begun and not ended.
+    Interrupted,
     /// To renew, and why.
     Renewal(Cause),
     /// What the answer means.
@@ -253,9 +290,24 @@ pub enum Decided {
     /// To drop an answer that came for a grant or generation that is no more.
     Discarded,
     /// To give up until the user acts.
-    LoginNeeded,
+    LoginNeeded(LoginReason),
     /// To believe a report, and renew.
     ReportBelieved,
     /// Not to renew for a report.
     ReportSetAside,
+    /// That renewing does not help against these reports.
+    RenewingDoesNotHelp(Rejecting),
+    /// That tokens of this kind live shorter, or longer again, than was believed.
+    LifetimeLearned {
+        /// What is believed from now on.
+        lifetime: Duration,
+        /// What the provider states.
+        stated: Duration,
+    },
+    /// That the provider does not renew so early: later from now on.
+    LeadLearned(Duration),
+    /// That a token is as the provider says.
+    Validated(Finding),
+    /// To trust a store that came from elsewhere.
+    Adopted,
 }

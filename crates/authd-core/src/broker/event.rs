@@ -4,11 +4,12 @@ use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
     answer::Answer,
-    flag::{Ambiguity, StaleStore},
+    flag::StaleStore,
     grant::{Grant, Provider, Subject},
-    id::{Account, AttemptId, Fingerprint, GrantId, LoginId, Ticket},
+    id::{Account, AttemptId, ClientId, Fingerprint, GrantId, LoginId, Ticket},
     lease::LeaseKey,
     scope::ScopeSet,
+    time::Stamp,
 };
 
 /// Something that happened outside the engine.
@@ -20,19 +21,26 @@ pub enum Event {
     Loaded {
         /// As it was kept.
         grant: Box<Grant>,
-        /// An intent without an outcome stood beside it.
-        interrupted: Option<Ambiguity>,
+        /// An intent without an outcome stood beside it, written at this moment.
+        interrupted: Option<Stamp>,
         /// The store is not to be trusted with exchanges.
         stale: Option<StaleStore>,
     },
     /// A client asks for a token that the published snapshot could not serve.
     Demand(Demand),
-    /// A client reports that an API refused the token with this fingerprint.
+    /// A client reports that an API refused a token.
     Reject {
-        /// Of the token that the API refused.
-        fingerprint: Fingerprint,
+        /// Which token, and who says so.
+        report: Report,
         /// What the client gets in answer: the same as for a demand.
         demand: Demand,
+    },
+    /// The provider was asked whether a token is alive.
+    Validated {
+        /// What was asked.
+        check: Check,
+        /// What it said.
+        finding: Finding,
     },
     /// A person asks for a renewal now, due or not.
     Renew(Demand),
@@ -137,6 +145,56 @@ pub struct Demand {
     pub min_ttl: Option<Duration>,
     /// How long the client waits.
     pub wait: Duration,
+}
+
+/// What a client says of a token that an API answered with 401.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The token.
+    pub fingerprint: Fingerprint,
+    /// Who says so.
+    pub client: ClientId,
+    /// Whether the engine may draw conclusions from it beyond one renewal. A report that came through
+    /// a restricted socket teaches nothing.
+    pub teaches: bool,
+}
+
+/// A question to the provider whether a token is alive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// Whose.
+    pub account: Account,
+    /// Of which grant.
+    pub grant: GrantId,
+    /// Which lease.
+    pub key: LeaseKey,
+    /// Which token.
+    pub fingerprint: Fingerprint,
+    /// Where to ask.
+    pub means: Means,
+}
+
+/// Where the provider is asked whether a token is alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Means {
+    /// Token introspection (RFC 7662).
+    Introspection,
+    /// The userinfo endpoint (OpenID Connect Core §5.3), which refuses a token that is dead.
+    Userinfo,
+}
+
+/// What the provider said of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// It is alive.
+    Active {
+        /// For how long from the question on (`exp` against the server's own `Date`), where it says.
+        expires_in: Option<Duration>,
+    },
+    /// It is dead: `"active": false`, or a 401 at userinfo.
+    Inactive,
+    /// Nothing that would tell.
+    Unknown,
 }
 
 /// Where the answer of an exchange is.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
     Broker, CommitOutcome, Decided, Effect, Exchange, LoginBegun, LoginFailure, LoginMethod, Owner,
-    Record, context,
+    context,
 };
 use crate::{
     answer::{Answer, Body, GrantType, Received, TokenSummary},
@@ -283,6 +283,7 @@ impl Broker {
                 .collect(),
             renewable: tokens.refresh_token,
             leases: BTreeMap::new(),
+            learned: BTreeMap::new(),
             flags: Flags::default(),
             renewals: 0,
             created_at: now.wall,
@@ -293,8 +294,9 @@ impl Broker {
             at: answer.sent_at,
         };
         let draw = self.rng.f64();
-        let lease = new_lease(&grant, tokens, scopes, issued, answer.date, draw);
-        grant.leases.insert(login.key(), lease);
+        let key = login.key();
+        let lease = new_lease(&grant, &key, tokens, scopes, issued, answer.date, draw);
+        grant.leases.insert(key, lease);
         let grant = Arc::new(grant);
         login.phase = Phase::AwaitingCommitted(Arc::clone(&grant));
         self.effects.push_back(Effect::Commit { attempt, grant });
@@ -332,8 +334,9 @@ impl Broker {
                 .as_ref()
                 .map(|renewal| renewal.grant().provider.host());
             if let Some(host) = host {
-                self.schedule
-                    .ended(&host, &account, Health::Untried, now.boot);
+                let health = Health::Untried;
+                // Untried turns nothing.
+                let _ = self.schedule.ended(&host, &account, health, now.boot);
             }
         }
         if before.as_ref().is_some_and(|old| old.leaving().is_some()) {
@@ -348,14 +351,6 @@ impl Broker {
             None => Renewal::new(Arc::clone(&grant), now),
         };
         renewal.logged_in(outcome, attempt, cx);
-        cx.effects.push_back(Effect::Record(Record {
-            account: account.clone(),
-            grant: grant.id,
-            generation: grant.generation,
-            attempt: Some(attempt),
-            request_id: None,
-            what: Decided::Committed,
-        }));
         self.accounts.insert(account.clone(), renewal);
         self.attend(&account, now);
         self.end_login(id, Ok(grant));
@@ -375,6 +370,7 @@ impl Renewal {
         if let CommitOutcome::Spilled(reason) = outcome {
             self.saved_elsewhere(reason, cx);
         }
+        self.record_of(Some(attempt), None, Decided::Committed, None, cx);
         self.publish(attempt, cx);
         self.on_time(cx);
     }

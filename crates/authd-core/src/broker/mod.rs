@@ -16,8 +16,13 @@ use std::{
 use fastrand::Rng;
 
 pub use self::{
-    effect::{Decided, Effect, Exchange, Notice, Record, Refusal, Served, Unavailable, View},
-    event::{CommitOutcome, Demand, Event, LoginBegun, LoginFailure, LoginMethod},
+    effect::{
+        Decided, Effect, Exchange, Next, Note, Notice, Record, Refusal, Served, Unavailable, View,
+    },
+    event::{
+        Check, CommitOutcome, Demand, Event, Finding, LoginBegun, LoginFailure, LoginMethod, Means,
+        Report,
+    },
 };
 use self::{login::Login, revocation::Revocations};
 use crate::{
@@ -25,13 +30,15 @@ use crate::{
     grant::Grant,
     id::{Account, AttemptId, Host, LoginId, Ticket},
     renewal::{Context, Renewal},
-    schedule::{Health, Schedule},
+    schedule::{Health, Schedule, Turn},
     time::{Boot, BootId, Now},
 };
 
 /// A machine that did not sleep although it was about to, or never said that it woke, is taken for
 /// awake after this.
 const LONGEST_DOZE: Duration = Duration::from_secs(30);
+/// By so many milliseconds the wall clock must move against the boot clock for that to be told.
+const JUMP: i64 = 60_000;
 
 /// What the user can set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,12 +46,16 @@ pub struct Config {
     /// A lease that nobody asked for in this long is no longer renewed for its own sake; the login
     /// alone is kept alive.
     pub idle_after: Duration,
+    /// How often the provider is asked whether a token that clients use is still alive, where it can
+    /// be asked; `None` is never.
+    pub validate_every: Option<Duration>,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             idle_after: Duration::from_secs(12 * 3600),
+            validate_every: Some(Duration::from_secs(300)),
         }
     }
 }
@@ -76,6 +87,8 @@ pub struct Broker {
     /// The machine is about to sleep; until when that is believed.
     suspended_until: Option<Boot>,
     shutting_down: bool,
+    /// Both clocks at the latest event.
+    latest: Option<Now>,
     effects: VecDeque<Effect>,
 }
 
@@ -115,6 +128,7 @@ impl Broker {
             queued: BTreeSet::new(),
             suspended_until: None,
             shutting_down: false,
+            latest: None,
             effects: VecDeque::new(),
         }
     }
@@ -187,12 +201,29 @@ impl Broker {
 
     /// Takes in what happened at `now`.
     pub fn handle(&mut self, event: Event, now: Now) {
+        self.note_jump(now);
         if self.suspended_until.is_some_and(|until| until <= now.boot) {
             self.resumed(now);
         }
         self.dispatch(event, now);
         self.look_at_the_due(now);
         self.admit(now);
+    }
+
+    fn note_jump(&mut self, now: Now) {
+        let Some(before) = self.latest.replace(now) else {
+            return;
+        };
+        let shown = now.wall.0.saturating_sub(before.wall.0);
+        let passed = i64::try_from(now.boot.0.saturating_sub(before.boot.0)).unwrap_or(i64::MAX);
+        let jump = shown.saturating_sub(passed);
+        if jump.saturating_abs() >= JUMP {
+            self.note(Note::ClockJumped(jump));
+        }
+    }
+
+    fn note(&mut self, note: Note) {
+        self.effects.push_back(Effect::Note(note));
     }
 
     fn dispatch(&mut self, event: Event, now: Now) {
@@ -214,12 +245,14 @@ impl Broker {
             }
             Event::Demand(demand) => self.ask(demand, now, Renewal::demand),
             Event::Renew(demand) => self.ask(demand, now, Renewal::renew),
-            Event::Reject {
-                fingerprint,
-                demand,
-            } => {
+            Event::Reject { report, demand } => {
                 self.ask(demand, now, |renewal, demand, cx| {
-                    renewal.reject(fingerprint, demand, cx);
+                    renewal.reject(report, demand, cx);
+                });
+            }
+            Event::Validated { check, finding } => {
+                self.with(&check.account, now, |renewal, cx| {
+                    renewal.validated(&check, finding, cx);
                 });
             }
             Event::Gone { ticket } => {
@@ -259,9 +292,13 @@ impl Broker {
             Event::RevocationTried { id, settled } => {
                 self.revocations.tried(id, settled, now.boot, &mut self.rng);
             }
-            Event::Suspending => self.suspended_until = Some(now.boot.after(LONGEST_DOZE)),
+            Event::Suspending => {
+                self.note(Note::Suspending);
+                self.suspended_until = Some(now.boot.after(LONGEST_DOZE));
+            }
             Event::Resumed => self.resumed(now),
             Event::NetworkUp => {
+                self.note(Note::NetworkUp);
                 self.schedule.probe(now.boot);
                 self.revocations.hasten(now.boot);
                 for account in self.accounts.keys().cloned().collect::<Vec<_>>() {
@@ -275,6 +312,7 @@ impl Broker {
     /// The machine is awake: what time did meanwhile is seen now.
     fn resumed(&mut self, now: Now) {
         self.suspended_until = None;
+        self.note(Note::Resumed);
         self.schedule.probe(now.boot);
         for account in self.accounts.keys().cloned().collect::<Vec<_>>() {
             self.attend(&account, now);
@@ -317,8 +355,7 @@ impl Broker {
                     .with(&account, now, |renewal, cx| renewal.answered(answer, cx))
                     .flatten();
                 if let Some(health) = health {
-                    let host = self.host(&account);
-                    self.schedule.ended(&host, &account, health, now.boot);
+                    self.ended(&account, health, now);
                 }
                 self.settle(attempt, &account, now);
             }
@@ -346,9 +383,18 @@ impl Broker {
         now: Now,
     ) {
         if let Some(health) = health {
-            let host = self.host(account);
-            self.schedule.ended(&host, account, health, now.boot);
+            self.ended(account, health, now);
             self.settle(attempt, account, now);
+        }
+    }
+
+    /// An exchange told something about its host.
+    fn ended(&mut self, account: &Account, health: Health, now: Now) {
+        let host = self.host(account);
+        match self.schedule.ended(&host, account, health, now.boot) {
+            Some(Turn::Down) => self.note(Note::HostDown(host)),
+            Some(Turn::Up) => self.note(Note::HostUp(host)),
+            None => {}
         }
     }
 

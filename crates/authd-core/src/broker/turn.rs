@@ -76,6 +76,15 @@ impl Broker {
         let next = renewal.next_exchange(cx);
         if next.is_some_and(|(at, _)| at <= now.boot) {
             self.queued.insert(account.clone());
+        } else if let Some(check) = renewal.due_check(cx) {
+            let host = renewal.grant().provider.host();
+            match self.schedule.admit_check(&host, now.boot) {
+                Ok(()) => {
+                    renewal.check_begun(check.clone());
+                    cx.effects.push_back(Effect::Validate(check));
+                }
+                Err(at) => renewal.put_checks_off(at),
+            }
         }
         self.attend(account, now);
     }
@@ -109,9 +118,7 @@ impl Broker {
         if started {
             self.attempts.insert(id, Owner::Account(account.clone()));
         } else {
-            let host = self.host(account);
-            self.schedule
-                .ended(&host, account, Health::Untried, now.boot);
+            self.ended(account, Health::Untried, now);
         }
         started
     }

@@ -61,7 +61,7 @@ impl Renewal {
         cause: Cause,
         cx: &mut Context<'_>,
     ) {
-        self.used.insert(demand.key.clone(), cx.now.boot);
+        self.used(&demand.key, cx.now.boot);
         let waiter = Waiter {
             ticket: demand.ticket,
             key: demand.key,
@@ -102,6 +102,7 @@ impl Renewal {
         };
         self.used.retain(|key, _| held(key));
         self.started.retain(|key, _| held(key));
+        self.validation.forget_unless(held);
     }
 
     /// The client is gone; an exchange that it caused goes on.

@@ -6,16 +6,15 @@ use super::{
     Attempt, Cause, Context, Phase, Renewal, Verdict,
     classify::classify,
     lifetime::{lead, lifetime},
-    report::Brought,
     timing::Plan,
 };
 use crate::{
-    answer::{Answer, Body, GrantType, Received, TokenSummary},
+    answer::{Answer, Body, ExpiresIn, GrantType, Received, TokenSummary},
     broker::{CommitOutcome, Decided, Effect, Exchange, Notice},
     flag::{LoginReason, Raised, StaleStore},
     grant::{Grant, Rotation},
     id::AttemptId,
-    lease::{Lease, LeaseKey},
+    lease::{Expiry, Lease, LeaseKey},
     schedule::Health,
     scope::ScopeSet,
     time::{Stamp, Wall},
@@ -105,7 +104,6 @@ impl Renewal {
         };
         let profile = &self.grant.provider.profile;
         let verdict = classify(answer, GrantType::RefreshToken, profile);
-        let request_id = answer.request_id.clone();
         let health = Self::health(verdict);
         match &answer.received {
             Received::Response {
@@ -120,15 +118,10 @@ impl Renewal {
                 self.phase = Phase::AwaitingCommitted {
                     attempt,
                     next,
-                    request_id,
+                    request_id: answer.request_id.clone(),
                 };
             }
-            _ => {
-                self.phase = Phase::AwaitingAnswer(attempt.clone());
-                self.record(Decided::Judged(verdict), request_id, cx);
-                self.phase = Phase::Resting;
-                self.refused(&attempt, verdict, answer, cx);
-            }
+            _ => self.refused(&attempt, verdict, answer, cx),
         }
         Some(health)
     }
@@ -180,7 +173,20 @@ impl Renewal {
             boot_id: cx.boot_id,
             at: answer.sent_at,
         };
-        let mut lease = new_lease(&next, tokens, granted, stamp, answer.date, cx.rng.f64());
+        let is_refused = |lease: &Lease| lease.rejected;
+        if !self.lease(&attempt.key).is_some_and(is_refused) {
+            grow_again(&mut next, &attempt.key, tokens);
+        }
+        let draw = cx.rng.f64();
+        let mut lease = new_lease(
+            &next,
+            &attempt.key,
+            tokens,
+            granted,
+            stamp,
+            answer.date,
+            draw,
+        );
         lease.lead = self.learned_lead(&attempt.key, lease.lead);
         next.leases.retain(|key, lease| {
             *key == attempt.key
@@ -188,6 +194,10 @@ impl Renewal {
                 || self.is_living(key, lease, cx)
         });
         next.leases.insert(attempt.key.clone(), lease);
+        let Grant {
+            learned, leases, ..
+        } = &mut next;
+        learned.retain(|key, _| leases.contains_key(key));
         let before = next.flags.scope_changed.take();
         next.flags.scope_changed = other_scopes(&next).map(|reason| {
             let known = before.filter(|raised| raised.reason == reason);
@@ -232,7 +242,7 @@ impl Renewal {
             let since = cx.now.wall;
             let reason = StaleStore::OlderGeneration;
             self.grant_mut().flags.stale_store = Some(Raised { reason, since });
-            self.record(Decided::Discarded, request_id, cx);
+            self.record_of(Some(attempt.id), request_id, Decided::Discarded, None, cx);
             self.settle_after_failure(&attempt.key, cx);
             return true;
         }
@@ -245,7 +255,7 @@ impl Renewal {
         // Whoever asked for it may be gone, and may be back: it begins its life in use.
         let now = cx.now.boot;
         self.used.entry(attempt.key.clone()).or_insert(now);
-        self.note_what_reports_brought(&attempt.key, &before);
+        self.note_renewed(&attempt.key, &before);
         self.announce(&before, cx);
         let decided = match outcome {
             CommitOutcome::Durable | CommitOutcome::Superseded => {
@@ -257,28 +267,18 @@ impl Renewal {
                 Decided::CommittedElsewhere
             }
         };
-        self.phase = Phase::AwaitingAnswer(attempt.clone());
-        self.record(decided, request_id, cx);
-        self.phase = Phase::Resting;
+        self.record_of(Some(attempt.id), request_id, decided, None, cx);
         self.publish(attempt.id, cx);
         self.settle_after_success(&attempt.key, cx);
         true
     }
 
-    fn note_what_reports_brought(&mut self, key: &LeaseKey, before: &Grant) {
-        let by_report = before.leases.get(key).is_some_and(|lease| lease.rejected);
-        if by_report {
-            self.brought = Some(Brought {
-                key: key.clone(),
-                generation: self.grant.generation,
-                predecessors_age: self.refused_at_age,
-            });
-        } else if self
-            .brought
-            .as_ref()
-            .is_some_and(|brought| brought.key == *key)
-        {
-            self.brought = None;
+    fn note_renewed(&mut self, key: &LeaseKey, before: &Grant) {
+        let before = before.leases.get(key);
+        self.note_what_reports_brought(key, before.is_some_and(|lease| lease.rejected));
+        if let (Some(before), Some(after)) = (before, self.grant.leases.get(key)) {
+            let after = after.fingerprint;
+            self.validation.renewed(before.fingerprint, after);
         }
     }
 
@@ -334,9 +334,24 @@ fn other_scopes(grant: &Grant) -> Option<ScopeSet> {
     })
 }
 
-/// The lease that `tokens` make of an answer with this `Date`.
+/// A token of this kind was not refused: what was learned of its life fades.
+fn grow_again(grant: &mut Grant, key: &LeaseKey, tokens: &TokenSummary) {
+    let Some(learned) = grant.learned.get_mut(key) else {
+        return;
+    };
+    let stated = match tokens.expires_in {
+        ExpiresIn::Stated(stated) => stated,
+        ExpiresIn::Missing => learned.stated,
+    };
+    if !learned.calm(stated) {
+        grant.learned.remove(key);
+    }
+}
+
+/// The lease for `key` that `tokens` make of an answer with this `Date`.
 pub(crate) fn new_lease(
     grant: &Grant,
+    key: &LeaseKey,
     tokens: &TokenSummary,
     scopes: ScopeSet,
     issued: Stamp,
@@ -346,6 +361,14 @@ pub(crate) fn new_lease(
     let profile = &grant.provider.profile;
     let asked_at = date.unwrap_or(issued.at.wall);
     let (life, expiry) = lifetime(tokens, profile, grant.renewable, asked_at);
+    let learned = grant.learned.get(key).zip(life);
+    let shorter = learned
+        .map(|(learned, life)| learned.believed(life))
+        .filter(|believed| Some(*believed) != life);
+    let (life, expiry) = match shorter {
+        Some(believed) => (Some(believed), Expiry::Assumed),
+        None => (life, expiry),
+    };
     let lead = life.map_or(Duration::ZERO, |life| {
         lead(life, tokens.refresh_in, profile, draw)
     });

@@ -12,6 +12,7 @@ pub mod lifetime;
 mod refusal;
 mod report;
 mod timing;
+mod validation;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -27,20 +28,21 @@ use self::{
     demand::Waiter,
     keeping::Unsaved,
     refusal::{Bar, Loss},
-    report::Brought,
+    report::{Refused, Reports},
+    validation::Validation,
 };
 pub(crate) use self::{
     exchange::new_lease,
     refusal::{last_error, retry_after},
 };
 use crate::{
-    broker::{Config, Decided, Effect, Record, View},
+    broker::{Config, Decided, Effect, Next, Record, View},
     flag::{Ambiguity, Raised, StaleStore},
     grant::Grant,
     id::{AttemptId, Generation},
     lease::LeaseKey,
     schedule::Health,
-    time::{Boot, BootId, Now},
+    time::{Boot, BootId, Now, Stamp},
 };
 
 /// Why an exchange is made.
@@ -52,6 +54,8 @@ pub enum Cause {
     Demanded,
     /// A client reported the token as refused.
     Reported,
+    /// The provider says that the token is dead.
+    Inactive,
     /// A person asked for it.
     Asked,
     /// The login is kept alive although nobody uses it.
@@ -121,12 +125,12 @@ pub(crate) struct Renewal {
     latest_start: Option<Boot>,
     /// When each lease was last handed out.
     used: BTreeMap<LeaseKey, Boot>,
-    /// When confirmed 401 reports forced a renewal, within the last ten minutes.
-    reports: VecDeque<Boot>,
-    /// How old a token was when a report of it was last believed.
-    refused_at_age: Duration,
-    /// The token that such a report brought about: if that is refused too, renewing does not help.
-    brought: Option<Brought>,
+    /// What came of reports of refused tokens.
+    reports: Reports,
+    /// The report that is being acted on.
+    refused: Option<Refused>,
+    /// What came of asking the provider about tokens.
+    validation: Validation,
     /// Refusals in no known form, in a row.
     unintelligible: u32,
     /// Leases whose exchange alone is held back.
@@ -159,9 +163,9 @@ impl Renewal {
             started: BTreeMap::new(),
             latest_start: None,
             used,
-            reports: VecDeque::new(),
-            refused_at_age: Duration::ZERO,
-            brought: None,
+            reports: Reports::default(),
+            refused: None,
+            validation: Validation::default(),
             unintelligible: 0,
             bars: BTreeMap::new(),
             learned_leads: BTreeMap::new(),
@@ -176,7 +180,7 @@ impl Renewal {
     /// The account as the store gave it at start.
     pub(crate) fn load(
         grant: Grant,
-        interrupted: Option<Ambiguity>,
+        interrupted: Option<Stamp>,
         stale: Option<StaleStore>,
         cx: &mut Context<'_>,
     ) -> Self {
@@ -188,10 +192,12 @@ impl Renewal {
             let since = cx.now.wall;
             renewal.grant_mut().flags.stale_store = Some(Raised { reason, since });
         }
-        if let Some(ambiguity) = interrupted {
-            // How long ago is not known; a leeway is counted from here, for a daemon that died is
-            // back within seconds or too late anyway.
-            renewal.raise_ambiguous(ambiguity, cx.now.boot, cx);
+        if let Some(written) = interrupted {
+            // A leeway counts from there. Where it is not known how long ago that was, it is over.
+            let age = written.age(cx.now, cx.boot_id);
+            let sent = age.and_then(|age| cx.now.boot.before(age));
+            renewal.raise_ambiguous(Ambiguity::Interrupted, sent, cx);
+            renewal.record(Decided::Interrupted, None, cx);
         }
         renewal
     }
@@ -232,11 +238,13 @@ impl Renewal {
 
     pub(crate) fn used(&mut self, key: &LeaseKey, now: Boot) {
         self.used.insert(key.clone(), now);
+        self.validation.used(key, now);
     }
 
     pub(crate) fn adopt(&mut self, cx: &mut Context<'_>) {
         if self.grant.flags.stale_store.is_some() {
             self.grant_mut().flags.stale_store = None;
+            self.record(Decided::Adopted, None, cx);
             self.keep(cx);
         }
     }
@@ -294,14 +302,34 @@ impl Renewal {
         }
     }
 
-    fn record(&self, what: Decided, request_id: Option<String>, cx: &mut Context<'_>) {
+    /// Writes down what was decided about the attempt under way, or about none.
+    fn record(&self, what: Decided, words: Option<String>, cx: &mut Context<'_>) {
+        let attempt = self.attempt().map(|attempt| attempt.id);
+        self.record_of(attempt, None, what, words, cx);
+    }
+
+    /// Writes down what was decided, and what comes next as things now stand.
+    pub(crate) fn record_of(
+        &self,
+        attempt: Option<AttemptId>,
+        request_id: Option<String>,
+        what: Decided,
+        words: Option<String>,
+        cx: &mut Context<'_>,
+    ) {
+        let next = self.next_exchange(cx).map(|(at, plan)| Next {
+            within: at.since(cx.now.boot),
+            cause: plan.cause,
+        });
         cx.effects.push_back(Effect::Record(Record {
             account: self.grant.account.clone(),
             grant: self.grant.id,
             generation: self.grant.generation,
-            attempt: self.attempt().map(|attempt| attempt.id),
+            attempt,
             request_id,
             what,
+            words,
+            next,
         }));
     }
 

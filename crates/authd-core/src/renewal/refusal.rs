@@ -49,7 +49,9 @@ impl Renewal {
     ) {
         let since = cx.now.wall;
         let before = self.grant.clone();
-        self.grant_mut().last_error = Some(last_error(verdict, answer, cx.now));
+        let error = last_error(verdict, answer, cx.now);
+        let words = error.message.clone();
+        self.grant_mut().last_error = Some(error);
         let flags = &mut self.grant_mut().flags;
         (flags.offline, flags.throttled) = (None, None);
         if matches!(
@@ -71,7 +73,7 @@ impl Renewal {
             }
             Verdict::Throttled => self.throttled(&attempt.key, answer, cx),
             Verdict::Ambiguous(ambiguity) => {
-                self.raise_ambiguous(ambiguity, answer.sent_at.boot, cx);
+                self.raise_ambiguous(ambiguity, Some(answer.sent_at.boot), cx);
                 self.failed(&attempt.key, cx);
                 if let Some(delay) = retry_after(answer, cx.now) {
                     self.backoff.hold(cx.now.boot.after(delay));
@@ -101,6 +103,8 @@ impl Renewal {
                 }
             }
         }
+        let (judged, request_id) = (Decided::Judged(verdict), answer.request_id.clone());
+        self.record_of(Some(attempt.id), request_id, judged, Some(words), cx);
         // What stands is on disk before the intent that would speak for it is cleared.
         let standing = self.grant.flags.standing() != before.flags.standing();
         if standing || self.grant.leases != before.leases {
@@ -134,6 +138,7 @@ impl Renewal {
         }
         lease.lead = later;
         self.learned_leads.insert(key.clone(), later);
+        self.record(Decided::LeadLearned(later), None, cx);
         let until = cx.now.boot.after(left.saturating_sub(later));
         self.bar(key, Bar { until, words: None }, cx.now.boot);
         true
@@ -183,12 +188,18 @@ impl Renewal {
     }
 
     /// An answer may be lost: whether the refresh token is spent is not known.
-    pub(super) fn raise_ambiguous(&mut self, reason: Ambiguity, sent: Boot, cx: &mut Context<'_>) {
+    /// `sent` says when the request left, where that is known.
+    pub(super) fn raise_ambiguous(
+        &mut self,
+        reason: Ambiguity,
+        sent: Option<Boot>,
+        cx: &mut Context<'_>,
+    ) {
         if self.grant.flags.ambiguous.is_none() {
             let since = cx.now.wall;
             self.grant_mut().flags.ambiguous = Some(Raised { reason, since });
             self.loss = Loss {
-                sent: Some(sent),
+                sent,
                 ..Loss::default()
             };
         }
@@ -284,8 +295,8 @@ impl Renewal {
                 reason: reason.clone(),
                 since,
             });
-            self.notify(Notice::LoginNeeded(reason), cx);
-            self.record(Decided::LoginNeeded, None, cx);
+            self.notify(Notice::LoginNeeded(reason.clone()), cx);
+            self.record(Decided::LoginNeeded(reason), None, cx);
         }
     }
 }

@@ -1,14 +1,15 @@
 //! Reports of refused tokens. An honest one cannot be told from a false one, so each is believed
 //! within limits.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use super::{Cause, Context, Renewal};
 use crate::{
-    broker::{Decided, Demand, Notice, Refusal, Unavailable},
-    flag::Raised,
-    id::{Fingerprint, Generation},
+    broker::{Decided, Demand, Notice, Refusal, Report, Unavailable},
+    flag::{Raised, Rejecting},
+    id::{ClientId, Fingerprint, Generation},
     lease::LeaseKey,
+    time::Boot,
 };
 
 /// Distance between two renewals that reports force.
@@ -17,16 +18,38 @@ const BETWEEN_REPORTS: Duration = Duration::from_secs(30);
 const REPORTS: usize = 3;
 /// ... within this time.
 const REPORT_WINDOW: Duration = Duration::from_secs(600);
-/// A token refused younger than this was refused as such; an older one may have been ended early.
+/// A token refused younger than this, or than an eighth of its life, was refused as such; an older
+/// one may have been ended early.
 const YOUNG: Duration = Duration::from_secs(60);
 
 /// A token that a report brought about.
 #[derive(Clone, Debug)]
 pub(super) struct Brought {
-    pub(super) key: LeaseKey,
-    pub(super) generation: Generation,
-    /// How old the token before it was when it was refused.
-    pub(super) predecessors_age: Duration,
+    key: LeaseKey,
+    generation: Generation,
+    by: Refused,
+    /// Who reported it when it was young, be it too soon after the other for that to count.
+    young_by: Option<ClientId>,
+}
+
+/// A report that was believed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refused {
+    /// How old the token was.
+    age: Duration,
+    /// Who said so.
+    client: ClientId,
+}
+
+/// All that reports have led to.
+#[derive(Debug, Default)]
+pub(super) struct Reports {
+    /// When reports forced a renewal, within the last ten minutes.
+    believed: VecDeque<Boot>,
+    /// The token that such a report brought about: if that is refused too, renewing does not help.
+    brought: Option<Brought>,
+    /// The one whom renewing does not help; nothing is renewed for it until it was for others.
+    disbelieved: Option<ClientId>,
 }
 
 impl Renewal {
@@ -34,14 +57,10 @@ impl Renewal {
     ///
     /// A stale report gets the current token and causes nothing. A report of the current token is
     /// believed at most every 30 s and three times in ten minutes. When the token that such a report
-    /// brought about is refused as well, renewing does not help: PROVIDER_REJECTS.
-    pub(crate) fn reject(
-        &mut self,
-        fingerprint: Fingerprint,
-        mut demand: Demand,
-        cx: &mut Context<'_>,
-    ) {
-        let Some((key, generation)) = self.reported(fingerprint) else {
+    /// brought about is refused as well, renewing does not help: PROVIDER_REJECTS, for the one who
+    /// says so, and for all when somebody else says so too.
+    pub(crate) fn reject(&mut self, report: Report, mut demand: Demand, cx: &mut Context<'_>) {
+        let Some((key, generation)) = self.reported(report.fingerprint) else {
             self.record(Decided::ReportSetAside, None, cx);
             return self.demand(demand, cx);
         };
@@ -54,7 +73,7 @@ impl Renewal {
         if already_believed {
             return self.wait_for(demand, Some(generation), Cause::Reported, cx);
         }
-        if self.grant.flags.provider_rejects.is_some() {
+        if self.is_disbelieved(report.client) {
             return self.reply(demand.ticket, Err(Refusal::ProviderRejects), cx);
         }
         if let Some(refusal) = self.no_renewal().filter(|_| self.grant.renewable) {
@@ -62,38 +81,49 @@ impl Renewal {
             self.record(Decided::ReportSetAside, None, cx);
             return self.reply(demand.ticket, Err(refusal), cx);
         }
-        let now = cx.now.boot;
-        self.reports
-            .retain(|report| now.since(*report) < REPORT_WINDOW);
-        let too_soon = self
-            .reports
-            .back()
-            .map(|report| report.after(BETWEEN_REPORTS));
-        if let Some(at) = too_soon.filter(|at| now < *at) {
-            self.record(Decided::ReportSetAside, None, cx);
-            return self.reply(demand.ticket, Err(too_many(at.since(now))), cx);
-        }
         let age = self.age(&key, cx);
-        if self.renewing_does_not_help(&key, generation, age) {
-            self.raise_provider_rejects(cx);
+        let helps = !report.teaches || self.renewing_helps(report.client, &key, generation, age);
+        if let Some(wait) = self.reports_pause(BETWEEN_REPORTS, 1, cx.now.boot) {
+            self.record(Decided::ReportSetAside, None, cx);
+            return self.reply(demand.ticket, Err(too_many(wait)), cx);
+        }
+        if !helps {
+            self.disbelieve(report.client, cx);
             return self.reply(demand.ticket, Err(Refusal::ProviderRejects), cx);
         }
-        if self.reports.len() >= REPORTS {
-            let free_at = self
-                .reports
-                .front()
-                .map_or(now, |first| first.after(REPORT_WINDOW));
+        if let Some(wait) = self.reports_pause(REPORT_WINDOW, REPORTS, cx.now.boot) {
             self.record(Decided::ReportSetAside, None, cx);
-            return self.reply(demand.ticket, Err(too_many(free_at.since(now))), cx);
+            return self.reply(demand.ticket, Err(too_many(wait)), cx);
         }
-        self.reports.push_back(now);
-        self.refused_at_age = age;
+        self.reports.believed.push_back(cx.now.boot);
+        self.refused = report.teaches.then_some(Refused {
+            age,
+            client: report.client,
+        });
         self.record(Decided::ReportBelieved, None, cx);
+        if report.teaches {
+            self.learn_from_report(&key, generation, age, cx);
+        }
         if let Some(lease) = self.grant_mut().leases.get_mut(&key) {
             lease.rejected = true;
         }
         self.note_end(cx);
         self.wait_for(demand, Some(generation), Cause::Reported, cx);
+    }
+
+    /// How long until the last `most` believed reports are `window` old; `None` when they are.
+    fn reports_pause(&mut self, window: Duration, most: usize, now: Boot) -> Option<Duration> {
+        let believed = &mut self.reports.believed;
+        believed.retain(|report| now.since(*report) < REPORT_WINDOW);
+        let counted = believed.len().checked_sub(most)?;
+        let free_at = believed.get(counted)?.after(window);
+        (now < free_at).then(|| free_at.since(now))
+    }
+
+    fn is_disbelieved(&self, client: ClientId) -> bool {
+        let raised = self.grant.flags.provider_rejects.as_ref();
+        raised.is_some_and(|raised| raised.reason == Rejecting::SeveralClients)
+            || self.reports.disbelieved == Some(client)
     }
 
     fn age(&self, key: &LeaseKey, cx: &Context<'_>) -> Duration {
@@ -102,20 +132,57 @@ impl Renewal {
         age.unwrap_or_default()
     }
 
-    /// Whether a report is of the very token that a report brought about. One that was refused at
-    /// the age at which its predecessor was is another matter: then the provider ends its tokens
-    /// earlier than it says, and renewing does help.
-    fn renewing_does_not_help(
-        &self,
+    fn is_young(&self, key: &LeaseKey, age: Duration) -> bool {
+        let lifetime = self.lease(key).and_then(|lease| lease.lifetime);
+        age < lifetime.map_or(YOUNG, |lifetime| YOUNG.min(lifetime / 8))
+    }
+
+    /// What brought this very token about, if a report did.
+    fn brought(&mut self, key: &LeaseKey, generation: Generation) -> Option<&mut Brought> {
+        let brought = self.reports.brought.as_mut();
+        brought.filter(|brought| brought.key == *key && brought.generation == generation)
+    }
+
+    /// Whether another renewal could help. Not when the very token that a report brought about was
+    /// refused while it was young. One that was refused later is another matter: then the provider
+    /// ends its tokens earlier than it says.
+    fn renewing_helps(
+        &mut self,
+        client: ClientId,
         key: &LeaseKey,
         generation: Generation,
         age: Duration,
     ) -> bool {
-        self.brought.as_ref().is_some_and(|brought| {
-            let alike =
-                brought.predecessors_age.saturating_sub(age) <= brought.predecessors_age / 4;
-            brought.key == *key && brought.generation == generation && (age < YOUNG || !alike)
+        let is_young = self.is_young(key, age);
+        self.brought(key, generation).is_none_or(|brought| {
+            if is_young {
+                brought.young_by = Some(client);
+            }
+            brought.young_by != Some(client)
         })
+    }
+
+    /// Two tokens in a row that were refused at a like age, or one where that is known already: they
+    /// live that long and no longer.
+    fn learn_from_report(
+        &mut self,
+        key: &LeaseKey,
+        generation: Generation,
+        age: Duration,
+        cx: &mut Context<'_>,
+    ) {
+        if self.is_young(key, age) {
+            return;
+        }
+        let known = self.grant.learned.contains_key(key);
+        let alike = |by: &Refused| by.age.abs_diff(age) <= by.age / 4;
+        let brought = self.brought(key, generation).map(|brought| brought.by);
+        let again = brought.filter(alike);
+        match again {
+            Some(by) => self.learn(key, by.age.min(age), cx),
+            None if known => self.learn(key, age, cx),
+            None => {}
+        }
     }
 
     fn reported(&self, fingerprint: Fingerprint) -> Option<(LeaseKey, Generation)> {
@@ -126,9 +193,44 @@ impl Renewal {
             .map(|(key, lease)| (key.clone(), lease.generation))
     }
 
-    fn raise_provider_rejects(&mut self, cx: &mut Context<'_>) {
+    /// A lease was renewed: whether by a report, and what that says of its successor.
+    pub(super) fn note_what_reports_brought(&mut self, key: &LeaseKey, was_refused: bool) {
+        let refused = self.refused.take_if(|_| was_refused);
+        let reports = &mut self.reports;
+        match refused {
+            Some(by) => {
+                reports.brought = Some(Brought {
+                    key: key.clone(),
+                    generation: self.grant.generation,
+                    by,
+                    young_by: None,
+                });
+            }
+            None => {
+                reports.brought.take_if(|brought| brought.key == *key);
+                if !was_refused {
+                    reports.disbelieved = None;
+                }
+            }
+        }
+    }
+
+    /// Renewing does not help this client, nor anybody if another one has said so before.
+    fn disbelieve(&mut self, client: ClientId, cx: &mut Context<'_>) {
+        let brought = self.reports.brought.as_ref();
+        let witness = brought.map(|brought| brought.by.client);
+        let is_alone = client != ClientId::default()
+            && witness == Some(client)
+            && self.reports.disbelieved.is_none();
+        let reason = if is_alone {
+            self.reports.disbelieved = Some(client);
+            Rejecting::OneClient
+        } else {
+            Rejecting::SeveralClients
+        };
         let since = cx.now.wall;
-        self.grant_mut().flags.provider_rejects = Some(Raised { reason: (), since });
+        self.grant_mut().flags.provider_rejects = Some(Raised { reason, since });
+        self.record(Decided::RenewingDoesNotHelp(reason), None, cx);
         self.notify(Notice::ProviderRejects, cx);
         self.keep(cx);
     }

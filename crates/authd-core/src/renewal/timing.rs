@@ -102,7 +102,13 @@ impl Renewal {
         }
         let lease = self.grant.leases.get(key)?;
         if lease.rejected {
-            return Some((now, Cause::Reported));
+            let is_dead = self.validation.found_dead(lease.fingerprint);
+            let cause = if is_dead {
+                Cause::Inactive
+            } else {
+                Cause::Reported
+            };
+            return Some((now, cause));
         }
         let is_login = *key == LeaseKey::of_login(&self.grant);
         let harmless = self.may_settle_at_once(now) && !self.loss.retried;
@@ -214,7 +220,11 @@ impl Renewal {
         let deadline = self.waiters.iter().map(|waiter| waiter.deadline).min();
         let retry = self.unsaved.as_ref().and_then(|unsaved| unsaved.retry_at);
         let end = self.spent_at(cx);
-        [exchange, deadline, retry, end].into_iter().flatten().min()
+        let check = self.next_check(cx).map(|(at, _)| at);
+        [exchange, deadline, retry, end, check]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// When a login that nothing can renew has come to its end and the user must hear of it; `None`

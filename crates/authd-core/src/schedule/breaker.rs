@@ -64,9 +64,20 @@ impl Breaker {
         }
     }
 
-    /// The host answered: whatever it said, it is there.
-    pub(super) fn answered(&mut self) {
+    /// Whether exchanges leave one at a time.
+    pub(super) fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// The host answered: whatever it said, it is there. Returns whether it was down before.
+    pub(super) fn answered(&mut self) -> bool {
+        let was_down = self.is_down();
         *self = Self::default();
+        was_down
+    }
+
+    fn is_down(&self) -> bool {
+        self.open.is_some() && self.failures >= FAILURES && self.accounts.len() >= ACCOUNTS
     }
 
     /// No answer, or a 5xx. Returns whether this opened it.

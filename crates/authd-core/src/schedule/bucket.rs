@@ -10,6 +10,8 @@ const FULL_RATE: f64 = 10.0;
 const LEAST_RATE: f64 = 0.1;
 /// Exchanges that may leave at once after a rest.
 const BURST: f64 = 32.0;
+/// When to ask again for what can be spared.
+const SPARE_PAUSE: Duration = Duration::from_secs(30);
 /// How much each success gives back.
 const RECOVERY: f64 = 0.2;
 
@@ -49,6 +51,18 @@ impl Bucket {
             // A millisecond more, so that rounding down does not wake us a hair too early.
             Err(now.after(wait + Duration::from_millis(1)))
         }
+    }
+
+    /// Takes one if it leaves at least half for what is more pressing, or says when to ask again.
+    pub(super) fn take_spare(&mut self, now: Boot) -> Result<(), Boot> {
+        self.fill(now);
+        let kept = (BURST * self.rate / FULL_RATE).max(1.0) / 2.0;
+        if self.level >= kept + 1.0 {
+            self.level -= 1.0;
+            return Ok(());
+        }
+        // No hurry: whoever asks for so little is not to wake the machine for each token.
+        Err(now.after(SPARE_PAUSE))
     }
 
     pub(super) fn throttled(&mut self) {

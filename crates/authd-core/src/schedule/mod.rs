@@ -5,7 +5,10 @@
 mod breaker;
 mod bucket;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use crate::{
     id::{Account, Host},
@@ -14,6 +17,9 @@ use crate::{
 
 /// Exchanges in flight to one host at most.
 const CONCURRENCY: usize = 32;
+
+/// How long a question that is no exchange is put off by a host that is busy or sick.
+const CHECKS_PUT_OFF: Duration = Duration::from_secs(30);
 
 /// Who goes first: accounts that clients wait for, then those in use, then whose token ends soonest.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -157,27 +163,40 @@ impl Schedule {
         self.hosts.values().filter_map(|lane| lane.opens_at).min()
     }
 
-    /// The exchange of `account` is over.
-    pub(crate) fn ended(&mut self, host: &Host, account: &Account, health: Health, now: Boot) {
+    /// The exchange of `account` is over. Says whether that turned the host's fortune.
+    pub(crate) fn ended(
+        &mut self,
+        host: &Host,
+        account: &Account,
+        health: Health,
+        now: Boot,
+    ) -> Option<Turn> {
         let lane = self.lane(host, now);
         let left_in = lane.in_flight.remove(account);
         match health {
-            Health::Untried => {}
-            Health::Succeeded => {
-                lane.breaker.answered();
-                lane.bucket.succeeded();
-            }
-            Health::Answered => lane.breaker.answered(),
-            Health::Throttled => {
-                lane.breaker.answered();
-                lane.bucket.throttled();
-            }
+            Health::Untried => return None,
+            Health::Succeeded => lane.bucket.succeeded(),
+            Health::Answered => {}
+            Health::Throttled => lane.bucket.throttled(),
             Health::Failed => {
                 if left_in == Some(lane.epoch) && lane.breaker.failed(account, now) {
                     lane.epoch += 1;
+                    return Some(Turn::Down);
                 }
+                return None;
             }
         }
+        lane.breaker.answered().then_some(Turn::Up)
+    }
+
+    /// Whether a question that is no exchange may leave for `host`: only while the host is well and
+    /// has room to spare. Otherwise when to ask again.
+    pub(crate) fn admit_check(&mut self, host: &Host, now: Boot) -> Result<(), Boot> {
+        let lane = self.lane(host, now);
+        if lane.breaker.is_open() || !lane.queue.is_empty() {
+            return Err(now.after(CHECKS_PUT_OFF));
+        }
+        lane.bucket.take_spare(now)
     }
 
     /// The machine woke or the network came back: one canary for each host proves it before the
@@ -204,6 +223,15 @@ pub(crate) enum Health {
     Throttled,
     /// It did not answer, or with a 5xx.
     Failed,
+}
+
+/// That a host's fortune turned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// It fails for several accounts.
+    Down,
+    /// It answers again.
+    Up,
 }
 
 #[cfg(test)]

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use authd_core::{
     answer::{Answer, Body, ExpiresIn, Failure, Received, RetryAfter, TokenSummary},
-    broker::{Broker, CommitOutcome, Config, Demand, Effect, Event, Exchange},
+    broker::{Broker, CommitOutcome, Config, Demand, Effect, Event, Exchange, Report},
     flag::Flags,
     grant::{Endpoints, Grant, Profile, Provider, Rotation},
-    id::{Account, AttemptId, Fingerprint, Generation, GrantId, Ticket},
+    id::{Account, AttemptId, ClientId, Fingerprint, Generation, GrantId, Ticket},
     lease::{Expiry, Lease, LeaseKey},
     scope::ScopeSet,
     time::{Boot, BootId, Now, Stamp, Wall},
@@ -183,10 +183,12 @@ impl World {
                 let lease = lease.and_then(|grant| grant.leases.get(&LeaseKey::default()));
                 let fingerprint = lease.filter(|_| *current).map(|lease| lease.fingerprint);
                 let demand = self.question(*account, "", None, 30);
-                self.happen(Event::Reject {
+                let report = Report {
                     fingerprint: fingerprint.unwrap_or_default(),
-                    demand,
-                });
+                    client: ClientId(*account as u64),
+                    teaches: true,
+                };
+                self.happen(Event::Reject { report, demand });
             }
             Step::Gone(which) => {
                 if let Some(ticket) = self.oracle.leave(which) {
@@ -576,6 +578,7 @@ fn first_grant(
         resources: [].into(),
         renewable: true,
         leases: [(LeaseKey::default(), lease)].into(),
+        learned: BTreeMap::new(),
         flags: Flags::default(),
         renewals: 0,
         created_at: now.wall,

@@ -163,7 +163,28 @@ fn event() -> Event {
         fingerprint: Some("9f86d081884c7d65".into()),
         attempt_id: Some("a-42".into()),
         trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736".into()),
-        ..Event::new(42, NOW, EventKind::Token)
+        grant: Some("00000000000004d2".into()),
+        ..Event::new(2_000_042, NOW, EventKind::Token)
+    }
+}
+
+/// How an exchange failed, and what comes of it: every member that such an event can have.
+fn failed() -> Event {
+    Event {
+        account: Some("work".into()),
+        grant: Some("00000000000004d2".into()),
+        generation: Some(8),
+        attempt_id: Some("00000000000010e1".into()),
+        trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736".into()),
+        provider_request_id: Some("req-7f3a".into()),
+        client: Some("authctl".into()),
+        cause: Some("due".into()),
+        outcome: Some("failed".into()),
+        code: Some(ErrorCode::Throttled),
+        message: Some("the provider asked for a pause: it answered 429".into()),
+        next: Some("retry_after".into()),
+        next_at: Some(NOW + 120),
+        ..Event::new(2_000_043, NOW, EventKind::Exchange)
     }
 }
 
@@ -191,6 +212,7 @@ pub(crate) fn vectors() -> Vec<Vector> {
     all.extend(errors());
     for (name, event) in [
         ("notification-event", event()),
+        ("notification-event-failed", failed()),
         (
             "notification-event-lagged",
             Event {
@@ -347,8 +369,20 @@ fn requests() -> Vec<Vector> {
                 account: Some(account()),
                 events: Some(vec![EventKind::Exchange]),
                 since_at: Some(NOW - 3600),
+                after_seq: None,
+                newest: false,
                 limit: Some(20),
                 cursor: None,
+            },
+        ),
+        request(
+            "-newest",
+            &req::EventsQuery {
+                after_seq: Some(2_000_041),
+                newest: true,
+                limit: Some(20),
+                cursor: Some("2000062".into()),
+                ..req::EventsQuery::default()
             },
         ),
         request("", &req::DaemonStatus {}),
@@ -507,7 +541,7 @@ fn responses() -> Vec<Vector> {
         response::<req::EventsQuery>(
             "",
             &res::EventsQueryReply {
-                events: vec![event()],
+                events: vec![event(), failed()],
                 cursor: None,
             },
         ),

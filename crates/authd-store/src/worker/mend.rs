@@ -57,8 +57,8 @@ impl Worker {
         }
     }
 
-    pub(super) fn keep_in_spill(&mut self, attempt: AttemptId, sealed: &[u8]) -> bool {
-        match self.spill.keep_answer(attempt, sealed) {
+    pub(super) fn keep_in_spill(&mut self, attempt: AttemptId, whose: Name, sealed: &[u8]) -> bool {
+        match self.spill.keep_answer(attempt, whose, sealed) {
             Ok(()) => true,
             Err(error) => {
                 tracing::error!(%attempt, %error, "an answer is in memory alone");
@@ -73,10 +73,10 @@ impl Worker {
             .unsaved
             .iter()
             .filter(|(_, unsaved)| !unsaved.in_spill)
-            .map(|(attempt, unsaved)| (*attempt, Arc::clone(&unsaved.sealed)))
+            .map(|(attempt, unsaved)| (*attempt, unsaved.name, Arc::clone(&unsaved.sealed)))
             .collect();
-        for (attempt, sealed) in lacking {
-            let in_spill = self.keep_in_spill(attempt, &sealed);
+        for (attempt, name, sealed) in lacking {
+            let in_spill = self.keep_in_spill(attempt, name, &sealed);
             if let Some(unsaved) = self.unsaved.get_mut(&attempt).filter(|_| in_spill) {
                 unsaved.in_spill = true;
                 self.anchor.note(unsaved.name.short(), unsaved.ordinal);
@@ -129,18 +129,24 @@ impl Worker {
         self.database.apply(&all)?;
         self.backlog.clear();
         for (attempt, unsaved) in std::mem::take(&mut self.unsaved) {
-            self.settle(attempt, &unsaved.settles);
+            self.settle(unsaved.name, attempt, &unsaved.settles);
             self.anchor.note(unsaved.name.short(), unsaved.ordinal);
         }
         Ok(())
     }
 
     /// The answer of `attempt` stands in the database, and the intents that it settles are gone.
-    pub(super) fn settle(&mut self, attempt: AttemptId, settled: &[AttemptId]) {
-        self.spill.release(attempt, false);
+    /// Their slots go back when the mirror is written too; those that still waited for an earlier
+    /// one have nothing to tell any more.
+    pub(super) fn settle(&mut self, name: Name, attempt: AttemptId, settled: &[AttemptId]) {
+        for earlier in self.giving_back.remove(&name).unwrap_or_default() {
+            self.spill.release(earlier, false);
+        }
+        let waiting = self.giving_back.entry(name).or_default();
+        waiting.insert(attempt);
+        waiting.extend(settled);
         for settled in settled {
             self.intents.remove(settled);
-            self.spill.release(*settled, false);
         }
     }
 

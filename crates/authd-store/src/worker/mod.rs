@@ -2,7 +2,12 @@
 
 mod mend;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::PathBuf,
+    sync::Arc,
+};
 
 use authd_core::id::{Account, AttemptId, Generation, GrantId};
 
@@ -61,6 +66,11 @@ pub(crate) struct Worker {
     pub(crate) unsaved: BTreeMap<AttemptId, Unsaved>,
     /// Mirrors that lag behind the database.
     pub(crate) owed_mirrors: BTreeMap<String, Arc<[u8]>>,
+    /// Slots that go back once the mirror of their account is written: until then they have the only
+    /// other copy.
+    pub(crate) giving_back: BTreeMap<Name, BTreeSet<AttemptId>>,
+    /// Slot files from before the start that are of no use once database and mirrors are up to date.
+    pub(crate) spent_slots: Vec<PathBuf>,
     pub(crate) next_ordinal: u64,
 }
 
@@ -161,11 +171,16 @@ impl Worker {
             size,
         };
 
+        // A login counts only when it is told to; the copy of a renewal can but help.
+        let replaces = self.held.get(&name).is_none_or(|held| held.grant != id);
+        if !replaces {
+            self.spill.copy_answer(attempt, name, &sealed);
+        }
         let outcome = match self.try_apply(&changes) {
             Ok(()) => CommitOutcome::Durable,
             Err(failure) => {
                 // First the spill, at once; only then is the database worth another thought.
-                let in_spill = self.keep_in_spill(attempt, &sealed);
+                let in_spill = self.keep_in_spill(attempt, name, &sealed);
                 let owed_before = self.backlog.len();
                 self.backlog.extend(changes);
                 let sealed = Arc::clone(&sealed);
@@ -180,7 +195,6 @@ impl Worker {
                 };
                 self.unsaved.insert(attempt, unsaved);
                 let outcome = self.settle_backlog(attempt, Some(failure));
-                let replaces = self.held.get(&name).is_none_or(|held| held.grant != id);
                 if replaces && matches!(outcome, CommitOutcome::MemoryOnly { .. }) {
                     self.take_back(attempt, owed_before);
                     return Ok(outcome);
@@ -190,7 +204,10 @@ impl Worker {
         };
         self.held.insert(name, held);
         if outcome == CommitOutcome::Durable {
-            self.settle(attempt, &settled);
+            if replaces {
+                self.spill.copy_answer(attempt, name, &sealed);
+            }
+            self.settle(name, attempt, &settled);
         }
         if !matches!(outcome, CommitOutcome::MemoryOnly { .. }) {
             self.anchor.note(name.short(), ordinal);
@@ -259,19 +276,18 @@ impl Worker {
         Ok(())
     }
 
-    /// Forgets an account, unless another login than `grant` stands there by now. The mirror goes
-    /// first: a mirror without a row means that the database lost it, and would bring the account
-    /// back.
+    /// Forgets an account, unless another login than `grant` stands there by now. The mirror and the
+    /// copies go first: one without a row means that the database lost it, and would bring the
+    /// account back. What only the spill has goes last, for the same reason.
     pub(crate) fn erase(&mut self, account: &Account, grant: GrantId) -> Result<(), StoreError> {
         let name = self.sealer.name(account);
         if self.held.get(&name).is_none_or(|held| held.grant != grant) {
             return Ok(());
         }
-        let not_writable = |trouble| StoreError::NotWritable(trouble);
+        let refused = |error: io::Error| StoreError::NotWritable(error.into());
         self.owed_mirrors.remove(&name.to_string());
-        self.mirrors
-            .remove(&name.to_string())
-            .map_err(|error| not_writable(error.into()))?;
+        self.mirrors.remove(&name.to_string()).map_err(refused)?;
+        self.drop_copies(name).map_err(refused)?;
         // The intent of a login under way stays: its answer may still come.
         let is_of_grant = |intent: &Intent| intent.account == *account && intent.grant == grant;
         let attempts: Vec<AttemptId> = (self.intents.iter())
@@ -284,17 +300,42 @@ impl Worker {
             .collect();
         let mut changes = vec![record_change(name, None)];
         changes.extend(attempts.iter().map(|attempt| no_intent(*attempt)));
-        self.apply(&changes).map_err(not_writable)?;
+        self.apply(&changes).map_err(StoreError::NotWritable)?;
         for attempt in attempts.into_iter().chain(unsaved) {
+            self.spill.discard(attempt).map_err(refused)?;
             self.intents.remove(&attempt);
             self.unsaved.remove(&attempt);
-            self.spill.release(attempt, true);
         }
+        // The backlog, written just now, may have brought them anew.
+        self.drop_copies(name).map_err(refused)?;
         self.owed_mirrors.remove(&name.to_string());
         if self.held.remove(&name).is_some() {
             // A copy from before would bring the account back: the anchor remembers.
             self.anchor.note(name.short(), self.next_ordinal);
             self.next_ordinal += 1;
+        }
+        Ok(())
+    }
+
+    /// Removes every copy of an account's answers that the database has too, durably.
+    fn drop_copies(&mut self, name: Name) -> io::Result<()> {
+        while let Some(attempt) = self
+            .giving_back
+            .get(&name)
+            .and_then(BTreeSet::first)
+            .copied()
+        {
+            self.spill.discard(attempt)?;
+            if let Some(attempts) = self.giving_back.get_mut(&name) {
+                attempts.remove(&attempt);
+            }
+        }
+        self.giving_back.remove(&name);
+        self.spill.forget(name)?;
+        // Whose these are is not known any more; that the mirrors are not written yet is rare.
+        while let Some(path) = self.spent_slots.last() {
+            disk::remove(&*self.disk, path)?;
+            self.spent_slots.pop();
         }
         Ok(())
     }
@@ -309,6 +350,8 @@ impl Worker {
         self.apply(&[change]).map_err(StoreError::NotWritable)?;
         self.revocations.insert(owed.id, Arc::clone(&sealed));
         self.owed_mirrors.insert(revocation_mirror(owed.id), sealed);
+        // Not afterwards: no slot has a copy of it, and nobody waits for milliseconds here.
+        self.tidy();
         Ok(())
     }
 
@@ -326,14 +369,32 @@ impl Worker {
         Ok(())
     }
 
-    /// What may be done after the answer to an operation is out: the mirrors.
+    /// What may be done after the answer to an operation is out: the mirrors, and after each the
+    /// slots that stood in for it.
     pub(crate) fn tidy(&mut self) {
         while let Some((name, sealed)) = self.owed_mirrors.pop_first() {
             if let Err(error) = self.mirrors.write(&name, &sealed) {
                 // The database has it; the next operation tries again.
                 tracing::warn!(%error, "a mirror lags behind");
                 self.owed_mirrors.insert(name, sealed);
-                return;
+                break;
+            }
+        }
+        let is_mirrored = |name: &Name| !self.owed_mirrors.contains_key(&name.to_string());
+        let mirrored: Vec<Name> = self
+            .giving_back
+            .keys()
+            .copied()
+            .filter(is_mirrored)
+            .collect();
+        for name in mirrored {
+            for attempt in self.giving_back.remove(&name).unwrap_or_default() {
+                self.spill.release(attempt, false);
+            }
+        }
+        if self.owed_mirrors.is_empty() && self.backlog.is_empty() {
+            for path in std::mem::take(&mut self.spent_slots) {
+                self.spill.remove(&path);
             }
         }
     }

@@ -63,6 +63,7 @@ pub(crate) fn record(name: &str, grant: u64, generation: u64) -> Record {
             resources: ["https://api.example".to_owned()].into(),
             renewable: true,
             leases: BTreeMap::from([(key.clone(), lease)]),
+            learned: Default::default(),
             flags: Default::default(),
             renewals: generation - 1,
             created_at: Wall(0),

@@ -29,6 +29,7 @@ use super::{Login, Proof, login_id};
 use crate::{
     daemon::Shared,
     handler::{account_name, scopes},
+    journal::Origin,
 };
 
 /// How long a person has at the provider.
@@ -49,7 +50,7 @@ struct Target {
 pub(crate) async fn begin(
     daemon: Shared,
     start: LoginStart,
-    trace_id: Option<String>,
+    origin: Origin,
 ) -> Result<LoginStartReply, WireError> {
     let account = account_name(&start.account)?;
     let place = daemon.logins.enter()?;
@@ -71,8 +72,8 @@ pub(crate) async fn begin(
         async move {
             let target = target(&http, account, &start, known).await?;
             match start.flow {
-                Flow::Browser => browser(&daemon, target, &start, trace_id, place).await,
-                Flow::Device => device(&daemon, &http, target, &start, trace_id, place).await,
+                Flow::Browser => browser(&daemon, target, &start, origin, place).await,
+                Flow::Device => device(&daemon, &http, target, &start, origin, place).await,
             }
         }
     });
@@ -270,7 +271,7 @@ async fn browser(
     daemon: &Shared,
     target: Target,
     start: &LoginStart,
-    trace_id: Option<String>,
+    origin: Origin,
     place: OwnedSemaphorePermit,
 ) -> Result<LoginStartReply, WireError> {
     let asked = start
@@ -322,7 +323,7 @@ async fn browser(
         proof: None,
         method: LoginMethod::Code,
         patience: PATIENCE,
-        trace_id,
+        origin,
         place,
     };
     let (id, login) = register(daemon, target, start.replace_subject, under_way)?;
@@ -348,7 +349,7 @@ async fn device(
     http: &Http,
     target: Target,
     start: &LoginStart,
-    trace_id: Option<String>,
+    origin: Origin,
     place: OwnedSemaphorePermit,
 ) -> Result<LoginStartReply, WireError> {
     let secret = target.client_secret.as_ref();
@@ -374,7 +375,7 @@ async fn device(
         proof: Some(Arc::new(Proof::DeviceCode(device_code))),
         method: LoginMethod::Device { interval },
         patience: expires_in,
-        trace_id,
+        origin,
         place,
     };
     let (id, _) = register(daemon, target, start.replace_subject, under_way)?;
@@ -398,7 +399,7 @@ struct UnderWay {
     proof: Option<Arc<Proof>>,
     method: LoginMethod,
     patience: Duration,
-    trace_id: Option<String>,
+    origin: Origin,
     place: OwnedSemaphorePermit,
 }
 
@@ -423,7 +424,7 @@ fn register(
         told: watch::Sender::new(false),
         place: Mutex::new(Some(under_way.place)),
         listener: Mutex::default(),
-        trace_id: under_way.trace_id,
+        origin: under_way.origin,
     });
     daemon.logins.insert(id, Arc::clone(&login));
     daemon.mailbox.event(Event::LoginBegun(Box::new(LoginBegun {

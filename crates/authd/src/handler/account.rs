@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use authd_core::{
-    flag::{Ambiguity, Flags, Raised},
+    flag::{Ambiguity, Flags, Raised, Rejecting},
     grant::Grant,
     lease::{LeaseKey, Standing},
     time::{Boot, Now, Wall},
@@ -19,7 +19,6 @@ use authd_proto::{
 
 use super::{account_name, refusal, unknown_account, wait, whole_secs};
 use crate::{
-    clock,
     daemon::Shared,
     perform::Departed,
     published::{Snapshot, expiry},
@@ -38,7 +37,7 @@ pub(crate) fn list(daemon: &Shared, list: &AccountList) -> Result<AccountListRep
         })
         .collect();
     names.sort();
-    let now = clock::now();
+    let now = daemon.clock.now();
     let page: Vec<AccountInfo> = page::fill(
         names
             .iter()
@@ -75,7 +74,7 @@ pub(crate) fn get(daemon: &Shared, get: &AccountGet) -> Result<AccountInfo, Wire
     let snapshot = accounts
         .get(get.account.as_str())
         .ok_or_else(|| unknown_account(&get.account))?;
-    Ok(info(daemon, snapshot, clock::now()))
+    Ok(info(daemon, snapshot, daemon.clock.now()))
 }
 
 /// `account.forget`.
@@ -307,7 +306,13 @@ pub(crate) fn flags(flags: &Flags) -> Vec<Flag> {
         flag(
             FlagName::ProviderRejects,
             flags.provider_rejects.as_ref(),
-            |()| "the API refuses even new tokens".to_owned(),
+            |who| {
+                match who {
+                    Rejecting::OneClient => "one client reports even new tokens as refused",
+                    Rejecting::SeveralClients => "clients report even new tokens as refused",
+                }
+                .to_owned()
+            },
         ),
         flag(
             FlagName::StoreDegraded,

@@ -11,7 +11,7 @@ use authd_proto::{
     version::{MAX_VERSION, MIN_VERSION, negotiate},
 };
 
-use crate::{clock, config::Config, connection::Session, daemon::Shared};
+use crate::{config::Config, connection::Session, daemon::Shared};
 
 /// The release.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -46,7 +46,7 @@ pub(crate) fn status(daemon: &Shared) -> Result<DaemonStatusReply, WireError> {
     let standing = daemon.standing.load();
     let figures = &daemon.figures;
     let place = &daemon.place;
-    let now = u64::try_from(clock::now().wall.unix_secs()).unwrap_or(0);
+    let now = daemon.clock.unix_now();
     let config_path = place
         .config_path
         .exists()

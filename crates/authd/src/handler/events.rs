@@ -11,7 +11,7 @@ use authd_proto::{
 };
 use tokio::sync::broadcast;
 
-use crate::{connection::Session, daemon::Shared};
+use crate::{connection::Session, daemon::Shared, journal::Window};
 
 /// What one client wants to hear of.
 pub(crate) struct Subscription {
@@ -76,33 +76,52 @@ pub(crate) fn unsubscribe(session: &mut Session) -> Result<UnsubscribeReply, Wir
     Ok(UnsubscribeReply {})
 }
 
-/// `events.query`: what is remembered, oldest first. The cursor is the sequence number of the last
-/// event of the page before.
-pub(crate) fn query(daemon: &Shared, query: &EventsQuery) -> Result<EventsQueryReply, WireError> {
-    let after = match &query.cursor {
-        Some(cursor) => cursor.parse().map_err(|_| {
+/// `events.query`: what is remembered, oldest first. The cursor is the number of the event at which the
+/// page ended: its last one, or with `newest` its first.
+pub(crate) async fn query(
+    daemon: Shared,
+    query: EventsQuery,
+) -> Result<EventsQueryReply, WireError> {
+    let cursor = match &query.cursor {
+        Some(cursor) => Some(cursor.parse::<u64>().map_err(|_| {
             WireError::new(
                 ErrorCode::BadRequest,
                 "this cursor did not come from events.query",
             )
-        })?,
-        None => 0,
+        })?),
+        None => None,
     };
-    let wish = Wish::new(query.events.clone(), query.account.clone());
+    let after = query.after_seq.unwrap_or(0);
+    let limit = limits::page_limit(query.limit);
+    let newest = query.newest;
+    let (after, before) = match (cursor, newest) {
+        (Some(cursor), true) => (after, cursor),
+        (Some(cursor), false) => (after.max(cursor), u64::MAX),
+        (None, _) => (after, u64::MAX),
+    };
+    let window = Window {
+        after,
+        before,
+        newest,
+        limit,
+    };
+    let wish = Wish::new(query.events, query.account);
     let since = query.since_at.unwrap_or(0);
-    let matching: Vec<_> = daemon
-        .journal
-        .after(after)
-        .into_iter()
-        .filter(|event| event.at >= since && wish.fits(event))
-        .collect();
-    let all = matching.len();
-    let events: Vec<Event> = page::fill(
-        matching.iter().map(|event| Event::clone(event)),
-        limits::page_limit(query.limit),
-    );
-    let cursor = (events.len() < all)
-        .then(|| events.last().map(|event| event.seq.to_string()))
-        .flatten();
+    let wanted = move |event: &Event| event.at >= since && wish.fits(event);
+    let found = daemon.journal.read(window, wanted).await.map_err(|error| {
+        let message = format!("the events on disk cannot be read: {error}");
+        WireError::new(ErrorCode::StoreFailed, message).with_hint("run 'authctl doctor'")
+    })?;
+    let all = found.len();
+    let mut events = if newest {
+        page::fill(found.into_iter().rev(), limit)
+    } else {
+        page::fill(found, limit)
+    };
+    let end = events.last().map(|event| event.seq.to_string());
+    let cursor = end.filter(|_| events.len() < all);
+    if newest {
+        events.reverse();
+    }
     Ok(EventsQueryReply { events, cursor })
 }

@@ -11,16 +11,17 @@ use super::wait as patience;
 use crate::{
     authorize::{self, parse_login_id},
     daemon::Shared,
+    journal::Origin,
 };
 
 /// `login.start`: discovers, listens, and says what to open.
 pub(crate) async fn start(
     daemon: Shared,
     start: LoginStart,
-    trace_id: Option<String>,
+    origin: Origin,
 ) -> Result<LoginStartReply, WireError> {
     daemon.check_open()?;
-    authorize::begin(daemon, start, trace_id).await
+    authorize::begin(daemon, start, origin).await
 }
 
 /// `login.wait`.

@@ -7,13 +7,14 @@ use super::{refusal, scopes, wait, whole_secs};
 use crate::{
     daemon::Shared,
     driver::{Ask, Question},
+    journal::Origin,
 };
 
 /// `renew`.
 pub(crate) async fn renew(
     daemon: Shared,
     renew: Renew,
-    trace_id: Option<String>,
+    origin: Origin,
 ) -> Result<RenewReply, WireError> {
     daemon.check_open()?;
     let ask = {
@@ -31,7 +32,7 @@ pub(crate) async fn renew(
             key,
             min_ttl: None,
             wait: wait(renew.wait_secs),
-            trace_id,
+            origin,
         }
     };
     let account = ask.account.clone();

@@ -5,7 +5,11 @@ use std::{
     time::Duration,
 };
 
-use authd_core::{id::Account, lease::LeaseKey};
+use authd_core::{
+    broker::Report,
+    id::{Account, ClientId},
+    lease::LeaseKey,
+};
 use authd_proto::{
     ErrorCode, ErrorShape, WireError,
     encode::{self, TokenTail},
@@ -14,10 +18,10 @@ use authd_proto::{
 
 use super::{refusal, scopes, wait, whole_secs};
 use crate::{
-    clock,
     daemon::Shared,
     dispatch::{Later, Reply},
     driver::{Ask, Question},
+    journal::Origin,
     published::Snapshot,
 };
 
@@ -27,13 +31,13 @@ pub(crate) fn get(
     shape: ErrorShape,
     id: u32,
     get: &TokenGet<'_>,
-    trace_id: Option<&str>,
+    origin: impl FnOnce() -> Origin,
     out: &mut Vec<u8>,
 ) -> Option<Later> {
     let ask = match cached(daemon, id, get, out) {
         Ok(None) => return None,
         Ok(Some(ask)) => Ask {
-            trace_id: trace_id.map(str::to_owned),
+            origin: origin(),
             ..ask
         },
         Err(error) => {
@@ -64,7 +68,7 @@ fn cached(
         scopes: scopes(get.scopes.as_deref())?,
     });
     let min_ttl = get.min_ttl_secs.map(Duration::from_secs);
-    let now = clock::now();
+    let now = daemon.clock.now();
     if let Some(token) = snapshot.token(&key)
         && let Some(left) =
             token.servable(min_ttl.unwrap_or_default(), now, daemon.published.boot_id)
@@ -89,7 +93,7 @@ fn cached(
         key,
         min_ttl,
         wait: wait(get.wait_secs),
-        trace_id: None,
+        origin: Origin::default(),
     }))
 }
 
@@ -136,13 +140,14 @@ pub(crate) fn reject(
     shape: ErrorShape,
     id: u32,
     reject: &TokenReject<'_>,
-    trace_id: Option<&str>,
+    client: ClientId,
+    origin: impl FnOnce() -> Origin,
     out: &mut Vec<u8>,
 ) -> Option<Later> {
-    match report(daemon, reject) {
+    match report(daemon, client, reject) {
         Ok(ask) => {
             let ask = Ask {
-                trace_id: trace_id.map(str::to_owned),
+                origin: origin(),
                 ..ask
             };
             Some(answer(daemon, shape, id, ask))
@@ -154,7 +159,7 @@ pub(crate) fn reject(
     }
 }
 
-fn report(daemon: &Shared, reject: &TokenReject<'_>) -> Result<Ask, WireError> {
+fn report(daemon: &Shared, client: ClientId, reject: &TokenReject<'_>) -> Result<Ask, WireError> {
     daemon.check_open()?;
     let bad = |message: String| WireError::new(ErrorCode::BadRequest, message);
     let fingerprint = match (reject.fingerprint, reject.access_token) {
@@ -173,12 +178,17 @@ fn report(daemon: &Shared, reject: &TokenReject<'_>) -> Result<Ask, WireError> {
         scopes: scopes(reject.scopes.as_deref())?,
     });
     Ok(Ask {
-        question: Question::Reject(fingerprint),
+        question: Question::Reject(Report {
+            fingerprint,
+            client,
+            // Every socket so far is its owner's own.
+            teaches: true,
+        }),
         account: snapshot.view.grant.account.clone(),
         key,
         min_ttl: None,
         wait: wait(reject.wait_secs),
-        trace_id: None,
+        origin: Origin::default(),
     })
 }
 

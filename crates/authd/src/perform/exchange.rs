@@ -7,7 +7,7 @@ use authd_core::{
     grant::{Grant, Provider},
     id::{Account, AttemptId},
     secret::Secret,
-    time::Stamp,
+    time::{Now, Stamp},
 };
 use authd_oauth::{ExchangeRequest, Exchanged, Surroundings, Tokens};
 use authd_store::{Intent, Record, Secrets};
@@ -15,7 +15,6 @@ use authd_store::{Intent, Record, Secrets};
 use super::Performer;
 use crate::{
     authorize::Proof,
-    clock,
     daemon::Shared,
     driver::Message,
     failpoint::{self, Boundary},
@@ -52,7 +51,7 @@ impl Performer {
             lease: exchange.key,
             at: Stamp {
                 boot_id: self.daemon.published.boot_id,
-                at: clock::now(),
+                at: self.daemon.clock.now(),
             },
         };
         store.intend(intent, move |result| {
@@ -75,7 +74,7 @@ impl Performer {
         let Some(material) = material else {
             // The account or the login went away between two messages: nothing left this machine.
             let exchanged = Exchanged {
-                answer: nothing_sent(),
+                answer: nothing_sent(daemon.clock.now()),
                 tokens: None,
             };
             return self.send(Message::Answered {
@@ -83,7 +82,8 @@ impl Performer {
                 exchanged: Box::new(exchanged),
             });
         };
-        if exchange.login.is_some() {
+        if let Some(login) = exchange.login {
+            self.origins.insert(attempt, daemon.logins.origin(login));
             self.logging_in
                 .insert(attempt, material.client_secret.clone());
         }
@@ -186,7 +186,7 @@ async fn send(daemon: &Shared, material: &Material, exchange: &Exchange) -> Exch
     debug_assert_eq!(request.grant_type(), exchange.grant_type);
     let surroundings = Surroundings {
         fingerprint: &|token| daemon.fingerprints.of(token),
-        clock: &clock::now,
+        clock: &|| daemon.clock.now(),
         on_bytes_sent: &|| failpoint::reach(Boundary::BytesSent),
     };
     let client_secret = material.client_secret.as_ref();
@@ -245,10 +245,10 @@ fn successor(mut secrets: Secrets, tokens: Tokens, grant: &Grant) -> Secrets {
     secrets
 }
 
-fn nothing_sent() -> authd_core::answer::Answer {
+fn nothing_sent(sent_at: Now) -> authd_core::answer::Answer {
     use authd_core::answer::{Answer, Failure, Received};
     Answer {
-        sent_at: clock::now(),
+        sent_at,
         received: Received::Nothing {
             bytes_left: false,
             failure: Failure::Broken,

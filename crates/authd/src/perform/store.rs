@@ -6,12 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use authd_core::{
-    broker::Event,
-    flag::{Ambiguity, StaleStore},
-    grant::Grant,
-    id::Account,
-};
+use authd_core::{broker::Event, flag::StaleStore, grant::Grant, id::Account};
 use authd_store::{Loaded, PendingRevocation, Record, Secrets, Store};
 
 use super::Performer;
@@ -63,6 +58,7 @@ impl Performer {
             open::begin(
                 &self.daemon.place,
                 &config.key,
+                &self.daemon.clock,
                 &self.daemon.mailbox,
                 BETWEEN_OPENINGS,
             );
@@ -86,8 +82,8 @@ impl Performer {
             let interrupted = loaded
                 .intents
                 .iter()
-                .any(|intent| intent.account == account && intent.grant == grant.id)
-                .then_some(Ambiguity::Interrupted);
+                .find(|intent| intent.account == account && intent.grant == grant.id)
+                .map(|intent| intent.at);
             let stale = if loaded.stale.contains(&account) {
                 Some(StaleStore::OlderGeneration)
             } else {

@@ -317,7 +317,10 @@ fn an_interrupted_exchange_is_ambiguous_after_a_restart() {
     let grant = Box::new(grant("work", bench.now));
     bench.happen(Event::Loaded {
         grant,
-        interrupted: Some(crate::flag::Ambiguity::Interrupted),
+        interrupted: Some(Stamp {
+            boot_id: BOOT,
+            at: bench.now,
+        }),
         stale: None,
     });
     assert_eq!(bench.notices(), [&Notice::AnswerLost]);
@@ -355,4 +358,58 @@ fn a_duplicate_or_stale_event_changes_nothing() {
     assert_eq!(bench.grant().generation, Generation(2));
     assert_eq!(bench.lease().lifetime, Some(secs(3600)));
     assert_eq!(bench.broker.in_flight(), 0);
+}
+
+/// A provider that accepts a spent refresh token for a minute, and an intent of that age found at the
+/// start.
+fn interrupted(written: Stamp) -> Bench {
+    let mut bench = Bench::empty();
+    bench.pass(secs(3000));
+    let mut grant = grant("work", bench.now);
+    grant.provider.profile = Profile {
+        rotation: Rotation::ReuseDetected,
+        leeway: Some(secs(60)),
+        ..Profile::default()
+    };
+    bench.happen(Event::Loaded {
+        grant: Box::new(grant),
+        interrupted: Some(written),
+        stale: None,
+    });
+    bench
+}
+
+#[test]
+fn inv_03_a_leeway_counts_from_the_intent_and_not_from_the_start_of_the_process() {
+    let start = Bench::empty().now;
+    let ago = |age: u64| Stamp {
+        boot_id: BOOT,
+        at: Now {
+            boot: start.boot.after(secs(3000 - age)),
+            wall: start.wall.after(secs(3000 - age)),
+        },
+    };
+    assert_eq!(interrupted(ago(30)).causes(), [Cause::Settling]);
+    assert!(interrupted(ago(90)).sent.is_empty(), "it is over");
+    let other_boot = |age| Stamp {
+        boot_id: BootId(8),
+        ..ago(age)
+    };
+    assert_eq!(interrupted(other_boot(30)).causes(), [Cause::Settling]);
+    // Older than this boot: the moment cannot be told on its clock.
+    let long_ago = Stamp {
+        boot_id: BootId(8),
+        at: Now {
+            boot: Boot(1),
+            wall: Wall(0),
+        },
+    };
+    assert!(interrupted(long_ago).sent.is_empty());
+    // Written in the future: its age is not known.
+    let wall = start.wall.after(secs(9_000));
+    let ahead = Stamp {
+        boot_id: BootId(8),
+        at: Now { wall, ..start },
+    };
+    assert!(interrupted(ahead).sent.is_empty());
 }

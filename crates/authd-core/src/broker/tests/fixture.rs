@@ -55,6 +55,7 @@ pub(super) fn grant(name: &str, now: Now) -> Grant {
             .into(),
         renewable: true,
         leases: [(LeaseKey::default(), lease)].into(),
+        learned: BTreeMap::new(),
         flags: Flags::default(),
         renewals: 0,
         created_at: now.wall,

@@ -10,6 +10,7 @@ mod login;
 mod report;
 mod scale;
 mod store;
+mod validation;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -21,7 +22,7 @@ use crate::{
     answer::{Body, ExpiresIn, Failure, Received, RetryAfter, TokenSummary},
     flag::Flags,
     grant::{Endpoints, Profile, Provider, Rotation, Subject},
-    id::{Fingerprint, Generation, GrantId},
+    id::{ClientId, Fingerprint, Generation, GrantId},
     lease::{Expiry, Lease, LeaseKey},
     renewal::Cause,
     scope::ScopeSet,
@@ -303,12 +304,17 @@ impl Bench {
     }
 
     fn reject(&mut self, fingerprint: Fingerprint) -> Ticket {
+        self.report(Report {
+            fingerprint,
+            client: ClientId(1),
+            teaches: true,
+        })
+    }
+
+    fn report(&mut self, report: Report) -> Ticket {
         let demand = self.question(|_| {});
         let ticket = demand.ticket;
-        self.happen(Event::Reject {
-            fingerprint,
-            demand,
-        });
+        self.happen(Event::Reject { report, demand });
         ticket
     }
 

@@ -1,6 +1,7 @@
 //! Reports of refused tokens.
 
 use super::*;
+use crate::flag::Rejecting;
 
 /// Past the least distance, with the current token's fingerprint.
 fn ready() -> (Bench, Fingerprint) {
@@ -124,4 +125,157 @@ fn a_report_that_can_bring_nothing_about_takes_nothing_away() {
     assert!(matches!(bench.refusal(ticket), Refusal::LoginRequired(_)));
     let other = bench.ask();
     assert!(!bench.served(other).low);
+}
+
+#[test]
+fn a_client_that_lies_is_disbelieved_alone() {
+    let (mut bench, _) = ready();
+    bench.server = Server::Says(tokens());
+    let by = |bench: &mut Bench, client: u64| {
+        let fingerprint = bench.lease().fingerprint;
+        bench.report(Report {
+            fingerprint,
+            client: ClientId(client),
+            teaches: true,
+        })
+    };
+    by(&mut bench, 1);
+    bench.pass(secs(31));
+    let liar = by(&mut bench, 1);
+    assert_eq!(*bench.refusal(liar), Refusal::ProviderRejects);
+    let raised = bench.flags().provider_rejects.clone();
+    assert_eq!(raised.unwrap().reason, Rejecting::OneClient);
+    bench.pass(secs(1200));
+    let liar = by(&mut bench, 1);
+    assert_eq!(*bench.refusal(liar), Refusal::ProviderRejects);
+    assert_eq!(bench.sent.len(), 1);
+    let honest = by(&mut bench, 2);
+    assert!(
+        bench.served(honest).renewed,
+        "another is believed as before"
+    );
+    assert_eq!(bench.sent.len(), 2);
+}
+
+#[test]
+fn two_clients_that_say_the_same_are_believed() {
+    let (mut bench, _) = ready();
+    bench.server = Server::Says(tokens());
+    for client in [1, 2] {
+        let fingerprint = bench.lease().fingerprint;
+        bench.report(Report {
+            fingerprint,
+            client: ClientId(client),
+            teaches: true,
+        });
+        bench.pass(secs(31));
+    }
+    let raised = bench.flags().provider_rejects.clone();
+    assert_eq!(raised.unwrap().reason, Rejecting::SeveralClients);
+    let third = reports_of(&mut bench);
+    assert_eq!(*bench.refusal(third), Refusal::ProviderRejects);
+    assert_eq!(bench.sent.len(), 1);
+}
+
+/// Reports the current token once it is as old as this.
+fn refused_at(bench: &mut Bench, age: u64) {
+    let lease = bench.lease();
+    let until = lease.issued.at.boot.after(secs(age));
+    bench.pass(until.since(bench.now.boot));
+    let ticket = reports_of(bench);
+    assert!(bench.served(ticket).renewed);
+}
+
+#[test]
+fn two_tokens_in_a_row_that_end_at_a_like_age_teach_a_shorter_life() {
+    let (mut bench, _) = ready();
+    bench.server = Server::Says(tokens());
+    refused_at(&mut bench, 1800);
+    assert_eq!(
+        bench.lease().lifetime,
+        Some(secs(3600)),
+        "once is not always"
+    );
+    refused_at(&mut bench, 1750);
+    let learned = bench.grant().learned[&LeaseKey::default()].clone();
+    assert_eq!((learned.lifetime, learned.stated), (secs(1750), secs(3600)));
+    assert_eq!(bench.lease().lifetime, Some(secs(1750)));
+    assert_eq!(bench.lease().expiry, Expiry::Assumed);
+    let before = bench.sent.len();
+    bench.pass(secs(1300));
+    assert_eq!(bench.causes().last(), Some(&Cause::Due));
+    assert_eq!(bench.sent.len(), before + 1, "renewed before it ends");
+}
+
+#[test]
+fn what_was_learned_fades_and_is_known_again_at_the_first_report() {
+    let (mut bench, _) = ready();
+    bench.server = Server::Says(tokens());
+    refused_at(&mut bench, 1800);
+    refused_at(&mut bench, 1800);
+    while bench.lease().lifetime != Some(secs(3600)) {
+        let ticket = bench.ask();
+        assert!(bench.served(ticket).ttl.is_some());
+        bench.pass(secs(600));
+    }
+    assert!(
+        (20..40).contains(&bench.grant().renewals),
+        "{}",
+        bench.grant().renewals
+    );
+    refused_at(&mut bench, 1800);
+    assert_eq!(bench.lease().lifetime, Some(secs(1800)));
+}
+
+#[test]
+fn reports_of_unlike_ages_teach_nothing_and_a_quarter_is_the_least() {
+    let (mut bench, _) = ready();
+    bench.server = Server::Says(tokens());
+    refused_at(&mut bench, 700);
+    refused_at(&mut bench, 2000);
+    assert!(bench.grant().learned.is_empty());
+    refused_at(&mut bench, 500);
+    assert!(bench.grant().learned.is_empty());
+    refused_at(&mut bench, 480);
+    assert_eq!(bench.flags().provider_rejects, None);
+    assert_eq!(bench.lease().lifetime, Some(secs(900)));
+}
+
+#[test]
+fn a_report_through_a_restricted_socket_teaches_nothing() {
+    let (mut bench, _) = ready();
+    bench.server = Server::Says(tokens());
+    for _ in 0..6 {
+        bench.pass(secs(900));
+        let fingerprint = bench.lease().fingerprint;
+        let ticket = bench.report(Report {
+            fingerprint,
+            client: ClientId(1),
+            teaches: false,
+        });
+        assert!(bench.served(ticket).renewed);
+    }
+    assert!(bench.grant().learned.is_empty());
+    bench.pass(secs(31));
+    let fingerprint = bench.lease().fingerprint;
+    bench.report(Report {
+        fingerprint,
+        client: ClientId(1),
+        teaches: false,
+    });
+    assert_eq!(bench.flags().provider_rejects, None);
+}
+
+#[test]
+fn a_young_token_refused_too_soon_to_count_counts_when_it_is_reported_again() {
+    let (mut bench, _) = ready();
+    bench.server = Server::Says(tokens());
+    reports_of(&mut bench);
+    bench.pass(secs(1));
+    let ticket = reports_of(&mut bench);
+    assert_eq!(bench.why(ticket), Unavailable::TooManyReports);
+    bench.pass(secs(900));
+    let ticket = reports_of(&mut bench);
+    assert_eq!(*bench.refusal(ticket), Refusal::ProviderRejects);
+    assert_eq!(bench.sent.len(), 1);
 }

@@ -1,0 +1,191 @@
+//! Asking the provider whether tokens are alive.
+
+use super::*;
+
+const EVERY: u64 = 300;
+
+/// A login at a provider with introspection, in use.
+fn asked_about() -> Bench {
+    let mut bench = Bench::empty();
+    let mut grant = grant("work", bench.now);
+    grant.provider.endpoints.introspection = Some("https://idp.example/introspect".to_owned());
+    bench.happen(Event::Loaded {
+        grant: Box::new(grant),
+        interrupted: None,
+        stale: None,
+    });
+    bench.server = Server::Says(tokens());
+    bench
+}
+
+fn checks(bench: &Bench) -> Vec<Check> {
+    let seen = bench.seen.iter();
+    seen.filter_map(|effect| match effect {
+        Effect::Validate(check) => Some(check.clone()),
+        _ => None,
+    })
+    .collect()
+}
+
+fn found(bench: &mut Bench, finding: Finding) {
+    let check = checks(bench).pop().expect("a question");
+    bench.happen(Event::Validated { check, finding });
+}
+
+const ALIVE: Finding = Finding::Active { expires_in: None };
+
+/// Uses the token every minute and answers each question with what `finding` gives.
+fn use_for(bench: &mut Bench, time: u64, finding: Finding) {
+    let before = checks(bench).len();
+    let mut answered = before;
+    for _ in 0..time / 60 {
+        let ticket = bench.ask();
+        assert!(bench.reply(ticket).unwrap().is_ok());
+        bench.pass(secs(60));
+        if checks(bench).len() > answered {
+            answered = checks(bench).len();
+            found(bench, finding);
+        }
+    }
+}
+
+#[test]
+fn nobody_is_asked_about_what_nobody_uses() {
+    let mut bench = asked_about();
+    bench.pass(secs(2000));
+    assert!(checks(&bench).is_empty());
+    bench.ask();
+    found(&mut bench, ALIVE);
+    bench.pass(secs(20_000));
+    assert!(checks(&bench).len() <= 3, "{}", checks(&bench).len());
+}
+
+#[test]
+fn what_is_used_is_asked_about_within_the_interval_and_no_oftener() {
+    let mut bench = asked_about();
+    use_for(&mut bench, 36_000, ALIVE);
+    let asked = checks(&bench).len() as u64;
+    assert!(
+        (36_000 / EVERY * 2 / 3..=36_000 / EVERY * 6 / 5).contains(&asked),
+        "{asked}"
+    );
+    assert_eq!(bench.flags(), &Flags::default());
+}
+
+#[test]
+fn a_token_that_the_provider_calls_dead_is_renewed_at_once() {
+    let mut bench = asked_about();
+    use_for(&mut bench, 900, ALIVE);
+    let before = bench.lease().fingerprint;
+    let renewals = bench.grant().renewals;
+    bench.ask();
+    bench.pass(secs(EVERY));
+    found(&mut bench, Finding::Inactive);
+    assert_eq!(bench.causes().last(), Some(&Cause::Inactive));
+    assert_eq!(bench.grant().renewals, renewals + 1);
+    let ticket = bench.ask();
+    assert_ne!(bench.served(ticket).fingerprint, before);
+    assert_eq!(bench.flags().provider_rejects, None);
+    let learned = &bench.grant().learned[&LeaseKey::default()];
+    assert!(learned.lifetime <= secs(1200), "{:?}", learned.lifetime);
+    assert!(learned.lifetime >= secs(900));
+}
+
+#[test]
+fn a_provider_that_never_called_a_token_alive_is_not_believed() {
+    let mut bench = asked_about();
+    use_for(&mut bench, 7200, Finding::Inactive);
+    assert!(!bench.causes().contains(&Cause::Inactive));
+    assert!(checks(&bench).len() <= 6, "{}", checks(&bench).len());
+}
+
+#[test]
+fn a_provider_that_calls_even_new_tokens_dead_is_asked_no_more() {
+    let mut bench = asked_about();
+    use_for(&mut bench, 600, ALIVE);
+    bench.ask();
+    bench.pass(secs(EVERY));
+    found(&mut bench, Finding::Inactive);
+    bench.ask();
+    assert_eq!(bench.causes(), [Cause::Inactive]);
+    found(&mut bench, Finding::Inactive);
+    let asked = checks(&bench).len();
+    use_for(&mut bench, 7200, Finding::Inactive);
+    let inactive = bench
+        .causes()
+        .iter()
+        .filter(|cause| **cause == Cause::Inactive)
+        .count();
+    assert!(inactive <= 2, "{inactive} renewals");
+    assert!(checks(&bench).len() <= asked + 1);
+}
+
+#[test]
+fn the_providers_own_word_on_the_end_shortens_the_life() {
+    let mut bench = asked_about();
+    bench.ask();
+    let expires_in = Some(secs(1800));
+    found(&mut bench, Finding::Active { expires_in });
+    assert_eq!(bench.lease().lifetime, Some(secs(1800)));
+    bench.pass(secs(1750));
+    assert_eq!(bench.causes(), [Cause::Due]);
+    assert_eq!(bench.lease().lifetime, Some(secs(1800)), "learned");
+}
+
+#[test]
+fn silence_is_no_answer_and_is_asked_about_less_and_less() {
+    let mut bench = asked_about();
+    use_for(&mut bench, 36_000, Finding::Unknown);
+    assert!(checks(&bench).len() <= 7, "{}", checks(&bench).len());
+    assert!(!bench.causes().contains(&Cause::Inactive));
+}
+
+#[test]
+fn an_answer_about_a_token_that_was_renewed_meanwhile_says_nothing() {
+    let mut bench = asked_about();
+    bench.ask();
+    let asked = checks(&bench).pop().unwrap();
+    bench.renew();
+    let check = asked.clone();
+    bench.happen(Event::Validated {
+        check: asked,
+        finding: Finding::Inactive,
+    });
+    bench.happen(Event::Validated {
+        check,
+        finding: Finding::Inactive,
+    });
+    assert!(!bench.lease().rejected);
+    assert_eq!(bench.sent.len(), 1);
+}
+
+#[test]
+fn userinfo_is_asked_where_there_is_no_introspection_and_the_scope_allows() {
+    for (scopes, means) in [("openid api", Some(Means::Userinfo)), ("api", None)] {
+        let mut bench = Bench::empty();
+        let mut grant = grant("work", bench.now);
+        grant.provider.endpoints.userinfo = Some("https://idp.example/me".to_owned());
+        for lease in grant.leases.values_mut() {
+            lease.scopes = ScopeSet::parse(scopes);
+        }
+        bench.happen(Event::Loaded {
+            grant: Box::new(grant),
+            interrupted: None,
+            stale: None,
+        });
+        bench.ask();
+        assert_eq!(checks(&bench).first().map(|check| check.means), means);
+    }
+}
+
+#[test]
+fn it_can_be_switched_off() {
+    let mut bench = asked_about();
+    bench.broker.configure(Config {
+        validate_every: None,
+        ..Config::default()
+    });
+    bench.ask();
+    bench.pass(secs(1000));
+    assert!(checks(&bench).is_empty());
+}

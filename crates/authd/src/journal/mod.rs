@@ -1,0 +1,376 @@
+//! Events: kept in memory and on disk for `events.query`, pushed to subscribers, written to the log.
+//!
+//! Whoever writes an event down waits for nothing but a lock that is held for an instant. The disk is the
+//! business of a thread of its own ([`writer`]), behind a queue that is bounded: an event is lost before
+//! anything is delayed for it, and what was lost is counted and told.
+
+mod files;
+mod words;
+mod writer;
+
+use std::{
+    collections::VecDeque,
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use authd_core::broker::{Note, Record};
+use authd_proto::{
+    ErrorCode,
+    event::{Event, EventKind, SEQ_OF_RUN},
+};
+use tokio::sync::{Semaphore, broadcast, oneshot};
+
+use self::{
+    files::Files,
+    writer::{Trouble, Writer},
+};
+use crate::clock::Clock;
+
+/// Events remembered in memory.
+const REMEMBERED: usize = 2048;
+/// Events that a slow subscriber may be behind.
+const BEHIND: usize = 256;
+/// Bytes of a text in an event.
+const LONGEST_TEXT: usize = 1024;
+/// Queries that may read the disk at once, and how long each may take: a disk that hangs holds no more
+/// threads than that.
+const READERS: usize = 2;
+const READ_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Whose request caused what is being done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// From its `traceparent`.
+    pub(crate) trace_id: Option<String>,
+    /// What its client says it is.
+    pub(crate) client: Option<String>,
+}
+
+/// The events.
+pub(crate) struct Journal {
+    shared: Arc<Inner>,
+    files: Files,
+    readers: Arc<Semaphore>,
+}
+
+struct Inner {
+    remembered: Mutex<Remembered>,
+    live: broadcast::Sender<Arc<Event>>,
+    clock: Clock,
+}
+
+struct Remembered {
+    seq: u64,
+    events: VecDeque<Arc<Event>>,
+    /// Whether the disk may hold events that memory does not.
+    older_on_disk: bool,
+    writer: Option<Writer>,
+}
+
+/// Which part of the story a query wants.
+pub(crate) struct Window {
+    /// Events after this one, ...
+    pub(crate) after: u64,
+    /// ... and before this one.
+    pub(crate) before: u64,
+    /// From the newest backwards.
+    pub(crate) newest: bool,
+    /// No more than so many.
+    pub(crate) limit: usize,
+}
+
+impl Journal {
+    /// Takes up the story where the last daemon left it in `folder`, and goes on with it there.
+    pub(crate) fn open(folder: PathBuf, clock: Clock) -> Self {
+        let files = Files::new(folder);
+        let last = files.last_seq().unwrap_or_else(|error| {
+            let folder = files.folder().display();
+            tracing::warn!(%folder, %error, "the events of earlier runs cannot be read");
+            0
+        });
+        let shared = Arc::new(Inner {
+            remembered: Mutex::new(Remembered {
+                // Beyond whatever an earlier run handed out and never got to the disk.
+                seq: if last == 0 {
+                    0
+                } else {
+                    last / SEQ_OF_RUN * SEQ_OF_RUN + SEQ_OF_RUN
+                },
+                events: VecDeque::new(),
+                older_on_disk: last > 0,
+                writer: None,
+            }),
+            live: broadcast::Sender::new(BEHIND),
+            clock,
+        });
+        // Weakly: with the journal goes the way to the thread, and with that the thread.
+        let to_tell = Arc::downgrade(&shared);
+        let tell = move |trouble| {
+            if let Some(shared) = to_tell.upgrade() {
+                shared.tell(trouble);
+            }
+        };
+        match Writer::start(files.clone(), tell) {
+            Ok(writer) => shared.with(|remembered| remembered.writer = Some(writer)),
+            Err(error) => tracing::warn!(%error, "no thread to keep events: they stay in memory"),
+        }
+        Self {
+            shared,
+            files,
+            readers: Arc::new(Semaphore::new(READERS)),
+        }
+    }
+
+    /// Writes an event down; `fill` sets what applies to it.
+    pub(crate) fn add(&self, kind: EventKind, fill: impl FnOnce(&mut Event)) {
+        self.shared.add(kind, fill);
+    }
+
+    /// Writes down what the engine decided, and whose request it decided it for.
+    pub(crate) fn decided(&self, record: Record, origin: Origin) {
+        let words = words::describe(&record.what);
+        tracing::info!(
+            account = %record.account,
+            grant = %record.grant,
+            generation = record.generation.0,
+            attempt = record.attempt.map(tracing::field::display),
+            trace_id = origin.trace_id,
+            client = origin.client,
+            request_id = record.request_id,
+            outcome = words.outcome,
+            "{}",
+            words.message
+        );
+        self.add(words.kind, |event| {
+            event.account = Some(record.account.to_string());
+            event.grant = Some(record.grant.to_string());
+            event.generation = Some(record.generation.0);
+            event.attempt_id = record.attempt.map(|attempt| attempt.to_string());
+            event.trace_id = origin.trace_id;
+            event.client = origin.client;
+            event.provider_request_id = record.request_id;
+            event.cause = words.cause.map(str::to_owned);
+            event.outcome = Some(words.outcome.to_owned());
+            event.message = Some(words.message);
+            event.code = words.code;
+        });
+    }
+
+    /// Writes down what the engine noticed that is no single account's.
+    pub(crate) fn noted(&self, note: &Note) {
+        let (outcome, message) = words::noticed(note);
+        tracing::info!(outcome, "{message}");
+        self.add(EventKind::Daemon, |event| {
+            event.outcome = Some(outcome.to_owned());
+            event.message = Some(message);
+        });
+    }
+
+    /// From now on.
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.shared.live.subscribe()
+    }
+
+    /// How many subscribe.
+    pub(crate) fn watchers(&self) -> usize {
+        self.shared.live.receiver_count()
+    }
+
+    /// The events within `window` for which `wanted` holds, oldest first, from memory and where need be
+    /// from disk. One more than the window's limit means that there are more.
+    ///
+    /// # Errors
+    /// When the disk cannot be read, or not in time.
+    pub(crate) async fn read(
+        &self,
+        window: Window,
+        wanted: impl Fn(&Event) -> bool + Send + 'static,
+    ) -> io::Result<Vec<Event>> {
+        let (mut recent, reaches_to, older_on_disk) = self.shared.with(|remembered| {
+            let events: Vec<_> = remembered.events.iter().cloned().collect();
+            let reaches_to = events.first().map_or(remembered.seq + 1, |event| event.seq);
+            (events, reaches_to, remembered.older_on_disk)
+        });
+        recent
+            .retain(|event| event.seq > window.after && event.seq < window.before && wanted(event));
+        let enough = window.limit + 1;
+        let needs_disk = older_on_disk
+            && window.after + 1 < reaches_to
+            && !(window.newest && recent.len() >= enough);
+        let mut events = if needs_disk {
+            let before = window.before.min(reaches_to);
+            let missing = if window.newest {
+                enough - recent.len()
+            } else {
+                enough
+            };
+            let older = Window {
+                before,
+                limit: missing,
+                ..window
+            };
+            self.read_disk(older, wanted).await?
+        } else {
+            Vec::new()
+        };
+        events.extend(recent.iter().map(|event| Event::clone(event)));
+        let surplus = events.len().saturating_sub(enough);
+        if window.newest {
+            events.drain(..surplus);
+        } else {
+            events.truncate(enough);
+        }
+        Ok(events)
+    }
+
+    /// At most `limit` events of the disk, the newest or the oldest; on a thread of its own.
+    async fn read_disk(
+        &self,
+        window: Window,
+        wanted: impl Fn(&Event) -> bool + Send + 'static,
+    ) -> io::Result<Vec<Event>> {
+        let files = self.files.clone();
+        let readers = Arc::clone(&self.readers);
+        let reading = async move {
+            let place = readers.acquire_owned().await.map_err(io::Error::other)?;
+            let (tell, told) = oneshot::channel();
+            thread::Builder::new()
+                .name("read-events".to_owned())
+                .spawn(move || {
+                    let result = collect(&files, &window, wanted);
+                    drop(place);
+                    // Whoever asked may be gone.
+                    let _ = tell.send(result);
+                })?;
+            told.await.map_err(io::Error::other)?
+        };
+        tokio::time::timeout(READ_PATIENCE, reading)
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Writes out what is on its way to the disk. What happens afterwards is not kept.
+    pub(crate) fn close(&self) {
+        let writer = self.shared.with(|remembered| remembered.writer.take());
+        if let Some(writer) = writer {
+            writer.close();
+        }
+    }
+}
+
+fn collect(
+    files: &Files,
+    window: &Window,
+    wanted: impl Fn(&Event) -> bool,
+) -> io::Result<Vec<Event>> {
+    let mut found = Vec::new();
+    let take = |mut events: Vec<Event>| {
+        events.retain(|event| wanted(event));
+        if window.newest {
+            events.append(&mut found);
+            found = events;
+            let surplus = found.len().saturating_sub(window.limit);
+            found.drain(..surplus);
+        } else {
+            found.append(&mut events);
+            found.truncate(window.limit);
+        }
+        found.len() < window.limit
+    };
+    files.read(window.after, window.before, window.newest, take)?;
+    Ok(found)
+}
+
+impl Inner {
+    fn with<R>(&self, work: impl FnOnce(&mut Remembered) -> R) -> R {
+        work(
+            &mut self
+                .remembered
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+
+    fn add(&self, kind: EventKind, fill: impl FnOnce(&mut Event)) {
+        let mut event = Event::new(0, self.clock.unix_now(), kind);
+        fill(&mut event);
+        bound(&mut event);
+        // Subscribers and disk get events in the order of their numbers; neither is waited for.
+        let event = self.with(|remembered| {
+            remembered.seq += 1;
+            event.seq = remembered.seq;
+            let event = Arc::new(event);
+            if remembered.events.len() == REMEMBERED {
+                remembered.events.pop_front();
+                remembered.older_on_disk |= remembered.writer.is_some();
+            }
+            remembered.events.push_back(Arc::clone(&event));
+            if let Some(writer) = &remembered.writer {
+                writer.put(&event);
+            }
+            // No subscriber is no error.
+            let _ = self.live.send(Arc::clone(&event));
+            event
+        });
+        tracing::debug!(
+            seq = event.seq,
+            kind = ?event.event,
+            account = event.account,
+            outcome = event.outcome,
+            message = event.message,
+            "event"
+        );
+    }
+
+    fn tell(&self, trouble: Trouble) {
+        let (outcome, missed, message) = match trouble {
+            Trouble::NotKept(error) => {
+                tracing::warn!(%error, "events cannot be written");
+                let message = format!("events are not kept on disk: {error}");
+                ("events_not_kept", None, message)
+            }
+            Trouble::Lost(count) => {
+                tracing::warn!(count, "events were lost on their way to the disk");
+                let message = format!("{count} events did not reach the disk");
+                ("events_lost", Some(count), message)
+            }
+        };
+        self.add(EventKind::Daemon, |event| {
+            event.outcome = Some(outcome.to_owned());
+            event.code = Some(ErrorCode::StoreFailed);
+            event.message = Some(message);
+            event.missed = missed;
+        });
+    }
+}
+
+/// What comes from outside is short, and acts on no terminal.
+fn bound(event: &mut Event) {
+    let texts = [
+        &mut event.message,
+        &mut event.hint,
+        &mut event.issuer,
+        &mut event.client,
+        &mut event.provider_request_id,
+    ];
+    for text in texts.into_iter().flatten() {
+        if text.contains(char::is_control) {
+            *text = text.replace(char::is_control, " ");
+        }
+        if text.len() > LONGEST_TEXT {
+            let mut end = LONGEST_TEXT - '…'.len_utf8();
+            while !text.is_char_boundary(end) {
+                end -= 1;
+            }
+            text.truncate(end);
+            text.push('…');
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,36 @@
+//! authd: the daemon that owns a person's OAuth logins.
+//!
+//! It keeps the refresh tokens, renews access tokens before they expire, and hands short-lived
+//! access tokens to tools over a local socket. `docs/architecture.md` shows the way through this
+//! crate; the engine is `authd-core`.
+//!
+//! The binary is [`run`] and a command line. That it is a library besides has one reason: a test can
+//! run the whole daemon, with its socket, its store and its requests to a provider, on a [`Clock`]
+//! that the test drives. Nothing else is meant to link it.
+
+mod authorize;
+mod clock;
+mod config;
+mod connection;
+mod daemon;
+mod dispatch;
+mod driver;
+mod failpoint;
+mod fingerprint;
+mod handler;
+mod journal;
+mod log;
+mod network;
+mod notify;
+mod open;
+mod perform;
+mod published;
+mod run;
+mod serve;
+mod service;
+
+pub use self::{
+    clock::{Alarms, Clock, DrivenClock},
+    log::start as start_log,
+    run::{RunError, Start, run},
+};

@@ -1,0 +1,81 @@
+//! Asking a provider whether a token is alive.
+
+use std::time::Duration;
+
+use authd_core::{
+    broker::{Check, Event, Finding, Means},
+    grant::Provider,
+    secret::Secret,
+    time::Wall,
+};
+use authd_oauth::{EndpointError, Http, Introspection, TokenTypeHint};
+
+use super::Performer;
+
+/// How a resource server says that a token is dead (RFC 6750 §3.1).
+const UNAUTHORIZED: u16 = 401;
+
+impl Performer {
+    /// Asks, detached from whoever uses the token. The engine always gets an answer.
+    pub(super) fn validate(&self, check: Check) {
+        let mailbox = self.daemon.mailbox.clone();
+        let material = self.vault.get(&check.account).and_then(|secrets| {
+            let provider = self.accounts.get(&check.account)?;
+            Some((
+                provider.view.grant.provider.clone(),
+                secrets.client_secret.clone(),
+                secrets.access_tokens.get(&check.key)?.clone(),
+            ))
+        });
+        let Some((provider, client_secret, token)) = material else {
+            let finding = Finding::Unknown;
+            return mailbox.event(Event::Validated { check, finding });
+        };
+        let http = self.daemon.network.http();
+        let clock = self.daemon.clock.clone();
+        self.daemon.network.spawn(async move {
+            let asked_at = clock.now().wall;
+            let secret = client_secret.as_ref();
+            let finding = ask(&http, &provider, secret, &token, check.means, asked_at).await;
+            mailbox.event(Event::Validated { check, finding });
+        });
+    }
+}
+
+async fn ask(
+    http: &Http,
+    provider: &Provider,
+    client_secret: Option<&Secret>,
+    token: &Secret,
+    means: Means,
+    asked_at: Wall,
+) -> Finding {
+    match means {
+        Means::Introspection => {
+            let hint = TokenTypeHint::AccessToken;
+            match authd_oauth::introspect(http, provider, client_secret, token, hint).await {
+                Ok(answer) if answer.active => Finding::Active {
+                    expires_in: left(&answer, asked_at),
+                },
+                Ok(_) => Finding::Inactive,
+                Err(error) => unknown(&error),
+            }
+        }
+        Means::Userinfo => match authd_oauth::userinfo(http, provider, token).await {
+            Ok(_) => Finding::Active { expires_in: None },
+            Err(error) if error.status() == Some(UNAUTHORIZED) => Finding::Inactive,
+            Err(error) => unknown(&error),
+        },
+    }
+}
+
+/// Against the server's own clock where it shows it: ours may be wrong.
+fn left(answer: &Introspection, asked_at: Wall) -> Option<Duration> {
+    let now = answer.date.unwrap_or(asked_at);
+    Some(answer.expires_at?.since(now))
+}
+
+fn unknown(error: &EndpointError) -> Finding {
+    tracing::debug!(%error, "the provider does not say whether a token is alive");
+    Finding::Unknown
+}

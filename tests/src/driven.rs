@@ -1,0 +1,122 @@
+//! The whole daemon in the test's own process, on a clock that the test drives.
+//!
+//! Nothing of it is left out: its socket, its store on disk, its requests to a provider. Only the time
+//! is the test's, and the provider's with it.
+
+use std::{sync::mpsc, thread, time::Duration};
+
+use authd::{Alarms, Clock, DrivenClock, Start};
+use authd_client::Environment;
+use authd_proto::request::DaemonStop;
+use authd_testkit::{FakeServer, ManualClock, Options, Settings};
+
+use crate::{Instance, PATIENCE};
+
+/// What keeps the daemon to the test: no key store and no desktop of the person who runs it.
+const CONFIGURATION: &str = "[key]\nprotection = \"file\"\n[notify]\ndesktop = false\n";
+
+/// One time for the machine and for the provider.
+#[derive(Clone, Debug)]
+pub struct Time {
+    /// The machine's.
+    pub machine: DrivenClock,
+    /// The provider's.
+    pub provider: ManualClock,
+}
+
+impl Time {
+    /// The present, standing still.
+    #[must_use]
+    pub fn stopped(alarms: Alarms) -> Self {
+        let provider = ManualClock::starting_now();
+        let machine = DrivenClock::at(provider.now(), alarms);
+        Self { machine, provider }
+    }
+
+    /// Time passes for both.
+    pub fn advance(&self, by: Duration) {
+        self.provider.advance(by);
+        self.machine.advance(by);
+    }
+
+    /// The machine sleeps, and the world goes on.
+    pub fn suspend(&self, by: Duration) {
+        self.provider.advance(by);
+        self.machine.suspend(by);
+    }
+
+    /// Until this Unix second of the machine's calendar, and one more; at once when it is past.
+    pub fn advance_past(&self, unix_secs: u64) {
+        let target = Duration::from_secs(unix_secs + 1);
+        self.advance(target.saturating_sub(self.machine.wall()));
+    }
+
+    /// A provider that lives in this time.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn server(&self, settings: Settings) -> FakeServer {
+        FakeServer::start(Options {
+            settings,
+            clock: self.provider.clone().into(),
+            ..Options::default()
+        })
+        .expect("a fake server")
+    }
+}
+
+/// A daemon on a thread of this process. Dropping it stops it, as `authctl daemon stop` would.
+pub struct DrivenDaemon<'a> {
+    instance: &'a Instance,
+    ended: mpsc::Receiver<Result<(), String>>,
+}
+
+impl<'a> DrivenDaemon<'a> {
+    /// Starts one where `instance` lives and waits until it serves.
+    ///
+    /// # Panics
+    /// When it does not come to that.
+    #[must_use]
+    pub fn start(instance: &'a Instance, clock: &DrivenClock) -> Self {
+        instance.configure(CONFIGURATION);
+        let environment = Environment {
+            state_dir: Some(instance.state_dir().into()),
+            config_dir: Some(instance.config_dir().into()),
+            ..Environment::default()
+        };
+        let clock = Clock::Driven(clock.clone());
+        let (tell_ready, ready) = mpsc::channel();
+        let (tell_end, ended) = mpsc::channel();
+        thread::spawn(move || {
+            let result = authd::run(&mut Start {
+                environment,
+                clock,
+                owns_process: false,
+                activated: None,
+                on_ready: Some(Box::new(move || {
+                    // The test may have given up.
+                    let _ = tell_ready.send(());
+                })),
+            });
+            let _ = tell_end.send(result.map_err(|error| error.to_string()));
+        });
+        if ready.recv_timeout(PATIENCE).is_err() {
+            panic!("the daemon does not start: {:?}", ended.try_recv());
+        }
+        Self { instance, ended }
+    }
+}
+
+impl Drop for DrivenDaemon<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            // It ends with the process.
+            return;
+        }
+        // It may have been stopped already.
+        let _ = self.instance.call(&DaemonStop {});
+        let ended = self.ended.recv_timeout(PATIENCE);
+        assert_eq!(ended, Ok(Ok(())), "the daemon's end");
+    }
+}
