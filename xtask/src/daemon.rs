@@ -39,29 +39,27 @@ impl Daemon {
             .prefix("authd-")
             .tempdir()
             .map_err(ChoreError::io("create", &std::env::temp_dir()))?;
-        let log = dir.path().join("authd.log");
-        let log_file = fs::File::create(&log).map_err(ChoreError::io("create", &log))?;
-        let mut command = isolated(authd, dir.path());
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log_file)
-            .spawn()
-            .map_err(|source| ChoreError::Spawn {
-                program: authd.display().to_string(),
-                source,
-            })?;
         let mut daemon = Self {
-            child,
+            child: spawn(authd, dir.path())?,
             authctl: authctl.to_owned(),
             dir,
         };
-        if daemon.becomes_ready() {
-            Ok(daemon)
-        } else {
-            let log = fs::read_to_string(&log).unwrap_or_default();
-            Err(ChoreError::Daemon(format!("it does not start:\n{log}")))
+        daemon.expect_ready().map(|()| daemon)
+    }
+
+    /// Stops it and starts it anew where it was.
+    pub(crate) fn restart(&mut self, authd: &Path) -> Result<(), ChoreError> {
+        self.end()?;
+        self.child = spawn(authd, self.dir.path())?;
+        self.expect_ready()
+    }
+
+    fn expect_ready(&mut self) -> Result<(), ChoreError> {
+        if self.becomes_ready() {
+            return Ok(());
         }
+        let log = fs::read_to_string(log(self.dir.path())).unwrap_or_default();
+        Err(ChoreError::Daemon(format!("it does not start:\n{log}")))
     }
 
     /// Waits until it answers; `false` when it ended instead, or takes too long.
@@ -159,6 +157,10 @@ impl Daemon {
 
     /// Asks it to stop and waits until it did: what a service manager does.
     pub(crate) fn stop(mut self) -> Result<(), ChoreError> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<(), ChoreError> {
         if let Some(pid) = i32::try_from(self.pid()).ok().and_then(Pid::from_raw) {
             kill_process(pid, Signal::TERM)
                 .map_err(|errno| ChoreError::Daemon(format!("cannot stop it: {errno}")))?;
@@ -182,6 +184,25 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         fake_as::end(&mut self.child);
     }
+}
+
+fn log(dir: &Path) -> PathBuf {
+    dir.join("authd.log")
+}
+
+fn spawn(authd: &Path, dir: &Path) -> Result<Child, ChoreError> {
+    let log = log(dir);
+    let log_file = fs::File::create(&log).map_err(ChoreError::io("create", &log))?;
+    let mut command = isolated(authd, dir);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log_file)
+        .spawn()
+        .map_err(|source| ChoreError::Spawn {
+            program: authd.display().to_string(),
+            source,
+        })
 }
 
 fn socket(dir: &Path) -> PathBuf {

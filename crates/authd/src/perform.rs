@@ -2,8 +2,8 @@
 
 mod departure;
 mod exchange;
+mod questions;
 mod store;
-mod validation;
 mod waiting;
 
 use std::{
@@ -104,6 +104,7 @@ impl Performer {
             Effect::Erase { account, revoke } => self.erase(account, revoke),
             Effect::Revoke { id } => self.revoke(id),
             Effect::Validate(check) => self.validate(check),
+            Effect::Rediscover { account } => self.rediscover(account),
             Effect::Record(record) => self.write_down(record),
             Effect::Note(note) => self.daemon.journal.noted(&note),
         }

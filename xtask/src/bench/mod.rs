@@ -4,6 +4,7 @@
 mod cpu;
 mod floor;
 mod load;
+mod many;
 mod round_trip;
 mod sample;
 mod table;
@@ -51,6 +52,7 @@ pub(crate) fn run(idle: Duration, peers: &[String]) -> Result<(), ChoreError> {
     bench.round_trip()?;
     bench.load()?;
     bench.beside_trouble()?;
+    bench.many()?;
     println!("\n{}", bench.table);
     Ok(())
 }
@@ -61,6 +63,8 @@ struct Bench {
     table: Table,
     server: FakeAs,
     daemon: Daemon,
+    authd: PathBuf,
+    authctl: PathBuf,
     /// `token.get` for the first account.
     request: Vec<u8>,
     /// The compiled floor.c.
@@ -92,8 +96,18 @@ impl Bench {
             floor: floor::compile(daemon.dir(), &request)?,
             server,
             daemon,
+            authd,
+            authctl,
             request,
         })
+    }
+
+    /// As many accounts as a daemon is made for.
+    fn many(&mut self) -> Result<(), ChoreError> {
+        // The last measurement left this server hanging.
+        let fake_as = workspace::target_dir()?.join("debug").join("fake-as");
+        let server = FakeAs::start(&fake_as, TOKEN_TTL)?;
+        many::measure(&self.authd, &self.authctl, &server, &mut self.table)
     }
 
     /// First of all, while nothing but the logins has touched the daemon's memory.

@@ -102,6 +102,12 @@ pub enum Effect {
     /// Ask the provider whether a token is alive, detached and at leisure; then
     /// [`Validated`](super::Event::Validated).
     Validate(Check),
+    /// Fetch the metadata of the account's issuer again; then
+    /// [`Rediscovered`](super::Event::Rediscovered).
+    Rediscover {
+        /// The account.
+        account: Account,
+    },
     /// Write down what the engine decided about an account.
     Record(Record),
     /// Write down what it noticed about the machine or a host.
@@ -310,4 +316,11 @@ pub enum Decided {
     Validated(Finding),
     /// To trust a store that came from elsewhere.
     Adopted,
+    /// To go to another path of the same host; or, to another host, not without the person.
+    EndpointMoved {
+        /// The token endpoint's host so far.
+        from: Host,
+        /// Where the metadata says it is.
+        to: Host,
+    },
 }

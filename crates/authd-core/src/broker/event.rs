@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use crate::{
     answer::Answer,
     flag::StaleStore,
-    grant::{Grant, Provider, Subject},
+    grant::{Endpoints, Grant, Provider, Subject},
     id::{Account, AttemptId, ClientId, Fingerprint, GrantId, LoginId, Ticket},
     lease::LeaseKey,
     scope::ScopeSet,
@@ -76,6 +76,13 @@ pub enum Event {
         attempt: AttemptId,
         /// Where the answer is.
         outcome: CommitOutcome,
+    },
+    /// The metadata of an account's issuer was fetched again.
+    Rediscovered {
+        /// The account.
+        account: Account,
+        /// What it names; `None` when it could not be fetched, or was not fit to be believed.
+        endpoints: Option<Endpoints>,
     },
     /// A write that had failed was tried again.
     Saved {

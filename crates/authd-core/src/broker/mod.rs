@@ -274,6 +274,11 @@ impl Broker {
             }
             Event::Answered { attempt, answer } => self.answered(attempt, &answer, now),
             Event::Committed { attempt, outcome } => self.committed(attempt, outcome, now),
+            Event::Rediscovered { account, endpoints } => {
+                self.with(&account, now, |renewal, cx| {
+                    renewal.rediscovered(endpoints, cx);
+                });
+            }
             Event::Saved { account, result } => {
                 self.with(&account, now, |renewal, cx| renewal.saved(result, cx));
             }

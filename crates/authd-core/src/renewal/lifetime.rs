@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn the_best_source_of_a_lifetime_wins() {
+    fn row_expires_in_missing_zero_or_huge_has_a_best_guess() {
         let sent = Wall::from_unix_secs(1_000);
         let jwt = Some(Wall::from_unix_secs(1_300));
         let profile = Profile {

@@ -9,6 +9,7 @@ mod demand;
 mod exchange;
 mod keeping;
 pub mod lifetime;
+mod moving;
 mod refusal;
 mod report;
 mod timing;

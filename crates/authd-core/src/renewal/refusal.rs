@@ -91,6 +91,9 @@ impl Renewal {
                 if !self.too_early(&attempt.key, answer, cx) {
                     let words = last_error(verdict, answer, cx.now).message;
                     self.misconfigured(attempt, answer, words, cx);
+                    if verdict == Verdict::EndpointMoved {
+                        self.look_for_endpoint(cx);
+                    }
                 }
             }
             Verdict::Unintelligible

@@ -86,7 +86,7 @@ fn a_token_response_is_read_whole() {
 }
 
 #[test]
-fn expires_in_is_accepted_however_it_is_written() {
+fn row_expires_in_is_accepted_however_it_is_written() {
     const TEN_YEARS: u64 = 10 * 365 * 86_400;
     for (written, secs) in [
         ("3600", Some(3600.0)),
@@ -122,7 +122,7 @@ fn expires_in_is_accepted_however_it_is_written() {
 }
 
 #[test]
-fn a_refresh_token_that_is_none_means_keep_the_old() {
+fn row_refresh_token_omitted_null_or_empty_means_keep_the_old() {
     for member in [
         "",
         r#","refresh_token":null"#,
@@ -187,7 +187,7 @@ fn the_expiry_inside_a_jwt_is_seen() {
 }
 
 #[test]
-fn an_error_is_read_first_whatever_the_status() {
+fn row_an_error_member_is_read_first_whatever_the_status() {
     for status in [200, 400, 401, 403, 500, 503] {
         let text = r#"{"error":"invalid_grant","error_description":"gone","access_token":"AT"}"#;
         assert_eq!(
@@ -257,7 +257,7 @@ fn finer_codes_are_kept() {
 }
 
 #[test]
-fn what_could_be_anything_is_unintelligible() {
+fn row_error_texts_and_empty_tokens_in_the_place_of_a_token_are_none() {
     for (status, text) in [
         (200, r#"{"access_token":""}"#),
         (200, r#"{"access_token":null}"#),

@@ -104,6 +104,18 @@ pub(super) fn describe(decided: &Decided) -> Words {
             "the provider calls even new tokens dead; it is not asked any more",
             None,
         ),
+        Decided::EndpointMoved { from, to } if from == to => (
+            Decision,
+            "endpoint_moved",
+            "the provider's token endpoint has another path; it is used from now on",
+            None,
+        ),
+        Decided::EndpointMoved { .. } => (
+            Decision,
+            "endpoint_moved",
+            "the provider's token endpoint is at another host; nothing is sent there without you",
+            Some(ErrorCode::ProviderRefused),
+        ),
         Decided::Adopted => (
             Decision,
             "adopted",

@@ -7,6 +7,7 @@ mod departure;
 mod faults;
 mod fixture;
 mod login;
+mod moving;
 mod report;
 mod scale;
 mod store;

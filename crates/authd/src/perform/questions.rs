@@ -1,10 +1,11 @@
-//! Asking a provider whether a token is alive.
+//! Asking a provider about a token, and about itself.
 
 use std::time::Duration;
 
 use authd_core::{
     broker::{Check, Event, Finding, Means},
     grant::Provider,
+    id::Account,
     secret::Secret,
     time::Wall,
 };
@@ -38,6 +39,32 @@ impl Performer {
             let secret = client_secret.as_ref();
             let finding = ask(&http, &provider, secret, &token, check.means, asked_at).await;
             mailbox.event(Event::Validated { check, finding });
+        });
+    }
+}
+
+impl Performer {
+    /// Fetches the metadata of the account's issuer again. The engine always gets an answer.
+    pub(super) fn rediscover(&self, account: Account) {
+        let mailbox = self.daemon.mailbox.clone();
+        let issuer = self
+            .accounts
+            .get(&account)
+            .and_then(|snapshot| snapshot.view.grant.provider.issuer.clone());
+        let Some(issuer) = issuer else {
+            let endpoints = None;
+            return mailbox.event(Event::Rediscovered { account, endpoints });
+        };
+        let http = self.daemon.network.http();
+        self.daemon.network.spawn(async move {
+            let endpoints = match authd_oauth::discover(&http, &issuer).await {
+                Ok(metadata) => Some(metadata.endpoints),
+                Err(error) => {
+                    tracing::debug!(%account, %error, "the provider's metadata cannot be had");
+                    None
+                }
+            };
+            mailbox.event(Event::Rediscovered { account, endpoints });
         });
     }
 }

@@ -1,0 +1,93 @@
+//! A token endpoint that went away.
+
+use super::*;
+
+fn gone() -> Bench {
+    let mut bench = Bench::empty();
+    let mut grant = grant("work", bench.now);
+    grant.provider.issuer = Some("https://idp.example".to_owned());
+    bench.happen(Event::Loaded {
+        grant: Box::new(grant),
+        interrupted: None,
+        stale: None,
+    });
+    bench.pass(secs(2400));
+    bench.answer(plain(404, Body::Html));
+    bench
+}
+
+fn found(bench: &mut Bench, token: &str) {
+    let endpoints = Endpoints {
+        token: token.to_owned(),
+        ..Endpoints::default()
+    };
+    bench.happen(Event::Rediscovered {
+        account: work(),
+        endpoints: Some(endpoints),
+    });
+}
+
+fn asked(bench: &Bench) -> usize {
+    let seen = bench.seen.iter();
+    seen.filter(|effect| matches!(effect, Effect::Rediscover { .. }))
+        .count()
+}
+
+#[test]
+fn another_path_of_the_same_host_is_taken_over_at_once() {
+    let mut bench = gone();
+    assert_eq!(asked(&bench), 1);
+    assert!(bench.flags().misconfigured.is_some());
+    found(&mut bench, "https://idp.example/oauth2/token");
+    assert_eq!(bench.flags().misconfigured, None);
+    assert_eq!(
+        bench.grant().provider.endpoints.token,
+        "https://idp.example/oauth2/token"
+    );
+    bench.pass(secs(1));
+    bench.answer(tokens());
+    assert_eq!(bench.grant().generation, Generation(2));
+}
+
+#[test]
+fn another_host_gets_nothing_before_the_person_says_so() {
+    let mut bench = gone();
+    found(&mut bench, "https://elsewhere.example/token");
+    let raised = bench.flags().misconfigured.clone().unwrap();
+    assert_eq!(
+        raised.reason,
+        "the provider's token endpoint is at https://elsewhere.example now, not at https://idp.example"
+    );
+    assert_eq!(bench.grant().provider, {
+        let mut before = provider("idp.example");
+        before.issuer = Some("https://idp.example".to_owned());
+        before
+    });
+    bench.pass(secs(1000));
+    assert_eq!(bench.sent.len(), 1);
+}
+
+#[test]
+fn what_is_where_it_was_or_cannot_be_asked_changes_nothing() {
+    let mut bench = gone();
+    let before = bench.grant().clone();
+    found(&mut bench, "https://idp.example/token");
+    bench.happen(Event::Rediscovered {
+        account: work(),
+        endpoints: None,
+    });
+    assert_eq!(*bench.grant(), before);
+    bench.pass(secs(1799));
+    assert_eq!(bench.sent.len(), 1, "a try every half hour");
+    bench.pass(secs(2));
+    bench.answer(plain(404, Body::Html));
+    assert_eq!(asked(&bench), 2);
+}
+
+#[test]
+fn a_provider_without_an_issuer_has_no_metadata_to_ask() {
+    let mut bench = Bench::new();
+    bench.pass(secs(2400));
+    bench.answer(plain(404, Body::Html));
+    assert_eq!(asked(&bench), 0);
+}
