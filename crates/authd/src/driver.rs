@@ -16,21 +16,26 @@ use authd_core::{
     time::Boot,
 };
 use authd_oauth::{Exchanged, Revocation};
+use authd_proto::event::EventKind;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    clock::Sleep,
+    clock::Leaps,
     daemon::{Figures, Shared},
     journal::Origin,
     open::Opening,
     perform::{Departed, Performer},
     published::Token,
+    signs::{Hold, Sign},
 };
 
 /// Messages taken in before readers see the result.
 const BATCH: usize = 256;
 /// How much longer a stop waits for exchanges in flight than their requests may take.
 const GRACE_AT_STOP: Duration = Duration::from_secs(10);
+
+/// A wake is noticed by the clocks and told by the system: so close together it is one.
+const SAME_WAKE: Duration = Duration::from_secs(10);
 
 /// What a client asks the engine.
 pub(crate) struct Ask {
@@ -112,6 +117,12 @@ pub(crate) enum Message {
     ClientSecret {
         account: Account,
         done: oneshot::Sender<Option<Secret>>,
+    },
+    /// The machine tells something.
+    Sign {
+        sign: Sign,
+        /// Of its sleep, until what is in flight is over.
+        hold: Option<Hold>,
     },
     /// New settings for the engine.
     Configure(EngineConfig),
@@ -248,9 +259,11 @@ pub(crate) async fn run(
     let mut driver = Driver {
         broker,
         performer: Performer::new(Arc::clone(&daemon)),
-        sleep: Sleep::new(daemon.clock.clone()),
+        leaps: Leaps::new(daemon.clock.clone()),
         daemon,
         stop_by: None,
+        hold: None,
+        woke_at: None,
     };
     let mut alarm = driver.daemon.clock.alarm()?;
     loop {
@@ -276,8 +289,13 @@ pub(crate) async fn run(
                 None
             }
         };
-        if driver.sleep.is_over() {
-            driver.handle(Event::Resumed);
+        let leapt = driver.leaps.look();
+        if leapt.slept {
+            driver.told(Sign::Resumed, None);
+        }
+        if leapt.calendar_set {
+            tracing::debug!("the calendar was set");
+            driver.handle(Event::CalendarSet);
         }
         match message {
             Some(message) => driver.take(message),
@@ -296,10 +314,14 @@ struct Driver {
     broker: Broker,
     performer: Performer,
     daemon: Shared,
-    /// Notices a sleep that nobody told of.
-    sleep: Sleep,
+    /// Notices what nobody told of.
+    leaps: Leaps,
     /// When a stop no longer waits for what is in flight.
     stop_by: Option<Boot>,
+    /// The machine waits with its sleep for what is in flight.
+    hold: Option<Hold>,
+    /// When it woke, unless it is to sleep again.
+    woke_at: Option<Boot>,
 }
 
 impl Driver {
@@ -309,6 +331,9 @@ impl Driver {
             self.performer.perform(effect);
         }
         self.performer.publish();
+        if self.broker.in_flight() == 0 {
+            self.hold = None;
+        }
         self.daemon
             .figures
             .exchanges
@@ -320,6 +345,31 @@ impl Driver {
         while let Some(effect) = self.broker.poll_effect() {
             self.performer.perform(effect);
         }
+    }
+
+    /// The machine told something, or it was noticed.
+    fn told(&mut self, sign: Sign, hold: Option<Hold>) {
+        let now = self.daemon.clock.now().boot;
+        match sign {
+            Sign::Suspending => (self.hold, self.woke_at) = (hold, None),
+            Sign::Resumed => {
+                let woke_at = self.woke_at.replace(now);
+                if woke_at.is_some_and(|at| now.since(at) < SAME_WAKE) {
+                    return;
+                }
+                self.hold = None;
+            }
+            Sign::NetworkUp => {}
+        }
+        tracing::debug!(?sign, "the machine tells");
+        self.daemon.journal.add(EventKind::Daemon, |event| {
+            event.outcome = Some(sign.as_str().to_owned());
+        });
+        self.handle(match sign {
+            Sign::Suspending => Event::Suspending,
+            Sign::Resumed => Event::Resumed,
+            Sign::NetworkUp => Event::NetworkUp,
+        });
     }
 
     fn stop(&mut self) {
@@ -445,6 +495,7 @@ impl Driver {
                 // The one who asked may be gone.
                 let _ = done.send(self.performer.stored_client_secret(&account));
             }
+            Message::Sign { sign, hold } => self.told(sign, hold),
             Message::Configure(config) => self.broker.configure(config),
             Message::Stop => self.stop(),
         }

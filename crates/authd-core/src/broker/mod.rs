@@ -302,6 +302,7 @@ impl Broker {
                 self.suspended_until = Some(now.boot.after(LONGEST_DOZE));
             }
             Event::Resumed => self.resumed(now),
+            Event::CalendarSet => self.attend_all(now),
             Event::NetworkUp => {
                 self.note(Note::NetworkUp);
                 self.schedule.probe(now.boot);
@@ -319,6 +320,10 @@ impl Broker {
         self.suspended_until = None;
         self.note(Note::Resumed);
         self.schedule.probe(now.boot);
+        self.attend_all(now);
+    }
+
+    fn attend_all(&mut self, now: Now) {
         for account in self.accounts.keys().cloned().collect::<Vec<_>>() {
             self.attend(&account, now);
         }
