@@ -102,7 +102,7 @@ impl Renewal {
             | Verdict::ExpiredToken
             | Verdict::AccessDenied => {
                 if !self.too_early(&attempt.key, answer, cx) {
-                    self.unintelligible(attempt, cx);
+                    self.unintelligible(attempt, answer, cx);
                 }
             }
         }
@@ -147,6 +147,17 @@ impl Renewal {
         true
     }
 
+    /// When a refusal that may have meant "too early" is tried again, where no later renew point can be
+    /// learned from it: at half of what is left, so that it is not the pause that ends the token.
+    fn asked_too_early_until(&self, key: &LeaseKey, cx: &Context<'_>) -> Boot {
+        let left = self.remaining(key, cx);
+        if left.is_zero() {
+            // Nothing is too early any more.
+            return Boot(u64::MAX);
+        }
+        cx.now.boot.after((left / 2).max(Duration::from_secs(1)))
+    }
+
     fn bar(&mut self, key: &LeaseKey, bar: Bar, now: Boot) {
         self.bars.retain(|_, bar| bar.until > now);
         self.bars.insert(key.clone(), bar);
@@ -166,6 +177,10 @@ impl Renewal {
             let words = Some(words);
             return self.bar(&attempt.key, Bar { until, words }, cx.now.boot);
         }
+        let until = match could_mean_too_early(answer) {
+            true => until.min(self.asked_too_early_until(&attempt.key, cx)),
+            false => until,
+        };
         let since = match &self.grant.flags.misconfigured {
             Some(raised) if raised.reason == words => raised.since,
             _ => cx.now.wall,
@@ -265,12 +280,15 @@ impl Renewal {
 
     /// A refusal in no known form. It is no verdict: only when nothing is left of the token is the
     /// user asked, and even then it is tried again from time to time.
-    fn unintelligible(&mut self, attempt: &Attempt, cx: &mut Context<'_>) {
+    fn unintelligible(&mut self, attempt: &Attempt, answer: &Answer, cx: &mut Context<'_>) {
         self.unintelligible = self.unintelligible.saturating_add(1);
         self.failed(&attempt.key, cx);
         let key = LeaseKey::of_login(&self.grant);
         let lifetime = self.grant.leases.get(&key).and_then(|lease| lease.lifetime);
-        let danger = 2 * floor_of(lifetime.unwrap_or_default());
+        let danger = match could_mean_too_early(answer) {
+            true => Duration::ZERO,
+            false => 2 * floor_of(lifetime.unwrap_or_default()),
+        };
         if self.unintelligible >= UNINTELLIGIBLE && self.remaining(&key, cx) <= danger {
             self.needs_login(LoginReason::Unintelligible, cx);
             self.backoff.hold(cx.now.boot.after(DOUBTFUL_PAUSE));

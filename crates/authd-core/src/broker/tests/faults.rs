@@ -207,6 +207,44 @@ fn an_early_refusal_keeps_the_token_and_moves_the_renew_point() {
 }
 
 #[test]
+fn inv_23_what_may_mean_too_early_pauses_no_longer_than_the_token_lives() {
+    let no = error(400, "invalid_request");
+    let mut bench = due();
+    bench.answer(no.clone());
+    bench.server = Server::Says(no);
+    bench.pass(secs(1085));
+    assert_eq!(
+        bench.lease().generation.0,
+        1,
+        "refused at every renew point there is"
+    );
+    bench.server = Server::Says(tokens());
+    bench.pass(secs(60));
+    let ticket = bench.ask();
+    assert!(
+        !bench.served(ticket).low,
+        "renewed before the old one ended"
+    );
+    assert_eq!(bench.lease().generation.0, 2);
+}
+
+#[test]
+fn inv_08_what_may_mean_too_early_asks_nobody_to_log_in_while_the_token_lives() {
+    let no = plain(400, Body::Empty);
+    let mut bench = due();
+    bench.answer(no.clone());
+    bench.server = Server::Says(no);
+    bench.pass(secs(1190));
+    assert!(bench.sent.len() > 8, "tried {} times", bench.sent.len());
+    assert_eq!(bench.flags().needs_login, None);
+    bench.pass(secs(120));
+    assert!(
+        bench.flags().needs_login.is_some(),
+        "nothing is too early now"
+    );
+}
+
+#[test]
 fn a_refusal_in_no_known_form_is_no_verdict() {
     let mut bench = due();
     let no = plain(403, Body::Html);
