@@ -16,11 +16,10 @@ use authd_core::{
     time::Boot,
 };
 use authd_oauth::{Exchanged, Revocation};
-use authd_proto::event::EventKind;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    clock::Leaps,
+    clock::Sleep,
     daemon::{Figures, Shared},
     journal::Origin,
     open::Opening,
@@ -259,7 +258,7 @@ pub(crate) async fn run(
     let mut driver = Driver {
         broker,
         performer: Performer::new(Arc::clone(&daemon)),
-        leaps: Leaps::new(daemon.clock.clone()),
+        sleep: Sleep::new(daemon.clock.clone()),
         daemon,
         stop_by: None,
         hold: None,
@@ -289,13 +288,8 @@ pub(crate) async fn run(
                 None
             }
         };
-        let leapt = driver.leaps.look();
-        if leapt.slept {
+        if driver.sleep.is_over() {
             driver.told(Sign::Resumed, None);
-        }
-        if leapt.calendar_set {
-            tracing::debug!("the calendar was set");
-            driver.handle(Event::CalendarSet);
         }
         match message {
             Some(message) => driver.take(message),
@@ -314,8 +308,8 @@ struct Driver {
     broker: Broker,
     performer: Performer,
     daemon: Shared,
-    /// Notices what nobody told of.
-    leaps: Leaps,
+    /// Notices one that nobody told of.
+    sleep: Sleep,
     /// When a stop no longer waits for what is in flight.
     stop_by: Option<Boot>,
     /// The machine waits with its sleep for what is in flight.
@@ -362,9 +356,6 @@ impl Driver {
             Sign::NetworkUp => {}
         }
         tracing::debug!(?sign, "the machine tells");
-        self.daemon.journal.add(EventKind::Daemon, |event| {
-            event.outcome = Some(sign.as_str().to_owned());
-        });
         self.handle(match sign {
             Sign::Suspending => Event::Suspending,
             Sign::Resumed => Event::Resumed,
