@@ -7,6 +7,7 @@ use std::{
         fd::{AsRawFd as _, BorrowedFd},
         unix::{net::UnixStream, process::CommandExt as _},
     },
+    path::Path,
     process::{Command, ExitStatus, Stdio},
     time::Duration,
 };
@@ -48,6 +49,19 @@ impl<'a> Start<'a> {
     #[must_use]
     pub fn failpoint(self, order: &str) -> Self {
         self.env("AUTHD_FAILPOINT", order)
+    }
+
+    /// Runs it with this file in the place of `/etc/machine-id`: on another machine, as far as it can
+    /// tell. Takes root; the mount is seen by the daemon alone and ends with it.
+    #[must_use]
+    pub fn machine_id(mut self, file: &Path) -> Self {
+        let script = r#"mount --bind "$0" /etc/machine-id && exec "$@""#;
+        self.command = self.instance.command("unshare");
+        self.command
+            .args(["--mount", "--propagation", "private", "sh", "-c", script])
+            .arg(file)
+            .arg(binaries::authd());
+        self
     }
 
     /// Runs it in a network of its own, where there is nothing but a loopback interface that is down.

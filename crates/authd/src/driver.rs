@@ -394,7 +394,9 @@ impl Driver {
                     } => Some(*attempt),
                     _ => None,
                 };
+                self.performer.at_hand(ended);
                 self.handle(*event);
+                self.performer.at_hand(None);
                 if let Some(attempt) = ended {
                     self.performer.conclude(attempt);
                 }
@@ -430,10 +432,14 @@ impl Driver {
             Message::Answered { attempt, exchanged } => {
                 let Exchanged { answer, tokens } = *exchanged;
                 self.performer.keep_answer(attempt, tokens);
+                self.performer
+                    .story_answered(attempt, answer.request_id.clone());
+                self.performer.at_hand(Some(attempt));
                 self.handle(Event::Answered {
                     attempt,
                     answer: Box::new(answer),
                 });
+                self.performer.at_hand(None);
                 if !self.performer.is_committing(attempt) {
                     self.performer.conclude(attempt);
                 }

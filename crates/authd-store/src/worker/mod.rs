@@ -331,13 +331,11 @@ impl Worker {
             }
         }
         self.giving_back.remove(&name);
-        self.spill.forget(name)?;
         // Whose these are is not known any more; that the mirrors are not written yet is rare.
-        while let Some(path) = self.spent_slots.last() {
-            disk::remove(&*self.disk, path)?;
-            self.spent_slots.pop();
+        for path in std::mem::take(&mut self.spent_slots) {
+            self.spill.remove(&path);
         }
-        Ok(())
+        self.spill.forget(name)
     }
 
     pub(crate) fn owe_revocation(&mut self, owed: &PendingRevocation) -> Result<(), StoreError> {
