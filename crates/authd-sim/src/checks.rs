@@ -520,7 +520,9 @@ impl World<'_> {
 
     /// The lead is drawn once for each token, within its bounds.
     fn check_leads(&mut self, account: usize, grant: &Grant) {
-        let tells = self.story.hosts[self.story.people[account].host].tells.is_some();
+        let tells = self.story.hosts[self.story.people[account].host]
+            .tells
+            .is_some();
         for lease in grant.leases.values() {
             let lead = lease.lead.as_millis() as u64;
             let token = self.ledger.access_token_mut(named(lease.fingerprint));

@@ -80,6 +80,8 @@ pub(crate) enum What {
     },
     Wake(Tells),
     NetworkUp(Tells),
+    /// The shell notices a sleep that nobody told of.
+    Noticed,
     WakeDeadline {
         since: Ms,
     },
@@ -412,6 +414,7 @@ impl<'s> World<'s> {
                     self.happen(Event::NetworkUp);
                 }
             }
+            What::Noticed => self.happen(Event::Resumed),
             What::WakeDeadline { since } => self.check_wake(since),
             What::Restart => self.start(),
             What::StopOverdue { life } if life == self.life && self.stopping => {
@@ -565,6 +568,9 @@ impl<'s> World<'s> {
         self.schedule(by + 1, What::WakeDeadline { since });
         if matches!(tells, Tells::All | Tells::Woke) {
             self.happen(Event::Resumed);
+        } else {
+            let after = self.rng.u64(..30 * SECOND);
+            self.schedule(since + after, What::Noticed);
         }
     }
 
