@@ -304,7 +304,8 @@ impl Renewal {
         {
             return Some(refusal);
         }
-        if asked || next.is_some_and(|at| at <= cx.now.boot) {
+        // What is tried again while the client still waits is worth the wait.
+        if asked || next.is_some_and(|at| at < waiter.deadline.max(Boot(cx.now.boot.0 + 1))) {
             return None;
         }
         let bar = self.bars.get(&waiter.key);
