@@ -10,8 +10,12 @@ use std::{
 use authd_e2e::{
     Instance, PATIENCE, api,
     instance::{is_flagged, private_directory},
+    until,
 };
-use authd_proto::{ErrorCode, response::FlagName};
+use authd_proto::{
+    ErrorCode,
+    response::{FlagName, State},
+};
 use authd_testkit::{Endpoint, FakeServer, Options, Settings};
 use rustix::process::geteuid;
 
@@ -196,9 +200,8 @@ fn inv_19_a_token_spent_since_the_backup_is_never_sent_by_itself() {
     let before = server.counts().requests(Endpoint::Token);
     let _daemon = instance.start_daemon();
     // The token at hand runs out, and whoever waits for another waits in vain.
-    let mut watcher = instance.watch();
-    watcher.wait_for_account("demo", PATIENCE, |info| {
-        info.state == authd_proto::response::State::Expired
+    until("the token is spent", || {
+        instance.account("demo").state == State::Expired
     });
     let refused = instance.token("demo", PATIENCE).err().unwrap();
     assert_eq!(refused.code, ErrorCode::AdoptionRequired, "{refused}");

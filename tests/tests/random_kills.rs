@@ -17,14 +17,19 @@ use authd_e2e::{
     Daemon, Instance, PATIENCE, api,
     instance::{is_flagged, renewal},
 };
-use authd_proto::response::{AccountInfo, FlagName, RenewReply, State};
+use authd_proto::{
+    event::{Event, EventKind},
+    response::{AccountInfo, FlagName, RenewReply, State},
+};
 use authd_testkit::{Endpoint, FakeServer, Ledger, Options, Settings};
 use fastrand::Rng;
 
-/// Daemons that are killed beside each other.
-const LANES: usize = 4;
-/// Renewals that are timed before, so that kills fall anywhere within one and a little beyond.
-const TIMED: u32 = 8;
+/// Daemons that are killed beside each other: each pauses for a second between two exchanges.
+const LANES: usize = 10;
+/// Exchanges that are timed before, so that kills fall anywhere within one and a little beyond.
+const TIMED: u32 = 4;
+/// Of so many kills one does not wait for the exchange to begin.
+const BLIND: u32 = 12;
 
 /// How far the exchange had come, as seen from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,6 +123,9 @@ fn kill_at_random(kills: usize) {
     }
     // Kills that all fell into one phase would show little.
     assert!(all.len() >= 3, "{} phases", all.len());
+    let of_phase = |phase| all.get(&phase).map_or(0, |tally| tally.kills as usize);
+    let within = kills - of_phase(Phase::NotBegun) - of_phase(Phase::Answered);
+    assert!(within * 4 > kills, "{within} kills within an exchange");
 }
 
 /// One login and the daemons that renew it, one after the other.
@@ -126,7 +134,7 @@ struct Lane {
     server: FakeServer,
     instance: Instance,
     daemon: Option<Daemon>,
-    /// How long a renewal takes.
+    /// How long an exchange takes, from its beginning to the client's answer.
     usual: Duration,
     tallies: Tallies,
 }
@@ -148,11 +156,17 @@ impl Lane {
         let instance = Instance::new();
         let daemon = instance.start_daemon();
         instance.login(&server, "demo");
-        let begun = Instant::now();
+        let mut usual = Duration::ZERO;
         for _ in 0..TIMED {
-            instance.renew("demo").unwrap();
+            let mut watcher = instance.watch();
+            thread::scope(|scope| {
+                let renewing = scope.spawn(|| instance.renew("demo").map(|_| Instant::now()));
+                watcher.wait_for(PATIENCE, has_begun);
+                let begun = Instant::now();
+                let answered = renewing.join().unwrap().unwrap();
+                usual += answered.saturating_duration_since(begun) / TIMED;
+            });
         }
-        let usual = begun.elapsed() / TIMED;
         Self {
             rng: Rng::with_seed(seed),
             server,
@@ -175,8 +189,9 @@ impl Lane {
         let generation = self.instance.account("demo").generation;
         // Now and then beyond the usual end, because not every renewal is a usual one.
         let micros = self.usual.as_micros() as u64;
-        let delay = Duration::from_micros(self.rng.u64(0..=micros * 3 / 2));
-        let answered = self.die_while_renewing(delay);
+        let delay = Duration::from_micros(self.rng.u64(0..=micros * 5 / 4));
+        let is_blind = self.rng.u32(0..BLIND) == 0;
+        let answered = self.die_while_renewing(is_blind, delay);
         let died = self.server.ledger();
 
         self.daemon = Some(self.instance.start_daemon());
@@ -225,9 +240,10 @@ impl Lane {
     }
 
     /// Whether the client had its answer before the daemon died.
-    fn die_while_renewing(&mut self, delay: Duration) -> bool {
+    fn die_while_renewing(&mut self, is_blind: bool, delay: Duration) -> bool {
         let mut daemon = self.daemon.take().unwrap();
         let mut client = self.instance.client();
+        let mut watcher = self.instance.watch();
         let (tell, answer) = mpsc::channel::<Result<RenewReply, ClientError>>();
         let mut answered = false;
         thread::scope(|scope| {
@@ -235,6 +251,9 @@ impl Lane {
                 // Whoever waits may have enough already.
                 let _ = tell.send(client.call(&renewal("demo"), PATIENCE));
             });
+            if !is_blind {
+                watcher.wait_for(PATIENCE, has_begun);
+            }
             // For so long, unless the answer is faster; then the kill comes right behind it.
             let early = answer.recv_timeout(delay);
             daemon.signal(rustix::process::Signal::KILL);
@@ -251,6 +270,11 @@ impl Lane {
         });
         answered
     }
+}
+
+/// Whether an event tells that an exchange is about to be made; its intent is not on disk yet.
+fn has_begun(event: &Event) -> bool {
+    event.event == EventKind::Exchange && event.outcome.as_deref() == Some("started")
 }
 
 /// From the ledger, and from what the next start found.

@@ -139,6 +139,8 @@ fn account() -> res::AccountInfo {
         profile: Some("generic".into()),
         created_at: NOW - 86_400,
         leases: vec![res::LeaseInfo {
+            learned_lifetime_secs: Some(1800),
+            stated_lifetime_secs: Some(3600),
             resource: None,
             scopes: strings(&["openid", "api:read"]),
             state: res::State::Due,

@@ -83,6 +83,7 @@ pub(crate) struct Journal {
 }
 
 struct Inner {
+    clock: Clock,
     remembered: Mutex<Remembered>,
     live: broadcast::Sender<Arc<Event>>,
     clock: Clock,
@@ -118,6 +119,7 @@ impl Journal {
             0
         });
         let shared = Arc::new(Inner {
+            clock,
             remembered: Mutex::new(Remembered {
                 // Beyond whatever an earlier run handed out and never got to the disk.
                 seq: if last == 0 {
