@@ -86,7 +86,6 @@ struct Inner {
     clock: Clock,
     remembered: Mutex<Remembered>,
     live: broadcast::Sender<Arc<Event>>,
-    clock: Clock,
 }
 
 struct Remembered {
@@ -132,7 +131,6 @@ impl Journal {
                 writer: None,
             }),
             live: broadcast::Sender::new(BEHIND),
-            clock,
         });
         // Weakly: with the journal goes the way to the thread, and with that the thread.
         let to_tell = Arc::downgrade(&shared);
