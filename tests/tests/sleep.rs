@@ -139,12 +139,6 @@ fn sleep_waits_for_the_exchange_under_way_and_no_other_starts_before_the_wake() 
     thread::scope(|scope| {
         let renewal = scope.spawn(|| instance.renew("demo"));
         let held = server.wait_held_blocking(Endpoint::Token, 1, PATIENCE);
-        if held.is_err() {
-            let w = instance.watch();
-            println!("{:#?} {:#?}", instance.account("demo"), instance.status());
-            println!("{:#?}", instance.authctl(&["events"]));
-            drop(w);
-        }
         held.expect("a request at the provider");
         logind.prepare_for_sleep(true);
         watcher.wait_for(PATIENCE, |event| is_daemon(event, "suspending"));

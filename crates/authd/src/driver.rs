@@ -16,11 +16,10 @@ use authd_core::{
     time::Boot,
 };
 use authd_oauth::{Exchanged, Revocation};
-use authd_proto::event::EventKind;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    clock::Leaps,
+    clock::Sleep,
     daemon::{Figures, Shared},
     journal::Origin,
     open::Opening,
@@ -259,7 +258,7 @@ pub(crate) async fn run(
     let mut driver = Driver {
         broker,
         performer: Performer::new(Arc::clone(&daemon)),
-        leaps: Leaps::new(daemon.clock.clone()),
+        sleep: Sleep::new(daemon.clock.clone()),
         daemon,
         stop_by: None,
         hold: None,
@@ -289,13 +288,8 @@ pub(crate) async fn run(
                 None
             }
         };
-        let leapt = driver.leaps.look();
-        if leapt.slept {
+        if driver.sleep.is_over() {
             driver.told(Sign::Resumed, None);
-        }
-        if leapt.calendar_set {
-            tracing::debug!("the calendar was set");
-            driver.handle(Event::CalendarSet);
         }
         match message {
             Some(message) => driver.take(message),
@@ -314,8 +308,8 @@ struct Driver {
     broker: Broker,
     performer: Performer,
     daemon: Shared,
-    /// Notices what nobody told of.
-    leaps: Leaps,
+    /// Notices one that nobody told of.
+    sleep: Sleep,
     /// When a stop no longer waits for what is in flight.
     stop_by: Option<Boot>,
     /// The machine waits with its sleep for what is in flight.
@@ -362,9 +356,6 @@ impl Driver {
             Sign::NetworkUp => {}
         }
         tracing::debug!(?sign, "the machine tells");
-        self.daemon.journal.add(EventKind::Daemon, |event| {
-            event.outcome = Some(sign.as_str().to_owned());
-        });
         self.handle(match sign {
             Sign::Suspending => Event::Suspending,
             Sign::Resumed => Event::Resumed,
@@ -403,7 +394,9 @@ impl Driver {
                     } => Some(*attempt),
                     _ => None,
                 };
+                self.performer.at_hand(ended);
                 self.handle(*event);
+                self.performer.at_hand(None);
                 if let Some(attempt) = ended {
                     self.performer.conclude(attempt);
                 }
@@ -439,10 +432,14 @@ impl Driver {
             Message::Answered { attempt, exchanged } => {
                 let Exchanged { answer, tokens } = *exchanged;
                 self.performer.keep_answer(attempt, tokens);
+                self.performer
+                    .story_answered(attempt, answer.request_id.clone());
+                self.performer.at_hand(Some(attempt));
                 self.handle(Event::Answered {
                     attempt,
                     answer: Box::new(answer),
                 });
+                self.performer.at_hand(None);
                 if !self.performer.is_committing(attempt) {
                     self.performer.conclude(attempt);
                 }

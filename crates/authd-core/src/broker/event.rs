@@ -133,8 +133,6 @@ pub enum Event {
     Suspending,
     /// The machine woke.
     Resumed,
-    /// Somebody set the calendar: what is left of every token is to be counted anew.
-    CalendarSet,
     /// The network came up.
     NetworkUp,
     /// The daemon stops: nothing new starts, what is in flight ends.

@@ -29,6 +29,7 @@ use crate::{
     answer::Answer,
     grant::Grant,
     id::{Account, AttemptId, Host, LoginId, Ticket},
+    planted::{self, Bug},
     renewal::{Context, Renewal},
     schedule::{Health, Schedule, Turn},
     time::{Boot, BootId, Now},
@@ -39,6 +40,8 @@ use crate::{
 const LONGEST_DOZE: Duration = Duration::from_secs(30);
 /// By so many milliseconds the wall clock must move against the boot clock for that to be told.
 const JUMP: i64 = 60_000;
+/// From here on it was set, or corrected by as much.
+const SET: i64 = 1000;
 
 /// What the user can set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -201,7 +204,7 @@ impl Broker {
 
     /// Takes in what happened at `now`.
     pub fn handle(&mut self, event: Event, now: Now) {
-        self.note_jump(now);
+        self.look_at_the_calendar(now);
         if self.suspended_until.is_some_and(|until| until <= now.boot) {
             self.resumed(now);
         }
@@ -210,15 +213,24 @@ impl Broker {
         self.admit(now);
     }
 
-    fn note_jump(&mut self, now: Now) {
+    /// A calendar that was set counts what is left of every token anew: the moments that were planned
+    /// by it are no more.
+    fn look_at_the_calendar(&mut self, now: Now) {
         let Some(before) = self.latest.replace(now) else {
             return;
         };
         let shown = now.wall.0.saturating_sub(before.wall.0);
         let passed = i64::try_from(now.boot.0.saturating_sub(before.boot.0)).unwrap_or(i64::MAX);
         let jump = shown.saturating_sub(passed);
+        assert!(
+            !planted::is(Bug::WallJumpPanics) || jump.saturating_abs() < 1_000 * JUMP,
+            "the calendar is wrong"
+        );
         if jump.saturating_abs() >= JUMP {
             self.note(Note::ClockJumped(jump));
+        }
+        if jump.saturating_abs() >= SET {
+            self.attend_all(now);
         }
     }
 
@@ -302,7 +314,6 @@ impl Broker {
                 self.suspended_until = Some(now.boot.after(LONGEST_DOZE));
             }
             Event::Resumed => self.resumed(now),
-            Event::CalendarSet => self.attend_all(now),
             Event::NetworkUp => {
                 self.note(Note::NetworkUp);
                 self.schedule.probe(now.boot);
@@ -319,6 +330,10 @@ impl Broker {
     fn resumed(&mut self, now: Now) {
         self.suspended_until = None;
         self.note(Note::Resumed);
+        if planted::is(Bug::WakeWaits) {
+            self.suspended_until = Some(now.boot.after(20 * LONGEST_DOZE));
+            return;
+        }
         self.schedule.probe(now.boot);
         self.attend_all(now);
     }
@@ -366,6 +381,8 @@ impl Broker {
                     .flatten();
                 if let Some(health) = health {
                     self.ended(&account, health, now);
+                    #[cfg(feature = "planted")]
+                    self.leak(&account, health, now);
                 }
                 self.settle(attempt, &account, now);
             }
@@ -395,6 +412,20 @@ impl Broker {
         if let Some(health) = health {
             self.ended(account, health, now);
             self.settle(attempt, account, now);
+        }
+    }
+
+    /// Planted mistakes: what one account met is taken for every other's.
+    #[cfg(feature = "planted")]
+    fn leak(&mut self, account: &Account, health: Health, now: Now) {
+        let Some(grant) = self.grant(account).cloned() else {
+            return;
+        };
+        for other in self.accounts.keys().cloned().collect::<Vec<_>>() {
+            if other != *account {
+                let failed = health == Health::Failed;
+                self.with(&other, now, |renewal, _| renewal.leak(&grant, failed, now));
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use crate::{
     flag::{Ambiguity, LoginReason, Raised},
     grant::{LastError, Quirk, Rotation},
     lease::{LeaseKey, floor_of},
+    planted::{self, Bug},
     time::{Boot, Now},
 };
 
@@ -61,6 +62,7 @@ impl Renewal {
             // The provider spoke about the token itself: what was lost before is settled.
             flags.ambiguous = None;
         }
+        let place = cx.effects.len();
         match verdict {
             Verdict::Accepted => {}
             Verdict::Transient | Verdict::Offline => {
@@ -73,7 +75,9 @@ impl Renewal {
             }
             Verdict::Throttled => self.throttled(&attempt.key, answer, cx),
             Verdict::Ambiguous(ambiguity) => {
-                self.raise_ambiguous(ambiguity, Some(answer.sent_at.boot), cx);
+                if !planted::is(Bug::LostAnswerForgotten) {
+                    self.raise_ambiguous(ambiguity, Some(answer.sent_at.boot), cx);
+                }
                 self.failed(&attempt.key, cx);
                 if let Some(delay) = retry_after(answer, cx.now) {
                     self.backoff.hold(cx.now.boot.after(delay));
@@ -108,6 +112,10 @@ impl Renewal {
         }
         let (judged, request_id) = (Decided::Judged(verdict), answer.request_id.clone());
         self.record_of(Some(attempt.id), request_id, judged, Some(words), cx);
+        // The answer is told before what was concluded from it, and with what comes next.
+        if let Some(told) = cx.effects.pop_back() {
+            cx.effects.insert(place, told);
+        }
         // What stands is on disk before the intent that would speak for it is cleared.
         let standing = self.grant.flags.standing() != before.flags.standing();
         if standing || self.grant.leases != before.leases {
@@ -138,6 +146,10 @@ impl Renewal {
         let later = (lease.lead / 2).max(2 * floor_of(lifetime));
         if lease.rejected || later >= lease.lead || left <= later {
             return false;
+        }
+        if planted::is(Bug::EarlyRefusalDropsToken) {
+            self.grant_mut().leases.remove(key);
+            return true;
         }
         lease.lead = later;
         self.learned_leads.insert(key.clone(), later);
@@ -251,7 +263,7 @@ impl Renewal {
     /// `invalid_grant`: to be confirmed once, and believed then.
     fn suspect(&mut self, attempt: &Attempt, reason: String, cx: &mut Context<'_>) {
         let due = self.confirm_at.is_some_and(|at| at <= cx.now.boot);
-        if attempt.cause == Cause::Confirming || due {
+        if attempt.cause == Cause::Confirming || due || planted::is(Bug::InvalidGrantNotConfirmed) {
             return self.needs_login(LoginReason::Revoked, cx);
         }
         if self.confirm_at.is_none() {
@@ -303,6 +315,9 @@ impl Renewal {
 
     /// Only the user can go on. The refresh token stays where it is, and a live token is served on.
     pub(super) fn needs_login(&mut self, reason: LoginReason, cx: &mut Context<'_>) {
+        if planted::is(Bug::NeedsLoginDropsRefreshToken) {
+            self.grant_mut().renewable = false;
+        }
         let flags = &mut self.grant_mut().flags;
         if reason != LoginReason::Unintelligible {
             (flags.suspect, flags.ambiguous) = (None, None);
@@ -324,6 +339,9 @@ impl Renewal {
 
 /// RFC 9110 §10.2.3, in either form, capped.
 pub(crate) fn retry_after(answer: &Answer, now: Now) -> Option<Duration> {
+    if planted::is(Bug::RetryAfterIgnored) {
+        return None;
+    }
     let asked = match answer.retry_after? {
         RetryAfter::Delay(delay) => delay,
         // Against the server's own clock, where it says what that shows.
@@ -394,19 +412,18 @@ pub(crate) fn last_error(verdict: Verdict, answer: &Answer, now: Now) -> LastErr
                 format!("the provider answered {status} {code}: {words}"),
             )
         }
+        Received::Response { status, .. } if verdict == Verdict::Throttled => (
+            "throttled".to_owned(),
+            format!("the provider answered {status}"),
+        ),
         Received::Response { status, body } => {
             let what = match body {
                 Body::Html => "a web page",
                 Body::Empty => "an empty answer",
                 _ => "an answer that is no OAuth response",
             };
-            let code = if verdict == Verdict::Throttled {
-                "throttled"
-            } else {
-                class(answer)
-            };
             (
-                code.to_owned(),
+                class(answer).to_owned(),
                 format!("the token endpoint gave {what} with status {status}"),
             )
         }

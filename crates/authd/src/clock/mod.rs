@@ -35,9 +35,6 @@ pub enum Clock {
 /// machine to have slept. No machine sleeps for less.
 const SLEPT: Duration = Duration::from_secs(1);
 
-/// By how many milliseconds the calendar must have moved for somebody to have set it.
-const SET: u64 = 1000;
-
 /// Longest sleep of a clock that may stand still in suspend: the engine's clock is looked at again at
 /// least so often after a wake.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -131,50 +128,32 @@ fn until_recheck(at: Boot, now: Boot) -> Duration {
     at.since(now).min(LONGEST_SLEEP)
 }
 
-/// Notices, where nobody says so, that the machine slept (one clock went on and the other did not), and
-/// that somebody set the calendar.
-pub(crate) struct Leaps {
+/// Notices, where nobody says so, that the machine slept: one clock went on and the other did not.
+pub(crate) struct Sleep {
     clock: Clock,
-    /// By how much the clock that counts suspend was ahead of the other at most.
+    /// By how much the first was ahead of the second at most.
     ahead: Duration,
-    /// By how many milliseconds the calendar was ahead of that clock.
-    calendar: i64,
 }
 
-/// What happened since the last look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Leapt {
-    /// The machine slept.
-    pub(crate) slept: bool,
-    /// The calendar was set, or ran so long that it was corrected by as much as a second.
-    pub(crate) calendar_set: bool,
-}
-
-impl Leaps {
+impl Sleep {
     pub(crate) fn new(clock: Clock) -> Self {
-        let mut leaps = Self {
-            clock,
-            ahead: Duration::ZERO,
-            calendar: 0,
-        };
-        leaps.look();
-        leaps
+        let ahead = Self::ahead(&clock);
+        Self { clock, ahead }
     }
 
-    /// What happened since the last look.
-    pub(crate) fn look(&mut self) -> Leapt {
+    /// Whether it slept since the last look.
+    pub(crate) fn is_over(&mut self) -> bool {
+        let ahead = Self::ahead(&self.clock);
+        let slept = ahead.saturating_sub(self.ahead) >= SLEPT;
+        self.ahead = self.ahead.max(ahead);
+        slept
+    }
+
+    fn ahead(clock: &Clock) -> Duration {
         // In this order a process that is held up between the two takes the first for less far ahead
         // than it is, never for further.
-        let now = self.clock.now();
-        let ahead = Duration::from_millis(now.boot.0).saturating_sub(self.clock.awake());
-        let calendar = now.wall.0.saturating_sub_unsigned(now.boot.0);
-        let leapt = Leapt {
-            slept: ahead.saturating_sub(self.ahead) >= SLEPT,
-            calendar_set: calendar.abs_diff(self.calendar) >= SET,
-        };
-        self.ahead = self.ahead.max(ahead);
-        self.calendar = calendar;
-        leapt
+        let boot = clock.now().boot;
+        Duration::from_millis(boot.0).saturating_sub(clock.awake())
     }
 }
 
@@ -221,29 +200,20 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_is_left_alone_leaps_nowhere() {
-        let mut leaps = Leaps::new(Clock::System);
-        assert_eq!(leaps.look(), Leapt::default());
+    fn a_machine_that_is_awake_has_not_slept() {
+        let mut sleep = Sleep::new(Clock::System);
+        assert!(!sleep.is_over());
     }
 
     #[test]
-    fn leaps_are_noticed_once() {
+    fn sleep_is_noticed_once() {
         let driven = DrivenClock::at(Duration::from_secs(1_700_000_000), Alarms::ThroughSuspend);
-        let mut leaps = Leaps::new(Clock::Driven(driven.clone()));
+        let mut sleep = Sleep::new(Clock::Driven(driven.clone()));
         driven.advance(Duration::from_secs(3600));
-        assert_eq!(leaps.look(), Leapt::default());
+        driven.set_wall(Duration::from_secs(1_800_000_000));
+        assert!(!sleep.is_over());
         driven.suspend(Duration::from_secs(2));
-        let slept = Leapt {
-            slept: true,
-            ..Leapt::default()
-        };
-        assert_eq!(leaps.look(), slept);
-        driven.set_wall(Duration::from_secs(1_600_000_000));
-        let calendar_set = Leapt {
-            calendar_set: true,
-            ..Leapt::default()
-        };
-        assert_eq!(leaps.look(), calendar_set);
-        assert_eq!(leaps.look(), Leapt::default());
+        assert!(sleep.is_over());
+        assert!(!sleep.is_over());
     }
 }

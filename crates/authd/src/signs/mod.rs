@@ -41,17 +41,6 @@ pub enum Sign {
     NetworkUp,
 }
 
-impl Sign {
-    /// The word for it in events.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Suspending => "suspending",
-            Self::Resumed => "resumed",
-            Self::NetworkUp => "network_up",
-        }
-    }
-}
-
 /// Holds the machine's sleep back for as long as it lives, or for as long as the system bears it.
 pub(crate) type Hold = Box<dyn Send>;
 

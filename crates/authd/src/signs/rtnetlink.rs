@@ -39,6 +39,8 @@ const RTA_GATEWAY: u16 = 5;
 const IFA_F_TENTATIVE: u8 = 0x40;
 /// From here on a scope reaches no further than the link.
 const RT_SCOPE_LINK: u8 = 253;
+/// The loopback interface has this number in every network namespace.
+const LOOPBACK: u32 = 1;
 const RT_TABLE_MAIN: u8 = 254;
 const RTN_UNICAST: u8 = 1;
 
@@ -106,6 +108,14 @@ enum Way {
     DefaultRoute { interface: u32, gateway: Vec<u8> },
 }
 
+impl Way {
+    fn interface(&self) -> u32 {
+        match self {
+            Self::Address { interface, .. } | Self::DefaultRoute { interface, .. } => *interface,
+        }
+    }
+}
+
 impl Network {
     /// Takes in a datagram; whether there is a way in it that was not there before.
     fn take(&mut self, datagram: &[u8]) -> bool {
@@ -113,8 +123,12 @@ impl Network {
         for (kind, body) in messages(datagram) {
             match kind {
                 NEWADDR | NEWROUTE => {
-                    if let Some(way) = way(kind, body) {
-                        news |= self.0.insert(way);
+                    if let Some(way) = way(kind, body)
+                        && !self.0.contains(&way)
+                    {
+                        tracing::debug!(interface = way.interface(), "a way out appears");
+                        self.0.insert(way);
+                        news = true;
                     }
                 }
                 DELADDR | DELROUTE => {
@@ -134,14 +148,14 @@ fn way(kind: u16, body: &[u8]) -> Option<Way> {
     if matches!(kind, NEWADDR | DELADDR) {
         // struct ifaddrmsg: family, prefix length, flags, scope, interface.
         let (head, attributes) = body.split_at_checked(8)?;
-        let (flags, scope) = (head[2], head[3]);
-        if scope >= RT_SCOPE_LINK || flags & IFA_F_TENTATIVE != 0 {
+        let (flags, scope, interface) = (head[2], head[3], u32_at(head, 4)?);
+        if interface == LOOPBACK || scope >= RT_SCOPE_LINK || flags & IFA_F_TENTATIVE != 0 {
             return None;
         }
         // On a point-to-point link the first is the other end.
         let address = attribute(attributes, IFA_LOCAL).or(attribute(attributes, IFA_ADDRESS))?;
         Some(Way::Address {
-            interface: u32_at(head, 4)?,
+            interface,
             address: address.to_owned(),
         })
     } else {
@@ -257,7 +271,9 @@ mod tests {
     #[test]
     fn what_reaches_no_further_than_the_link_is_no_network() {
         let mut network = Network::default();
-        assert!(!network.take(&address(NEWADDR, 0, HOST, 1, 1)), "loopback");
+        assert!(!network.take(&address(NEWADDR, 0, HOST, 2, 1)));
+        let loopback = address(NEWADDR, 0, UNIVERSE, 1, 1);
+        assert!(!network.take(&loopback));
         assert!(!network.take(&address(NEWADDR, 0, RT_SCOPE_LINK, 2, 7)));
     }
 
