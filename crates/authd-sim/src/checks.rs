@@ -244,6 +244,12 @@ impl World<'_> {
             .as_ref()
             .and_then(|broker| broker.grant(&self.accounts[account]))
             .cloned();
+        let is_spent = before
+            .as_ref()
+            .is_some_and(|before| self.least_left(before) == 0)
+            || before
+                .as_ref()
+                .is_some_and(|before| before.leases.values().any(|lease| lease.rejected));
         let truth = &mut self.truths[account];
         let mut out = truth.out.swap_remove(at);
         out.request_id.clone_from(&answer.request_id);
@@ -266,6 +272,10 @@ impl World<'_> {
             truth.words.push(t);
             truth.held_until = t + 130 * SECOND;
             truth.exclude(t, t + 130 * SECOND);
+        }
+        if out.too_early && is_spent {
+            // It takes our token for new, and says so in words that mean a configuration.
+            truth.exclude(t, t + 31 * MINUTE);
         }
         if out.too_early {
             truth.refused_early = true;
@@ -470,6 +480,7 @@ impl World<'_> {
         truth.committed = found.row.attempt;
         truth.secured = Some((grant, generation));
         truth.stale = found.stale.is_some();
+        truth.needs_login = found.row.grant.flags.needs_login.is_some();
     }
 
     /// Invariant 6.
