@@ -291,10 +291,7 @@ impl World<'_> {
                     let asked = asked.min(60 * MINUTE);
                     truth.throttled_until = truth.throttled_until.max(out.sent + asked);
                 }
-                let hold = patience(answer)
-                    .unwrap_or(0)
-                    .min(60 * MINUTE)
-                    .max(5 * MINUTE);
+                let hold = patience(answer).unwrap_or(0).clamp(5 * MINUTE, 60 * MINUTE);
                 truth.exclude(t, t + hold);
                 truth.held_until = truth.held_until.max(t + hold);
             }

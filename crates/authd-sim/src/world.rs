@@ -439,11 +439,9 @@ impl<'s> World<'s> {
                 self.say(|| "the stop is overdue: the process ends".into());
                 self.die();
             }
-            What::DiskWorks(number) => {
-                if number == self.disk_number {
-                    self.disk = Disk::Works;
-                    self.say(|| "the disk works again".into());
-                }
+            What::DiskWorks(number) if number == self.disk_number => {
+                self.disk = Disk::Works;
+                self.say(|| "the disk works again".into());
             }
             // Of a process that is no more.
             _ => {}
