@@ -510,7 +510,8 @@ impl World<'_> {
         let is_older = self.places[account].restore();
         self.say(|| format!("    an older copy of the store is put back: {is_older}"));
         self.places[account].yesterday = None;
-        self.truths[account].restored(is_older);
+        let t = self.t;
+        self.truths[account].restored(is_older, t);
     }
 
     fn log_out(&mut self, account: usize, revoke: bool) {

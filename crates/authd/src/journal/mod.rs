@@ -85,6 +85,7 @@ pub(crate) struct Journal {
 struct Inner {
     remembered: Mutex<Remembered>,
     live: broadcast::Sender<Arc<Event>>,
+    clock: Clock,
 }
 
 struct Remembered {
@@ -129,6 +130,7 @@ impl Journal {
                 writer: None,
             }),
             live: broadcast::Sender::new(BEHIND),
+            clock,
         });
         // Weakly: with the journal goes the way to the thread, and with that the thread.
         let to_tell = Arc::downgrade(&shared);
