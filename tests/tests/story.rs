@@ -134,7 +134,6 @@ fn events_tell_why_what_the_provider_said_and_what_comes_next_also_after_a_resta
     live_through_it_all(&instance, &time);
     let told = instance.authctl(&["events", "work"]);
     assert_eq!((told.code(), told.stderr.as_str()), (0, ""));
-    println!("{}", told.stdout);
     let mut lines = told.stdout.lines();
     for parts in STORY {
         let line = lines.next().expect("a further line");

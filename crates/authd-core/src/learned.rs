@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::planted::{self, Bug};
+
 /// Generations without a rejection until a shorter life is doubted again, at first, ...
 const FIRST_PATIENCE: u32 = 16;
 /// ... and at most: each time that the doubt proves wrong doubles it.
@@ -37,8 +39,12 @@ impl Learned {
         let patience = before.map_or(FIRST_PATIENCE, |before| {
             before.patience.saturating_mul(2).min(MOST_PATIENCE)
         });
+        let lifetime = match planted::is(Bug::LearnedLifetimeRunsToZero) {
+            true => before.map_or(age, |before| before.lifetime) / 2,
+            false => age.clamp(stated / LEAST_SHARE, stated),
+        };
         Self {
-            lifetime: age.clamp(stated / LEAST_SHARE, stated),
+            lifetime,
             stated,
             calm: 0,
             patience,
@@ -48,6 +54,9 @@ impl Learned {
     /// A token of which the provider now states that it lives for `stated`: what to believe.
     #[must_use]
     pub fn believed(&self, stated: Duration) -> Duration {
+        if planted::is(Bug::LearnedLifetimeRunsToZero) {
+            return self.lifetime.min(stated);
+        }
         self.lifetime.clamp(stated / LEAST_SHARE, stated)
     }
 

@@ -1,6 +1,6 @@
 //! What an exchange may do: checked at each of its steps.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use authd_core::{
     answer::{Answer, Received},
@@ -22,6 +22,9 @@ use crate::{
     story::{Disk, MINUTE, SECOND},
     world::World,
 };
+
+/// What rounding takes.
+const TICK: Duration = Duration::from_millis(1);
 
 /// What the oracle knows of an answer that arrives.
 pub(crate) struct Known {
@@ -47,8 +50,7 @@ impl World<'_> {
                 format!("generation {found} is to be exchanged while {expected} stands")
             });
         }
-        if let Some(other) = truth.attempt.filter(|_| !truth.out.is_empty()) {
-            let _ = other;
+        if truth.out.iter().any(|out| out.grant == exchange.grant) {
             return self.violate(2, || "an exchange begins while another is in flight".into());
         }
         if let Some(last) = truth.last_start.filter(|last| t < last + SECOND) {
@@ -172,7 +174,7 @@ impl World<'_> {
                 .map(|life| 2 * floor_of(life))
                 .unwrap_or_default();
             let left = lease.remaining(now, boot_id).unwrap_or_default();
-            let tolerance = std::time::Duration::from_millis(1100);
+            let tolerance = Duration::from_millis(1100);
             is_used && !lease.rejected && left > spent + tolerance
         });
         if at_stake.is_some() {
@@ -242,6 +244,12 @@ impl World<'_> {
             .as_ref()
             .and_then(|broker| broker.grant(&self.accounts[account]))
             .cloned();
+        let is_spent = before
+            .as_ref()
+            .is_some_and(|before| self.least_left(before) == 0)
+            || before
+                .as_ref()
+                .is_some_and(|before| before.leases.values().any(|lease| lease.rejected));
         let truth = &mut self.truths[account];
         let mut out = truth.out.swap_remove(at);
         out.request_id.clone_from(&answer.request_id);
@@ -265,6 +273,10 @@ impl World<'_> {
             truth.held_until = t + 130 * SECOND;
             truth.exclude(t, t + 130 * SECOND);
         }
+        if out.too_early && is_spent {
+            // It takes our token for new, and says so in words that mean a configuration.
+            truth.exclude(t, t + 31 * MINUTE);
+        }
         if out.too_early {
             truth.refused_early = true;
             truth.unintelligible += 1;
@@ -279,10 +291,7 @@ impl World<'_> {
                     let asked = asked.min(60 * MINUTE);
                     truth.throttled_until = truth.throttled_until.max(out.sent + asked);
                 }
-                let hold = patience(answer)
-                    .unwrap_or(0)
-                    .min(60 * MINUTE)
-                    .max(5 * MINUTE);
+                let hold = patience(answer).unwrap_or(0).clamp(5 * MINUTE, 60 * MINUTE);
                 truth.exclude(t, t + hold);
                 truth.held_until = truth.held_until.max(t + hold);
             }
@@ -331,6 +340,13 @@ impl World<'_> {
             return;
         };
         let lost = before.renewable && !after.renewable;
+        let is_there = |(key, lease): (&_, &authd_core::lease::Lease)| {
+            let after = after.leases.get(key);
+            after.is_some_and(|after| after.fingerprint == lease.fingerprint)
+        };
+        if !before.leases.iter().all(is_there) {
+            return self.violate(7, || "an error in passing took an access token away".into());
+        }
         let reason = |grant: &Grant| {
             let raised = grant.flags.needs_login.as_ref();
             raised.map(|raised| raised.reason.clone())
@@ -413,7 +429,11 @@ impl World<'_> {
         };
         let is_login = generation == Generation(1);
         match outcome {
-            CommitOutcome::Superseded => return,
+            CommitOutcome::Superseded => {
+                // Its outcome is known, and of no use.
+                truth.unresolved = None;
+                return;
+            }
             CommitOutcome::MemoryOnly(_) if is_login => return,
             CommitOutcome::MemoryOnly(_) => {}
             CommitOutcome::Durable | CommitOutcome::Spilled(_) => {
@@ -457,6 +477,7 @@ impl World<'_> {
         truth.committed = found.row.attempt;
         truth.secured = Some((grant, generation));
         truth.stale = found.stale.is_some();
+        truth.needs_login = found.row.grant.flags.needs_login.is_some();
     }
 
     /// Invariant 6.
@@ -525,6 +546,16 @@ impl World<'_> {
             .is_some();
         for lease in grant.leases.values() {
             let lead = lease.lead.as_millis() as u64;
+            let truth_of_life = Duration::from_millis(self.life(account) / 4);
+            let is_known = self.is_known(named(lease.fingerprint));
+            let is_short = lease
+                .lifetime
+                .is_some_and(|life| life + TICK < truth_of_life);
+            if is_known && is_short {
+                return self.violate(0, || {
+                    "a life is believed shorter than a quarter of it".into()
+                });
+            }
             let token = self.ledger.access_token_mut(named(lease.fingerprint));
             let before = token.lead.replace(lead);
             let moved = before.is_some_and(|before| before != lead);
@@ -532,7 +563,7 @@ impl World<'_> {
                 return self.violate(0, || "the renew point was drawn anew".into());
             }
             if let Some(life) = lease.lifetime
-                && lease.lead > life.mul_f64(0.8) + std::time::Duration::from_millis(1)
+                && lease.lead > life.mul_f64(0.8) + TICK
             {
                 return self.violate(0, || "a lead of more than 0.8 of the life".into());
             }
@@ -576,10 +607,12 @@ impl World<'_> {
             LoginReason::Revoked => match words[..] {
                 [] => self.violate(8, || "the login is given up without a verdict".into()),
                 [_] => self.violate(9, || "the login is given up without a confirmation".into()),
-                [.., first, second] => {
+                [first, .., second] => {
                     let left = self.least_left(grant);
                     let asked = self.truths[account].cause == Some(Cause::Asked);
-                    let soon = second < first + 59 * SECOND;
+                    // A client of a lease that has no token has nothing left to be served.
+                    let others = self.story.people[account].second;
+                    let soon = second < first + 59 * SECOND && !others;
                     if soon && !asked && left > 0 {
                         self.violate(9, || {
                             let after = second - first;
@@ -634,6 +667,26 @@ impl World<'_> {
         let truth = &mut self.truths[account];
         if let Decided::Renewal(cause) = record.what {
             truth.cause = Some(cause);
+        }
+        if record.what == Decided::ReportBelieved {
+            let t = self.t;
+            let too_soon = truth
+                .believed
+                .back()
+                .is_some_and(|last| t < last + 30 * SECOND);
+            while truth
+                .believed
+                .front()
+                .is_some_and(|at| t >= at + 10 * MINUTE)
+            {
+                truth.believed.pop_front();
+            }
+            truth.believed.push_back(t);
+            if too_soon || truth.believed.len() > 3 {
+                return self.violate(16, || {
+                    "reports bring about more renewals than they may".into()
+                });
+            }
         }
         let of_exchange = matches!(
             record.what,

@@ -40,11 +40,11 @@ tables! {
         "intended err", "answered", "committed durable", "committed spilled", "committed memory",
         "committed superseded", "saved", "saved err", "adopt", "leave", "login begun",
         "code received", "login cancelled", "revocation owed", "revocation tried", "suspending",
-        "resumed", "network up", "shutting down", "validated",
+        "resumed", "network up", "shutting down", "validated", "rediscovered",
     ];
     EFFECTS, 3: "effects", &[
         "intend", "exchange", "commit", "annul", "keep", "save", "publish", "withdraw", "reply",
-        "notify", "login ended", "erase", "revoke", "record", "validate", "note",
+        "notify", "login ended", "erase", "revoke", "record", "validate", "note", "rediscover",
     ];
     VERDICTS, 4: "verdicts", &[
         "accepted", "transient", "offline", "throttled", "ambiguous", "invalid_grant",
@@ -64,7 +64,7 @@ tables! {
     DECISIONS, 10: "decisions", &[
         "renewal", "judged", "committed", "committed elsewhere", "discarded", "login needed",
         "report believed", "report set aside",
-        "renewing does not help", "lifetime learned", "lead learned", "validated", "adopted", "interrupted",
+        "renewing does not help", "lifetime learned", "lead learned", "validated", "adopted", "interrupted", "endpoint moved",
     ];
     SERVED, 11: "served", &["from the snapshot", "by the engine", "low", "renewed"];
     FINDINGS, 12: "validation", &["alive", "alive, with its end", "dead", "unknown"];
@@ -195,6 +195,7 @@ impl Coverage {
             Event::NetworkUp => 27,
             Event::ShuttingDown => 28,
             Event::Validated { .. } => 29,
+            Event::Rediscovered { .. } => 30,
         };
         self.count(EVENTS, row);
     }
@@ -217,6 +218,7 @@ impl Coverage {
             Effect::Record(_) => 13,
             Effect::Validate(_) => 14,
             Effect::Note(_) => 15,
+            Effect::Rediscover { .. } => 16,
         };
         self.count(EFFECTS, row);
         row as u64
@@ -271,6 +273,7 @@ impl Coverage {
             Decided::Validated(_) => 11,
             Decided::Adopted => 12,
             Decided::Interrupted => 13,
+            Decided::EndpointMoved { .. } => 14,
         };
         self.count(DECISIONS, row);
     }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use authd_core::{
     answer::{Answer, Body, ExpiresIn, GrantType, Received, RetryAfter, TokenSummary},
-    broker::{Check, Exchange, Finding},
-    grant::Subject,
+    broker::{Check, Event, Exchange, Finding},
+    grant::{Endpoints, Subject},
     id::LoginId,
     renewal::classify::{classify, reuse_is_dangerous},
     scope::ScopeSet,
@@ -167,7 +167,7 @@ impl World<'_> {
         };
         let request_id = habits.is_wordy.then(|| self.t.to_string());
         Answer {
-            sent_at: self.clocks.now(self.t),
+            sent_at: self.shown(),
             received,
             date,
             retry_after,
@@ -204,6 +204,27 @@ impl World<'_> {
                 finding,
             },
         );
+    }
+
+    /// The provider's metadata says where its token endpoint is: where it was, elsewhere on the same
+    /// host, or with somebody else.
+    pub(crate) fn rediscovered(&mut self, account: usize) {
+        let host = self.story.people[account].host;
+        let token = match self.rng.u32(..6) {
+            0 => None,
+            1 => Some("https://elsewhere.example/token".to_owned()),
+            2 => Some(format!("https://idp{host}.example/moved")),
+            _ => Some(format!("https://idp{host}.example/token")),
+        };
+        let reachable = self
+            .obstacle(host)
+            .is_none_or(|fault| fault == Fault::NotFound);
+        let endpoints = token.filter(|_| reachable).map(|token| Endpoints {
+            token,
+            ..Endpoints::default()
+        });
+        let account = self.accounts[account].clone();
+        self.happen(Event::Rediscovered { account, endpoints });
     }
 
     /// A code is exchanged, or a device asks whether the person has decided.

@@ -126,6 +126,7 @@ pub(crate) struct Truth {
     pub(crate) lied_at: Option<Ms>,
     pub(crate) reported_at: Option<Ms>,
     pub(crate) jump: Option<(Ms, u32)>,
+    pub(crate) believed: VecDeque<Ms>,
     pub(crate) answered_id: Option<(AttemptId, Option<String>)>,
 }
 
@@ -173,6 +174,12 @@ impl Truth {
                 .any(|span| span.from <= to && span.to >= from)
     }
 
+    /// Whether the machine or the process was away between these moments.
+    pub(crate) fn was_excluded(&self, from: Ms, to: Ms) -> bool {
+        let mut spans = self.spans.iter();
+        spans.any(|span| span.excluded && span.from <= to && span.to >= from)
+    }
+
     /// The use of the lease goes on.
     pub(crate) fn used(&mut self, second: bool, t: Ms, gap: Ms) {
         let slot = &mut self.uses[usize::from(second)];
@@ -192,6 +199,7 @@ impl Truth {
         // What was refused in no known form is counted anew.
         self.blocked_since = None;
         self.jump = None;
+        self.believed.clear();
         // What was heard may not have been on disk yet.
         self.words.truncate(1);
         // How soon it starts again is the crash's doing.
@@ -227,7 +235,9 @@ impl Truth {
         self.stale = false;
     }
 
-    pub(crate) fn restored(&mut self, is_older: bool) {
+    pub(crate) fn restored(&mut self, is_older: bool, t: Ms) {
+        // Its tokens are of another time.
+        self.exclude(0, t);
         self.secured = None;
         // What was sent with a newer refresh token says nothing of the older.
         self.unresolved = None;
@@ -259,6 +269,8 @@ impl Truth {
         if is_login {
             self.stale = false;
             self.other_subject = false;
+            self.believed.clear();
+
             (self.throttled_until, self.held_until) = (0, 0);
             self.last_start = None;
             self.attempt = None;

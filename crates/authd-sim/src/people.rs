@@ -7,6 +7,7 @@ use authd_core::{
     grant::{Endpoints, Profile, Provider, Rotation},
     id::{ClientId, LoginId, Ticket},
     lease::LeaseKey,
+    planted::{self, Bug},
     scope::ScopeSet,
 };
 use fastrand::Rng;
@@ -52,7 +53,7 @@ impl World<'_> {
             return;
         };
         let key = self.key(second);
-        let (now, boot_id) = (self.clocks.now(self.t), self.clocks.boot_id());
+        let (now, boot_id) = (self.shown(), self.clocks.boot_id());
         self.coverage.flags(&view.grant.flags);
         let lease = view.grant.leases.get(&key);
         if let Some(lease) = lease {
@@ -65,6 +66,7 @@ impl World<'_> {
             !lease.rejected && left.is_none_or(|left| !left.is_zero() && left >= lease.floor())
         });
         self.check_late(account, &key);
+        self.check_out(account);
         if let Some(token) = self.published_token(account, &key).filter(|_| is_hit) {
             self.coverage.count(crate::coverage::SERVED, 0);
             self.check_served(account, token, left, false, None);
@@ -164,7 +166,13 @@ impl World<'_> {
     pub(crate) fn use_token(&mut self, reader: usize, token: u32, after: Asked) {
         let lies = self.t < self.readers[reader].lies_until && after != Asked::Renew;
         if lies || !self.ledger.is_alive(token, self.t) {
-            let at = self.t + 50 + if after == Asked::Demand { 0 } else { SECOND };
+            let pause = match (lies, after) {
+                // Later than reports must be apart, and while the new token is young.
+                (true, _) => 35 * SECOND,
+                (false, Asked::Demand) => 50,
+                (false, _) => SECOND,
+            };
+            let at = self.t + pause;
             self.schedule(at, What::Report { reader, token });
         }
     }
@@ -197,6 +205,11 @@ impl World<'_> {
         if let Some(wait) = self.waits.remove(&ticket) {
             if let Some(reader) = wait.reader {
                 self.readers[reader].waits_for = None;
+            }
+            if planted::is(Bug::GoneCancelsExchange) {
+                let account = crate::shell::number_of(&wait.demand.account);
+                let out = self.truths[account].out.iter().map(|out| out.attempt);
+                self.cancelled.extend(out);
             }
             self.happen(Event::Gone { ticket });
         }
@@ -292,7 +305,9 @@ impl World<'_> {
             profile.lifetime = Some(secs(habits.life)).filter(|life| !life.is_zero());
         }
         Provider {
-            issuer: None,
+            issuer: habits
+                .is_wordy
+                .then(|| format!("https://idp{}.example", person.host)),
             endpoints: Endpoints {
                 token: format!("https://idp{}.example/token", person.host),
                 introspection: matches!(habits.tells, Some(Tells::Introspection { .. }))
@@ -385,6 +400,7 @@ impl World<'_> {
                     self.places[account].estrange();
                 }
             }
+            Kind::Rival => self.fates[account].rival = true,
             Kind::NetworkUp => self.happen(Event::NetworkUp),
             Kind::Liar => {
                 for reader in &mut self.readers {
@@ -494,7 +510,8 @@ impl World<'_> {
         let is_older = self.places[account].restore();
         self.say(|| format!("    an older copy of the store is put back: {is_older}"));
         self.places[account].yesterday = None;
-        self.truths[account].restored(is_older);
+        let t = self.t;
+        self.truths[account].restored(is_older, t);
     }
 
     fn log_out(&mut self, account: usize, revoke: bool) {

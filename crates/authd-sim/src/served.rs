@@ -136,6 +136,8 @@ impl World<'_> {
             (!lease.rejected && !left.is_zero()).then_some(left)
         });
         if wait.demand.min_ttl.is_none()
+            && self.shell.departing[account].is_none()
+            && !self.stopping
             && let Some(left) = live
         {
             let with_login = matches!(refusal, Refusal::LoginRequired(_));
@@ -146,7 +148,10 @@ impl World<'_> {
         }
         let held = self.newest(account);
         let habits = &self.story.hosts[self.story.people[account].host];
-        let is_valid = held.is_some_and(|held| self.ledger.denial(held, habits, self.t).is_none());
+        let is_valid = held.is_some_and(|held| {
+            self.ledger.denial(held, habits, self.t).is_none()
+                && !self.ledger.is_too_early(held, habits, self.t)
+        }) && self.shell.departing[account].is_none();
         let is_short = wait.demand.wait < Duration::from_secs(40);
         let truth = &self.truths[account];
         let is_calm = !truth.was_troubled(wait.at.saturating_sub(15 * SECOND), self.t)
@@ -154,9 +159,38 @@ impl World<'_> {
             && !self.stopping
             && truth.unresolved.is_none()
             && !truth.needs_login;
-        if is_valid && is_calm && !is_short {
+        // A clock that was set ahead makes a token look spent that the provider takes for too new.
+        let is_in_doubt = habits.early.is_some()
+            && (self.published_token(account, &wait.demand.key))
+                .is_some_and(|token| !self.is_known(token));
+        if is_valid && is_calm && !is_short && !is_in_doubt {
             self.refusals += 1;
             self.violate(23, || format!("refused although all is well: {refusal:?}"));
+        }
+    }
+
+    /// Invariant 5: a stop leaves nothing behind that could still come.
+    pub(crate) fn check_stop(&mut self) {
+        let is_out = self
+            .truths
+            .iter()
+            .any(|truth| truth.out.iter().any(|out| truth.grant == Some(out.grant)));
+        if is_out {
+            self.violate(5, || {
+                "the process stops while an exchange is in flight".into()
+            });
+        }
+    }
+
+    /// Invariant 5: whatever was sent comes to an end that the engine hears of.
+    pub(crate) fn check_out(&mut self, account: usize) {
+        let truth = &self.truths[account];
+        let stuck = truth
+            .out
+            .iter()
+            .any(|out| self.t > out.sent + MINUTE && !truth.was_excluded(out.sent, self.t));
+        if stuck {
+            self.violate(5, || "an exchange was sent, and its end never came".into());
         }
     }
 
@@ -202,6 +236,18 @@ impl World<'_> {
             SHORTEST
         };
         if !is_ours || lease.rejected || !grant.renewable || life < shortest {
+            return;
+        }
+        let habits = &self.story.hosts[self.story.people[account].host];
+        // A provider that refuses early goes by the newest token that it issued.
+        let is_misled = self.newest(account).is_some_and(|held| {
+            self.ledger.is_too_early(
+                held,
+                habits,
+                self.t.min(self.clocks.when(lease.issued.at.boot) + life),
+            )
+        });
+        if habits.early.is_some() && (is_misled || !self.is_known(named(lease.fingerprint))) {
             return;
         }
         let lead = lease.lead.as_millis() as Ms;
@@ -315,6 +361,8 @@ impl World<'_> {
                 || truth.held_until > since
                 || truth.throttled_until > since
                 || truth.unresolved.is_some()
+                || view.grant.flags.ambiguous.is_some()
+                || truth.refused_early
                 || self.disk != Disk::Works;
             let tried = self.truths.iter().enumerate().any(|(other, truth)| {
                 self.story.people[other].host == host

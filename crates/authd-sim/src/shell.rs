@@ -11,6 +11,7 @@ use authd_core::{
     grant::Grant,
     id::{Account, AttemptId, LoginId, Ticket},
     lease::LeaseKey,
+    planted::{self, Bug},
     time::Stamp,
 };
 
@@ -89,12 +90,13 @@ pub(crate) fn number_of(account: &Account) -> usize {
 impl World<'_> {
     /// Something happens, and everything that the engine then wants is done.
     pub(crate) fn happen(&mut self, event: Event) {
+        let now = self.shown();
         let Some(broker) = &mut self.broker else {
             return;
         };
         self.coverage.event(&event);
         self.steps += 1;
-        broker.handle(event, self.clocks.now(self.t));
+        broker.handle(event, now);
         while let Some(effect) = self.broker.as_mut().and_then(|broker| broker.poll_effect()) {
             self.steps += 1;
             let row = self.coverage.effect(&effect);
@@ -170,6 +172,11 @@ impl World<'_> {
                 self.schedule(at, What::RevocationTried { id, life });
             }
             Effect::Validate(check) => self.validate(check),
+            Effect::Rediscover { account } => {
+                let (life, at) = (self.life, self.t + self.rng.u64(50..2000));
+                let account = number_of(&account);
+                self.schedule(at, What::Rediscovered { account, life });
+            }
             Effect::Record(record) => self.check_record(&record),
             Effect::Note(note) => self.say(|| format!("    noted: {note:?}")),
         }
@@ -216,8 +223,24 @@ impl World<'_> {
             _ => None,
         };
         let is_keep = matches!(work, Work::Keep(_));
-        let done = self.places[account].apply(work, self.disk);
-        if is_keep && done == Done::Superseded {
+        let is_refresh = matches!(&work, Work::Commit(row) if row.grant.renewals > 0);
+        if is_refresh && std::mem::take(&mut self.fates[account].rival) {
+            self.places[account].overtake();
+            self.truths[account].stale = true;
+            let (life, at) = (self.life, self.t + self.story.people[account].reacts_in);
+            self.schedule(at, What::PersonAdopts { account, life });
+        }
+        for (account, row) in std::mem::take(&mut self.unsynced) {
+            self.places[account].apply(Work::Commit(row), Disk::Works);
+        }
+        let done = match work {
+            Work::Commit(row) if planted::is(Bug::CommitNotSynced) => {
+                self.unsynced.push((account, row));
+                Done::Durable
+            }
+            work => self.places[account].apply(work, self.disk),
+        };
+        if is_keep && done == Done::Superseded && !self.truths[account].stale {
             self.violate(11, || {
                 "flags of an older generation were to be written over a newer".into()
             });
@@ -291,6 +314,9 @@ impl World<'_> {
         answer: Box<Answer>,
         granted: Option<Granted>,
     ) {
+        if self.cancelled.contains(&attempt) {
+            return;
+        }
         if let Some(granted) = granted {
             self.shell.answers.insert(attempt, granted);
         }

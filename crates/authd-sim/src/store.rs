@@ -268,6 +268,14 @@ impl Place {
         }
     }
 
+    /// Somebody else writes the next generation.
+    pub fn overtake(&mut self) {
+        if let Some(row) = &mut self.row {
+            let grant = Arc::make_mut(&mut row.grant);
+            grant.generation = grant.generation.next();
+        }
+    }
+
     /// Keeps a copy, as a backup does.
     pub fn copy(&mut self) {
         self.yesterday = Some(Box::new((self.durable().cloned(), self.intents.clone())));

@@ -128,6 +128,8 @@ kinds! {
     Restore: "store restored",
     /// The store is another machine's.
     Clone: "store cloned",
+    /// Another daemon renews from a copy of the store.
+    Rival: "rival daemon",
     /// The network says that it is up.
     NetworkUp: "network up",
     /// A client reports good tokens as refused for a while.
@@ -404,6 +406,7 @@ fn kind(rng: &mut Rng, number: u64, life: Ms) -> Kind {
         )),
         78 => Kind::Restore,
         79 if rng.bool() => Kind::Clone,
+        79 => Kind::Rival,
         80 => Kind::NetworkUp,
         81 => Kind::Liar,
         82..=84 => Kind::Renew,

@@ -12,6 +12,8 @@ use authd_core::{
     answer::Answer,
     broker::{Broker, Check, Config, Event, Finding},
     id::{Account, AttemptId, GrantId, LoginId, Ticket},
+    planted::{self, Bug},
+    time::Now,
 };
 use fastrand::Rng;
 
@@ -22,7 +24,7 @@ use crate::{
     oracle::{Margin, Truth, Violation},
     provider::{Granted, Ledger},
     shell::{LoginUnderWay, Shell, Wait},
-    store::{Place, Work},
+    store::{Place, Row, Work},
     story::{Disk, HOUR, Kind, MINUTE, SECOND, Story, Tells, class_of},
 };
 
@@ -74,12 +76,18 @@ pub(crate) enum What {
         check: Box<Check>,
         finding: Finding,
     },
+    Rediscovered {
+        account: usize,
+        life: u32,
+    },
     Sleep {
         until: Ms,
         tells: Tells,
     },
     Wake(Tells),
     NetworkUp(Tells),
+    /// The shell notices a sleep that nobody told of.
+    Noticed,
     WakeDeadline {
         since: Ms,
     },
@@ -142,6 +150,7 @@ pub(crate) struct Fate {
     pub(crate) other_subject: bool,
     pub(crate) omits: bool,
     pub(crate) unrenewable: bool,
+    pub(crate) rival: bool,
     pub(crate) login_planned: bool,
     pub(crate) subject: u8,
 }
@@ -188,6 +197,12 @@ pub struct World<'s> {
     pub(crate) last_ticket: u64,
     /// Counts what is written.
     pub(crate) ordinal: u64,
+    /// Exchanges that a planted bug cancelled.
+    pub(crate) cancelled: Vec<AttemptId>,
+    /// Commits that a planted bug did not sync.
+    pub(crate) unsynced: Vec<(usize, Row)>,
+    /// For how long the machine slept in this boot.
+    pub(crate) slept: Ms,
     pub(crate) woke: Option<Ms>,
     spun: (Ms, u32),
     /// What was reached.
@@ -267,6 +282,10 @@ impl<'s> World<'s> {
             last_grant: 0,
             last_ticket: 0,
             ordinal: 0,
+            cancelled: Vec::new(),
+            unsynced: Vec::new(),
+            slept: 0,
+
             woke: None,
             spun: (0, 0),
             coverage: Coverage::default(),
@@ -322,7 +341,7 @@ impl<'s> World<'s> {
         let wake = match (&self.broker, self.asleep_until) {
             (Some(broker), None) => broker
                 .poll_timeout()
-                .map(|boot| self.clocks.when(boot).max(self.t)),
+                .map(|boot| self.when(boot).max(self.t)),
             _ => None,
         };
         let next = self.queue.peek().map(|Reverse(scheduled)| scheduled.at);
@@ -361,13 +380,13 @@ impl<'s> World<'s> {
 
     /// A stop ends when nothing is in flight.
     fn after_event(&mut self) {
-        if self.stopping
-            && self.store_queue.is_empty()
+        let is_quiet = self.store_queue.is_empty()
             && self
                 .broker
                 .as_ref()
-                .is_some_and(|broker| broker.in_flight() == 0)
-        {
+                .is_some_and(|broker| broker.in_flight() == 0);
+        if self.stopping && (is_quiet || planted::is(Bug::StopDropsExchange)) {
+            self.check_stop();
             if matches!(self.disk, Disk::Works | Disk::Slow) {
                 for place in &mut self.places {
                     place.flush();
@@ -405,6 +424,7 @@ impl<'s> World<'s> {
                 check: *check,
                 finding,
             }),
+            What::Rediscovered { account, life } if life == self.life => self.rediscovered(account),
             What::Sleep { until, tells } => self.sleep(until, tells),
             What::Wake(tells) => self.wake(tells),
             What::NetworkUp(tells) => {
@@ -412,17 +432,16 @@ impl<'s> World<'s> {
                     self.happen(Event::NetworkUp);
                 }
             }
+            What::Noticed => self.happen(Event::Resumed),
             What::WakeDeadline { since } => self.check_wake(since),
             What::Restart => self.start(),
             What::StopOverdue { life } if life == self.life && self.stopping => {
                 self.say(|| "the stop is overdue: the process ends".into());
                 self.die();
             }
-            What::DiskWorks(number) => {
-                if number == self.disk_number {
-                    self.disk = Disk::Works;
-                    self.say(|| "the disk works again".into());
-                }
+            What::DiskWorks(number) if number == self.disk_number => {
+                self.disk = Disk::Works;
+                self.say(|| "the disk works again".into());
             }
             // Of a process that is no more.
             _ => {}
@@ -455,6 +474,7 @@ impl<'s> World<'s> {
             return;
         }
         self.kill_in = None;
+        self.unsynced.clear();
         if let Some((account, work)) = self.store_queue.pop_front()
             && self.rng.bool()
         {
@@ -541,6 +561,8 @@ impl<'s> World<'s> {
             return;
         }
         self.asleep_until = Some(until);
+        self.slept += until - self.t;
+
         let t = self.t;
         let quiet = self.rng.u64(..20 * SECOND);
         self.offline_until = self.offline_until.max(until + quiet);
@@ -565,6 +587,9 @@ impl<'s> World<'s> {
         self.schedule(by + 1, What::WakeDeadline { since });
         if matches!(tells, Tells::All | Tells::Woke) {
             self.happen(Event::Resumed);
+        } else {
+            let after = self.rng.u64(..30 * SECOND);
+            self.schedule(since + after, What::Noticed);
         }
     }
 
@@ -575,6 +600,26 @@ impl<'s> World<'s> {
         self.woke = None;
         let t = self.t;
         self.clocks.reboot(t);
+        self.slept = 0;
+    }
+
+    /// When the engine will be told `boot`.
+    fn when(&self, boot: authd_core::time::Boot) -> Ms {
+        let slept = if planted::is(Bug::ClockStopsInSuspend) {
+            self.slept
+        } else {
+            0
+        };
+        self.clocks.when(boot).saturating_add(slept)
+    }
+
+    /// What the engine is told of the time.
+    pub(crate) fn shown(&self) -> Now {
+        let mut now = self.clocks.now(self.t);
+        if planted::is(Bug::ClockStopsInSuspend) {
+            now.boot.0 = now.boot.0.saturating_sub(self.slept);
+        }
+        now
     }
 
     pub(crate) fn next_grant(&mut self) -> GrantId {

@@ -12,6 +12,7 @@ use crate::{
     grant::{Grant, Provider},
     id::{Account, AttemptId, Generation, LoginId},
     lease::LeaseKey,
+    planted::{self, Bug},
     renewal::{Context, Renewal, Verdict, classify::classify, last_error, new_lease, retry_after},
     schedule::Health,
     time::{Boot, Now, Stamp},
@@ -89,6 +90,13 @@ impl Broker {
     pub(super) fn login_begun(&mut self, begun: LoginBegun, now: Now) {
         if self.shutting_down {
             let (login, result) = (begun.login, Err(LoginFailure::ShuttingDown));
+            self.effects.push_back(Effect::LoginEnded { login, result });
+            return;
+        }
+        if planted::is(Bug::LoginImpossibleWhenBroken)
+            && (self.grant(&begun.account)).is_some_and(|grant| grant.flags.needs_login.is_some())
+        {
+            let (login, result) = (begun.login, Err(LoginFailure::Cancelled));
             self.effects.push_back(Effect::LoginEnded { login, result });
             return;
         }

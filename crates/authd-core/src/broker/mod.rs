@@ -29,6 +29,7 @@ use crate::{
     answer::Answer,
     grant::Grant,
     id::{Account, AttemptId, Host, LoginId, Ticket},
+    planted::{self, Bug},
     renewal::{Context, Renewal},
     schedule::{Health, Schedule, Turn},
     time::{Boot, BootId, Now},
@@ -221,6 +222,10 @@ impl Broker {
         let shown = now.wall.0.saturating_sub(before.wall.0);
         let passed = i64::try_from(now.boot.0.saturating_sub(before.boot.0)).unwrap_or(i64::MAX);
         let jump = shown.saturating_sub(passed);
+        assert!(
+            !planted::is(Bug::WallJumpPanics) || jump.saturating_abs() < 1_000 * JUMP,
+            "the calendar is wrong"
+        );
         if jump.saturating_abs() >= JUMP {
             self.note(Note::ClockJumped(jump));
         }
@@ -325,6 +330,10 @@ impl Broker {
     fn resumed(&mut self, now: Now) {
         self.suspended_until = None;
         self.note(Note::Resumed);
+        if planted::is(Bug::WakeWaits) {
+            self.suspended_until = Some(now.boot.after(20 * LONGEST_DOZE));
+            return;
+        }
         self.schedule.probe(now.boot);
         self.attend_all(now);
     }
@@ -372,6 +381,8 @@ impl Broker {
                     .flatten();
                 if let Some(health) = health {
                     self.ended(&account, health, now);
+                    #[cfg(feature = "planted")]
+                    self.leak(&account, health, now);
                 }
                 self.settle(attempt, &account, now);
             }
@@ -401,6 +412,20 @@ impl Broker {
         if let Some(health) = health {
             self.ended(account, health, now);
             self.settle(attempt, account, now);
+        }
+    }
+
+    /// Planted mistakes: what one account met is taken for every other's.
+    #[cfg(feature = "planted")]
+    fn leak(&mut self, account: &Account, health: Health, now: Now) {
+        let Some(grant) = self.grant(account).cloned() else {
+            return;
+        };
+        for other in self.accounts.keys().cloned().collect::<Vec<_>>() {
+            if other != *account {
+                let failed = health == Health::Failed;
+                self.with(&other, now, |renewal, _| renewal.leak(&grant, failed, now));
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use crate::{
     answer::{Answer, Body, Failure, GrantType, Received},
     flag::Ambiguity,
     grant::{Profile, Quirk, Rotation},
+    planted::{self, Bug},
 };
 
 /// What an answer means for the exchange that it answers.
@@ -113,6 +114,9 @@ fn by_status(status: u16, body: &Body, grant_type: GrantType, profile: &Profile)
         407 | 511 => Verdict::Offline,
         502..=504 if reuse_is_dangerous(profile) => lost(grant_type, Ambiguity::Gateway),
         408 | 500.. => Verdict::Transient,
+        400 | 403 if *body == Body::Html && planted::is(Bug::HtmlIsInvalidGrant) => {
+            Verdict::InvalidGrant
+        }
         404 | 410 => Verdict::EndpointMoved,
         300..400 => Verdict::Offline,
         200..300 => match body {

@@ -8,6 +8,7 @@ use crate::{
     flag::LoginReason,
     id::{Generation, Ticket},
     lease::{Lease, LeaseKey},
+    planted::{self, Bug},
     policy::{self, Decision},
     time::Boot,
 };
@@ -40,6 +41,11 @@ enum Occasion {
 impl Renewal {
     /// A client asks for a token.
     pub(crate) fn demand(&mut self, demand: Demand, cx: &mut Context<'_>) {
+        if planted::is(Bug::AlwaysRefuses) {
+            let (why, retry_after) = (Unavailable::Provider, None);
+            let refusal = Refusal::Unavailable { why, retry_after };
+            return self.reply(demand.ticket, Err(refusal), cx);
+        }
         self.wait_for(demand, None, Cause::Demanded, cx);
     }
 
@@ -180,6 +186,11 @@ impl Renewal {
 
     /// Time has passed: waiters whose deadline has come hear what is known.
     pub(crate) fn on_time(&mut self, cx: &mut Context<'_>) {
+        if planted::is(Bug::JitterRedrawn) {
+            for lease in self.grant_mut().leases.values_mut() {
+                lease.lead = lease.lead.mul_f64(0.9 + 0.2 * cx.rng.f64());
+            }
+        }
         self.note_end(cx);
         self.warn_of_loss(cx);
         self.settle_waiters(|_| Occasion::Passing, cx);
@@ -220,6 +231,7 @@ impl Renewal {
             .filter(|lease| waiter.could_do_with(lease, cx))
             .filter(|lease| !lease.rejected || self.grant.renewable);
         if let Some(refusal) = self.standing_refusal(waiter, next, cx) {
+            let live = live.filter(|_| !planted::is(Bug::NeedsLoginStopsServing));
             return Some(match live {
                 Some(lease) => Ok(self.served(waiter, lease, true, cx)),
                 None => Err(refusal),
@@ -292,7 +304,8 @@ impl Renewal {
         {
             return Some(refusal);
         }
-        if asked || next.is_some_and(|at| at <= cx.now.boot) {
+        // What is tried again while the client still waits is worth the wait.
+        if asked || next.is_some_and(|at| at < waiter.deadline.max(Boot(cx.now.boot.0 + 1))) {
             return None;
         }
         let bar = self.bars.get(&waiter.key);
@@ -353,7 +366,11 @@ impl Waiter {
 
     /// Whether the lease gives the client all that it asked for.
     fn is_content(&self, lease: &Lease, cx: &Context<'_>) -> bool {
-        let needed = lease.floor().max(self.min_ttl.unwrap_or_default());
+        let floor = match planted::is(Bug::FloorIgnored) {
+            true => Duration::ZERO,
+            false => lease.floor(),
+        };
+        let needed = floor.max(self.min_ttl.unwrap_or_default());
         self.is_new_enough(lease)
             && !lease.rejected
             && lease.remaining(cx.now, cx.boot_id).is_none_or(|left| {

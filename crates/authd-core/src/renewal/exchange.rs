@@ -15,6 +15,7 @@ use crate::{
     grant::{Grant, Rotation},
     id::AttemptId,
     lease::{Expiry, Lease, LeaseKey},
+    planted::{self, Bug},
     schedule::Health,
     scope::ScopeSet,
     time::{Stamp, Wall},
@@ -81,6 +82,10 @@ impl Renewal {
                 }
                 cx.effects
                     .push_back(Effect::Exchange(self.exchange(&attempt)));
+                if planted::is(Bug::DoubleFlight) {
+                    let again = Effect::Exchange(self.exchange(&attempt));
+                    cx.effects.push_back(again);
+                }
                 self.phase = Phase::AwaitingAnswer(attempt);
                 None
             }
@@ -115,6 +120,11 @@ impl Renewal {
                     attempt: attempt.id,
                     grant: Arc::clone(&next),
                 });
+                if planted::is(Bug::PublishBeforeCommit) {
+                    let before = std::mem::replace(&mut self.grant, Arc::clone(&next));
+                    self.publish(attempt.id, cx);
+                    self.grant = before;
+                }
                 self.phase = Phase::AwaitingCommitted {
                     attempt,
                     next,
@@ -136,6 +146,12 @@ impl Renewal {
     ) -> Grant {
         let mut next = Grant::clone(&self.grant);
         next.generation = attempt.generation.next();
+        if planted::is(Bug::StaleGenerationOverwrites) {
+            next.generation = attempt.generation;
+        }
+        if planted::is(Bug::MissingRefreshTokenErases) {
+            next.renewable = tokens.refresh_token;
+        }
         next.renewals = next.renewals.saturating_add(1);
         next.last_error = None;
         if next.provider.profile.rotation == Rotation::Unknown {
@@ -154,7 +170,9 @@ impl Renewal {
         if attempt.cause != Cause::Reported {
             flags.provider_rejects = None;
         }
-        if let Some(reason) = subject_changed(&self.grant, tokens) {
+        if let Some(reason) = subject_changed(&self.grant, tokens)
+            && !planted::is(Bug::SubjectChangeAccepted)
+        {
             // The refresh token is spent and its successor must be kept; but nobody is served
             // another person's token.
             flags.needs_login = Some(Raised {
@@ -169,6 +187,9 @@ impl Renewal {
             &attempt.key.scopes
         };
         let granted = tokens.scopes.clone().unwrap_or_else(|| asked.clone());
+        if planted::is(Bug::ScopeChangeAccepted) {
+            next.scopes = granted.clone();
+        }
         let stamp = Stamp {
             boot_id: cx.boot_id,
             at: answer.sent_at,

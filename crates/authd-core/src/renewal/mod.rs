@@ -42,6 +42,7 @@ use crate::{
     grant::Grant,
     id::{AttemptId, Generation},
     lease::LeaseKey,
+    planted::{self, Bug},
     schedule::Health,
     time::{Boot, BootId, Now, Stamp},
 };
@@ -189,11 +190,11 @@ impl Renewal {
         if renewal.grant.flags.suspect.is_some() {
             renewal.plan_confirmation(cx);
         }
-        if let Some(reason) = stale {
+        if let Some(reason) = stale.filter(|_| !planted::is(Bug::RestoredStoreExchanges)) {
             let since = cx.now.wall;
             renewal.grant_mut().flags.stale_store = Some(Raised { reason, since });
         }
-        if let Some(written) = interrupted {
+        if let Some(written) = interrupted.filter(|_| !planted::is(Bug::InterruptedForgotten)) {
             // A leeway counts from there. Where it is not known how long ago that was, it is over.
             let age = written.age(cx.now, cx.boot_id);
             let sent = age.and_then(|age| cx.now.boot.before(age));
@@ -318,6 +319,8 @@ impl Renewal {
         words: Option<String>,
         cx: &mut Context<'_>,
     ) {
+        let judged = matches!(what, Decided::Judged(_));
+        let attempt = attempt.filter(|_| !(judged && planted::is(Bug::RecordWithoutAttempt)));
         let next = self.next_exchange(cx).map(|(at, plan)| Next {
             within: at.since(cx.now.boot),
             cause: plan.cause,
@@ -332,6 +335,17 @@ impl Renewal {
             words,
             next,
         }));
+    }
+
+    /// A planted mistake: what another account met is taken for this one's.
+    #[cfg(feature = "planted")]
+    pub(crate) fn leak(&mut self, other: &Grant, failed: bool, now: Now) {
+        if planted::is(Bug::ThrottleLeaks) && other.flags.throttled.is_some() {
+            self.grant_mut().flags.throttled = other.flags.throttled.clone();
+        }
+        if planted::is(Bug::OneFailureDelaysOthers) && failed {
+            self.backoff.hold(now.boot.after(Duration::from_secs(3600)));
+        }
     }
 
     /// What is left of the lease; nothing when there is none, and for ever when that is not known.

@@ -9,6 +9,7 @@ use crate::{
     flag::{Ambiguity, LoginReason, Raised},
     grant::{LastError, Quirk, Rotation},
     lease::{LeaseKey, floor_of},
+    planted::{self, Bug},
     time::{Boot, Now},
 };
 
@@ -74,7 +75,9 @@ impl Renewal {
             }
             Verdict::Throttled => self.throttled(&attempt.key, answer, cx),
             Verdict::Ambiguous(ambiguity) => {
-                self.raise_ambiguous(ambiguity, Some(answer.sent_at.boot), cx);
+                if !planted::is(Bug::LostAnswerForgotten) {
+                    self.raise_ambiguous(ambiguity, Some(answer.sent_at.boot), cx);
+                }
                 self.failed(&attempt.key, cx);
                 if let Some(delay) = retry_after(answer, cx.now) {
                     self.backoff.hold(cx.now.boot.after(delay));
@@ -143,6 +146,10 @@ impl Renewal {
         let later = (lease.lead / 2).max(2 * floor_of(lifetime));
         if lease.rejected || later >= lease.lead || left <= later {
             return false;
+        }
+        if planted::is(Bug::EarlyRefusalDropsToken) {
+            self.grant_mut().leases.remove(key);
+            return true;
         }
         lease.lead = later;
         self.learned_leads.insert(key.clone(), later);
@@ -256,7 +263,7 @@ impl Renewal {
     /// `invalid_grant`: to be confirmed once, and believed then.
     fn suspect(&mut self, attempt: &Attempt, reason: String, cx: &mut Context<'_>) {
         let due = self.confirm_at.is_some_and(|at| at <= cx.now.boot);
-        if attempt.cause == Cause::Confirming || due {
+        if attempt.cause == Cause::Confirming || due || planted::is(Bug::InvalidGrantNotConfirmed) {
             return self.needs_login(LoginReason::Revoked, cx);
         }
         if self.confirm_at.is_none() {
@@ -308,6 +315,9 @@ impl Renewal {
 
     /// Only the user can go on. The refresh token stays where it is, and a live token is served on.
     pub(super) fn needs_login(&mut self, reason: LoginReason, cx: &mut Context<'_>) {
+        if planted::is(Bug::NeedsLoginDropsRefreshToken) {
+            self.grant_mut().renewable = false;
+        }
         let flags = &mut self.grant_mut().flags;
         if reason != LoginReason::Unintelligible {
             (flags.suspect, flags.ambiguous) = (None, None);
@@ -329,6 +339,9 @@ impl Renewal {
 
 /// RFC 9110 §10.2.3, in either form, capped.
 pub(crate) fn retry_after(answer: &Answer, now: Now) -> Option<Duration> {
+    if planted::is(Bug::RetryAfterIgnored) {
+        return None;
+    }
     let asked = match answer.retry_after? {
         RetryAfter::Delay(delay) => delay,
         // Against the server's own clock, where it says what that shows.

@@ -6,6 +6,7 @@ use super::{Cause, Context, Renewal, backoff::Urgency};
 use crate::{
     flag::LoginReason,
     lease::{Lease, LeaseKey, Standing, floor_of},
+    planted::{self, Bug},
     schedule::{Rank, Wish},
     time::Boot,
 };
@@ -63,8 +64,10 @@ impl Renewal {
     /// The next exchange for one lease.
     fn plan(&self, key: &LeaseKey, cx: &Context<'_>) -> Option<(Boot, Plan)> {
         let (wanted_at, cause) = self.wanted(key, cx)?;
+        let hot = planted::is(Bug::HotLoopOnShortTokens);
         let apart = self
             .latest_start
+            .filter(|_| !hot)
             .map_or(Boot(0), |start| start.after(LEAST_DISTANCE));
         let held_until = if cause == Cause::Asked {
             // A person knows what they do; only the provider's own limits hold them back.
@@ -171,7 +174,8 @@ impl Renewal {
     /// report and the refresh token's inactivity have limits of their own, and a confirmation or a
     /// settlement is a repetition by its nature.
     fn least_distance(&self, key: &LeaseKey, cause: Cause, cx: &Context<'_>) -> Boot {
-        let spaced = matches!(cause, Cause::Due | Cause::Demanded);
+        let spaced = matches!(cause, Cause::Due | Cause::Demanded)
+            && !planted::is(Bug::HotLoopOnShortTokens);
         let lease = self.grant.leases.get(key).filter(|_| spaced);
         let Some((lease, lifetime)) = lease.and_then(|lease| Some((lease, lease.lifetime?))) else {
             return Boot(0);
@@ -196,7 +200,7 @@ impl Renewal {
     /// access tokens that still work, this one or any other in use: when those are nearly spent.
     fn settle_at(&self, key: &LeaseKey, cx: &Context<'_>) -> Boot {
         let now = cx.now.boot;
-        if self.may_settle_at_once(now) {
+        if self.may_settle_at_once(now) || planted::is(Bug::SettlesAtOnce) {
             return now;
         }
         let spare = |lease: &Lease| {

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use crate::{id::Account, time::Boot};
+use crate::{
+    id::Account,
+    planted::{self, Bug},
+    time::Boot,
+};
 
 /// Failures in a row that open it, if they come from at least [`ACCOUNTS`] accounts.
 const FAILURES: u32 = 5;
@@ -50,6 +54,7 @@ impl Breaker {
         soonest: impl FnOnce() -> Boot,
     ) -> Result<(), Boot> {
         match self.open {
+            Some(_) if planted::is(Bug::BreakerNeverCloses) => Err(now.after(LONGEST_WAIT)),
             None => Ok(()),
             Some(open) => {
                 let next = open.next_canary.min(soonest());

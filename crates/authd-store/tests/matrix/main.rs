@@ -11,17 +11,27 @@ mod script;
 
 use std::{
     collections::BTreeMap,
+    io::ErrorKind,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
+        mpsc,
     },
     thread,
+    time::Duration,
 };
 
-use authd_store::fault::Keep;
+use authd_core::id::AttemptId;
+use authd_store::{
+    CommitOutcome,
+    fault::{Fault, Keep, Op, Rule},
+};
 
-use self::cell::{Breadth, Column, Row, Tally};
+use self::{
+    cell::{Breadth, Column, Row, Tally},
+    common::{Machine, close, intend, intent, line, login, record, summary},
+};
 
 fn is_full() -> bool {
     std::env::var_os("AUTHD_FULL").is_some()
@@ -142,6 +152,66 @@ fn inv_06_every_fault_at_every_operation_of_the_disk_leaves_a_recoverable_genera
     ] {
         assert!(count > 100, "{what}: {count}");
     }
+}
+
+/// Whoever is told "durable" or "spilled" publishes at that moment: then it must be on the disk, whatever
+/// had failed before, and whatever of the unsynced the disk forgets.
+#[test]
+fn inv_04_what_is_called_durable_or_spilled_is_on_the_disk_at_that_very_moment() {
+    let prepared = Machine::new();
+    let (store, _) = prepared.open().unwrap();
+    login(&store, "work", 1);
+    close(store).unwrap();
+    let (mut durable, mut spilled) = (0, 0);
+    for at in 0..60 {
+        for number in 0..4 {
+            let machine = Machine::on(prepared.memory.crash(Keep::Everything));
+            let fault = match number {
+                0 => Fault::Once(ErrorKind::Other),
+                1 => Fault::Lasting(
+                    vec![Op::SetLen, Op::Allocate, Op::Open],
+                    ErrorKind::StorageFull,
+                ),
+                2 => Fault::Lasting(vec![Op::Sync], ErrorKind::Other),
+                _ => Fault::LoseSync(machine.memory.clone()),
+            };
+            machine.faults.strike_after(at, fault);
+            if number == 1 {
+                // The database alone is full; what was reserved can be written.
+                machine.faults.add(Rule {
+                    after: at / 8,
+                    ..Rule::disk_full().on("authd.redb")
+                });
+            }
+            let Ok((store, _)) = machine.open() else {
+                continue;
+            };
+            if intend(&store, intent("work", 1, 1, 9)).is_err() {
+                continue;
+            }
+            let disk = machine.memory.clone();
+            let (sender, told) = mpsc::channel();
+            store.commit(record("work", 1, 2), AttemptId(9), move |outcome| {
+                sender.send((outcome, disk.crash(Keep::Nothing))).unwrap();
+            });
+            let (outcome, disk) = told.recv_timeout(Duration::from_secs(60)).unwrap();
+            match outcome.unwrap() {
+                CommitOutcome::Durable => durable += 1,
+                CommitOutcome::Spilled { .. } => spilled += 1,
+                CommitOutcome::MemoryOnly { .. } => continue,
+            }
+            let (_store, loaded) = Machine::on(disk).open().unwrap();
+            assert_eq!(
+                summary(&loaded),
+                [line("work", 1, 2)],
+                "operation {at}, fault {number}"
+            );
+        }
+    }
+    assert!(
+        durable > 50 && spilled > 5,
+        "{durable} durable, {spilled} spilled"
+    );
 }
 
 #[test]

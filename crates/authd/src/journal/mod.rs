@@ -83,9 +83,9 @@ pub(crate) struct Journal {
 }
 
 struct Inner {
-    clock: Clock,
     remembered: Mutex<Remembered>,
     live: broadcast::Sender<Arc<Event>>,
+    clock: Clock,
 }
 
 struct Remembered {
@@ -118,7 +118,6 @@ impl Journal {
             0
         });
         let shared = Arc::new(Inner {
-            clock,
             remembered: Mutex::new(Remembered {
                 // Beyond whatever an earlier run handed out and never got to the disk.
                 seq: if last == 0 {
@@ -131,6 +130,7 @@ impl Journal {
                 writer: None,
             }),
             live: broadcast::Sender::new(BEHIND),
+            clock,
         });
         // Weakly: with the journal goes the way to the thread, and with that the thread.
         let to_tell = Arc::downgrade(&shared);

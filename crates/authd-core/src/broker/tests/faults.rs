@@ -229,6 +229,22 @@ fn inv_23_what_may_mean_too_early_pauses_no_longer_than_the_token_lives() {
 }
 
 #[test]
+fn inv_23_a_pause_that_ends_while_a_client_waits_is_waited_for() {
+    let no = error(400, "invalid_request");
+    let mut bench = due();
+    bench.answer(no.clone());
+    bench.server = Server::Says(no);
+    bench.pass(secs(1100));
+    assert!(bench.flags().misconfigured.is_some());
+    bench.server = Server::Says(unreachable());
+    bench.pass(secs(150));
+    bench.server = Server::Says(tokens());
+    let ticket = bench.ask();
+    bench.pass(secs(11));
+    assert!(bench.served(ticket).renewed);
+}
+
+#[test]
 fn inv_08_what_may_mean_too_early_asks_nobody_to_log_in_while_the_token_lives() {
     let no = plain(400, Body::Empty);
     let mut bench = due();

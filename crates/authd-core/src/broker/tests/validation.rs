@@ -198,3 +198,17 @@ fn it_can_be_switched_off() {
     bench.pass(secs(1000));
     assert!(checks(&bench).is_empty());
 }
+
+#[test]
+fn inv_16_a_question_that_waits_for_a_renewal_that_waits_for_its_turn_ends_no_day() {
+    let mut bench = asked_about();
+    bench.load("other", |_| {});
+    use_for(&mut bench, 2100, ALIVE);
+    bench.server = Server::Holds;
+    // One canary for the host, which never comes back; the other account waits for it.
+    bench.happen(Event::NetworkUp);
+    let ticket = bench.ask();
+    assert!(bench.reply(ticket).unwrap().is_ok());
+    bench.pass(secs(900));
+    assert_eq!(bench.out.len(), 1);
+}
