@@ -7,6 +7,7 @@ use std::{
         fd::{AsRawFd as _, BorrowedFd},
         unix::{net::UnixStream, process::CommandExt as _},
     },
+    path::Path,
     process::{Command, ExitStatus, Stdio},
     time::Duration,
 };
@@ -20,7 +21,7 @@ use crate::{
     PATIENCE, binaries,
     instance::Instance,
     process::{Finished, Process},
-    redacted,
+    redacted, tool,
 };
 
 /// A daemon about to be started.
@@ -48,6 +49,39 @@ impl<'a> Start<'a> {
     #[must_use]
     pub fn failpoint(self, order: &str) -> Self {
         self.env("AUTHD_FAILPOINT", order)
+    }
+
+    /// Runs it with this file in the place of `/etc/machine-id`: on another machine, as far as it can
+    /// tell. Takes root; the mount is seen by the daemon alone and ends with it.
+    #[must_use]
+    pub fn machine_id(mut self, file: &Path) -> Self {
+        let script = r#"mount --bind "$0" /etc/machine-id && exec "$@""#;
+        self.command = self.instance.command("unshare");
+        self.command
+            .args(["--mount", "--propagation", "private", "sh", "-c", script])
+            .arg(file)
+            .arg(binaries::authd());
+        self
+    }
+
+    /// Runs it in a network of its own, where there is nothing but a loopback interface that is down.
+    ///
+    /// # Panics
+    /// When this machine lets nobody make one: a test that needs it fails then, it is never skipped.
+    #[must_use]
+    pub fn network_of_its_own(mut self) -> Self {
+        let unshare = tool::required("unshare");
+        let arguments = ["--map-root-user", "--net"];
+        let allowed = Command::new(&unshare).args(arguments).arg("true").output();
+        let output = allowed.expect("unshare runs");
+        assert!(
+            output.status.success(),
+            "this machine allows no network namespaces: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        self.command = self.instance.command(unshare);
+        self.command.args(arguments).arg(binaries::authd());
+        self
     }
 
     /// Runs it as this user and group.
@@ -121,6 +155,31 @@ impl Daemon {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    /// Runs `ip` with these arguments, separated by blanks, in the network that it lives in.
+    ///
+    /// # Panics
+    /// When that does not work.
+    pub fn ip(&self, arguments: &str) {
+        let pid = self.pid().to_string();
+        let output = Command::new(tool::required("nsenter"))
+            .args([
+                "--target",
+                &pid,
+                "--user",
+                "--net",
+                "--preserve-credentials",
+            ])
+            .arg(tool::required("ip"))
+            .args(arguments.split(' '))
+            .output()
+            .expect("nsenter runs");
+        assert!(
+            output.status.success(),
+            "ip {arguments}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 
     /// Sends a signal.

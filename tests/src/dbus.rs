@@ -135,7 +135,7 @@ impl Bus {
         process
     }
 
-    fn connection(&self) -> Connection {
+    pub(crate) fn connection(&self) -> Connection {
         let address = self.address.clone();
         in_time(move || {
             connection::Builder::address(address.as_str())
@@ -242,7 +242,7 @@ where
 }
 
 /// What `wait` comes to, within [`PATIENCE`].
-fn in_time<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) fn in_time<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> T {
     let (tell, told) = mpsc::channel();
     thread::spawn(move || {
         // The test may have given up.

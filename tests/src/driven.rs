@@ -5,15 +5,18 @@
 
 use std::{sync::mpsc, thread, time::Duration};
 
-use authd::{Alarms, Clock, DrivenClock, Start};
+use authd::{Alarms, Clock, DrivenClock, Sign, Signs, Start};
 use authd_client::Environment;
 use authd_proto::request::DaemonStop;
 use authd_testkit::{FakeServer, ManualClock, Options, Settings};
 
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
 use crate::{Instance, PATIENCE};
 
-/// What keeps the daemon to the test: no key store and no desktop of the person who runs it.
-const CONFIGURATION: &str = "[key]\nprotection = \"file\"\n[notify]\ndesktop = false\n";
+/// What keeps the daemon to the test: no key store and no desktop of the person who runs it. It is the
+/// configuration of an instance that has none.
+pub const CONFIGURATION: &str = "[key]\nprotection = \"file\"\n[notify]\ndesktop = false\n";
 
 /// One time for the machine and for the provider.
 #[derive(Clone, Debug)]
@@ -69,43 +72,83 @@ impl Time {
 /// A daemon on a thread of this process. Dropping it stops it, as `authctl daemon stop` would.
 pub struct DrivenDaemon<'a> {
     instance: &'a Instance,
-    ended: mpsc::Receiver<Result<(), String>>,
+    signs: Option<UnboundedSender<Sign>>,
+    ended: Ended,
 }
 
 impl<'a> DrivenDaemon<'a> {
-    /// Starts one where `instance` lives and waits until it serves.
+    /// Starts one where `instance` lives and waits until it serves. Of sleep and of the network it
+    /// hears by [`DrivenDaemon::tell`] alone.
     ///
     /// # Panics
     /// When it does not come to that.
     #[must_use]
     pub fn start(instance: &'a Instance, clock: &DrivenClock) -> Self {
-        instance.configure(CONFIGURATION);
-        let environment = Environment {
-            state_dir: Some(instance.state_dir().into()),
-            config_dir: Some(instance.config_dir().into()),
-            ..Environment::default()
-        };
-        let clock = Clock::Driven(clock.clone());
-        let (tell_ready, ready) = mpsc::channel();
-        let (tell_end, ended) = mpsc::channel();
-        thread::spawn(move || {
-            let result = authd::run(&mut Start {
-                environment,
-                clock,
-                owns_process: false,
-                activated: None,
-                on_ready: Some(Box::new(move || {
-                    // The test may have given up.
-                    let _ = tell_ready.send(());
-                })),
-            });
-            let _ = tell_end.send(result.map_err(|error| error.to_string()));
-        });
-        if ready.recv_timeout(PATIENCE).is_err() {
-            panic!("the daemon does not start: {:?}", ended.try_recv());
+        let (signs, told) = unbounded_channel();
+        let ended = start(instance, clock, Signs::Driven(told));
+        Self {
+            instance,
+            signs: Some(signs),
+            ended,
         }
-        Self { instance, ended }
     }
+
+    /// The same with `signs` of another kind.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn start_hearing(instance: &'a Instance, clock: &DrivenClock, signs: Signs) -> Self {
+        let ended = start(instance, clock, signs);
+        Self {
+            instance,
+            signs: None,
+            ended,
+        }
+    }
+
+    /// The machine tells it.
+    ///
+    /// # Panics
+    /// When it hears by other ways.
+    pub fn tell(&self, sign: Sign) {
+        let signs = self.signs.as_ref().expect("one that hears by this alone");
+        signs.send(sign).expect("a daemon that runs");
+    }
+}
+
+type Ended = mpsc::Receiver<Result<(), String>>;
+
+fn start(instance: &Instance, clock: &DrivenClock, signs: Signs) -> Ended {
+    if !instance.config_dir().join("config.toml").exists() {
+        instance.configure(CONFIGURATION);
+    }
+    let environment = Environment {
+        state_dir: Some(instance.state_dir().into()),
+        config_dir: Some(instance.config_dir().into()),
+        ..Environment::default()
+    };
+    let clock = Clock::Driven(clock.clone());
+    let (tell_ready, ready) = mpsc::channel();
+    let (tell_end, ended) = mpsc::channel();
+    thread::spawn(move || {
+        let result = authd::run(&mut Start {
+            environment,
+            clock,
+            signs,
+            owns_process: false,
+            activated: None,
+            on_ready: Some(Box::new(move || {
+                // The test may have given up.
+                let _ = tell_ready.send(());
+            })),
+        });
+        let _ = tell_end.send(result.map_err(|error| error.to_string()));
+    });
+    if ready.recv_timeout(PATIENCE).is_err() {
+        panic!("the daemon does not start: {:?}", ended.try_recv());
+    }
+    ended
 }
 
 impl Drop for DrivenDaemon<'_> {

@@ -11,7 +11,7 @@
 //! - [`Raw`]: bytes on the socket that no client of ours would send.
 //! - [`api`]: calls of the fake server's protected API; [`latency`]: how long cached tokens take.
 //! - [`provider`], [`neovim`], [`dbus`]: what is not ours, as it comes from its own makers; a test that
-//!   misses one of them fails.
+//!   misses one of them fails. [`logind`]: a stand-in for one, on a real bus.
 //!
 //! Nothing here sleeps: every wait blocks on a pipe, a socket or an event, and is bounded.
 //!
@@ -37,6 +37,7 @@ pub mod driven;
 pub mod instance;
 pub mod latency;
 pub mod login;
+pub mod logind;
 pub mod neovim;
 pub mod process;
 pub mod provider;

@@ -35,6 +35,10 @@ fn fifty_clients_in_continuous_demand_over_1000_generations_cost_1000_exchanges(
 /// The clients ask without a pause and hold each token they get against the provider's API. Time moves
 /// when none of them is between the two: to the renew point and past the end in turns, so that one
 /// renewal comes by itself while everybody is served, and for the next one all of them wait.
+#[expect(
+    clippy::print_stdout,
+    reason = "the figures are what the test is read for"
+)]
 fn demand_over(generations: u64) {
     let time = Time::stopped(Alarms::ThroughSuspend);
     let server = time.server(Settings::default());
@@ -62,7 +66,7 @@ fn demand_over(generations: u64) {
                 0 => account.next_renewal_at,
                 _ => account.expires_at,
             };
-            let nobody_is_at_it = clients.at_it.write().unwrap();
+            let nobody_is_at_it = clients.at_it.write().expect("no client failed");
             time.advance_past(moment.expect("a moment that is known"));
             drop(nobody_is_at_it);
         }
@@ -102,13 +106,13 @@ impl Clients {
             ..TokenGet::default()
         };
         while !self.stop.load(Ordering::Relaxed) {
-            let at_it = self.at_it.read().unwrap();
+            let at_it = self.at_it.read().expect("no client failed");
             let token = call(&mut connection, &get).expect("a token for every call");
             let status = api.ping(token.access_token.expose());
             drop(at_it);
             assert_eq!(status, 200, "{:?}", token.renewal);
             self.calls.fetch_add(1, Ordering::Relaxed);
-            let mut have = self.have.lock().unwrap();
+            let mut have = self.have.lock().expect("no client failed");
             let before = have.insert(number, token.renewal.generation);
             assert!(before <= Some(token.renewal.generation), "an older one");
             self.changed.notify_all();
@@ -120,9 +124,9 @@ impl Clients {
             !self.stop.load(Ordering::Relaxed)
                 && (have.len() < CLIENTS || have.values().any(|one| *one < generation))
         };
-        let have = self.have.lock().unwrap();
+        let have = self.have.lock().expect("no client failed");
         let waited = self.changed.wait_timeout_while(have, PATIENCE, all_have);
-        let (have, waited) = waited.unwrap();
+        let (have, waited) = waited.expect("no client failed");
         assert!(!waited.timed_out(), "{generation} awaited: {have:?}");
         assert!(!self.stop.load(Ordering::Relaxed), "a client failed");
     }

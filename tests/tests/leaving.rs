@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use authd_e2e::{Instance, PATIENCE, api};
+use authd_e2e::{Instance, PATIENCE, api, until};
 use authd_proto::ErrorCode;
 use authd_testkit::{Endpoint, FakeServer, Fault, Options};
 
@@ -31,6 +31,48 @@ fn logout_revokes_and_removes() {
     is_gone(&instance);
     assert!(server.ledger().families[0].revoked.is_some());
     assert_eq!(api::ping(&server, token.access_token.expose()), 401);
+}
+
+#[test]
+fn a_logout_killed_between_its_two_writes_is_finished_at_the_start() {
+    let (server, instance, daemon) = logged_in();
+    let token = instance.token("demo", Duration::ZERO).unwrap();
+    assert!(daemon.stop().success());
+    let mut daemon = instance
+        .daemon()
+        .failpoint("revocations_owed=kill@1")
+        .ready();
+    let logout = instance.authctl(&["logout", "demo"]);
+    assert_ne!(
+        logout.code(),
+        0,
+        "nobody can say that it is done: {logout:?}"
+    );
+    assert_eq!(daemon.ended(PATIENCE).code(), None, "killed");
+    assert_eq!(server.counts().requests(Endpoint::Revocation), 0);
+
+    let daemon = instance.start_daemon();
+    is_gone(&instance);
+    server
+        .wait_for_blocking(PATIENCE, |ledger| {
+            let access_token = ledger.access_tokens.iter().all(|token| token.revoked);
+            ledger.families[0].revoked.is_some() && access_token
+        })
+        .unwrap();
+    assert_eq!(api::ping(&server, token.access_token.expose()), 401);
+    assert_eq!(
+        server.counts().refreshes(),
+        0,
+        "a token that is to be revoked is not used"
+    );
+    // And it stays so: nothing of it is on the disk.
+    assert!(daemon.stop().success());
+    let _daemon = instance.start_daemon();
+    is_gone(&instance);
+    let mirrors = instance.state_dir().join("mirrors");
+    until("the header's mirror stands alone", || {
+        std::fs::read_dir(&mirrors).unwrap().count() == 1
+    });
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{Seek as _, SeekFrom, Write as _},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -12,8 +13,9 @@ use std::{
 use authd_e2e::{
     Daemon, Instance, PATIENCE, Process, api,
     instance::{call, is_flagged, renewal},
+    until,
 };
-use authd_proto::{ErrorCode, response::FlagName};
+use authd_proto::{ErrorCode, event::EventKind, request::EventsQuery, response::FlagName};
 use authd_testkit::{Endpoint, FakeServer, Options, Phase};
 
 /// The size of a page of redb.
@@ -84,6 +86,7 @@ fn a_disk_that_is_full_at_commit_keeps_the_new_token_in_the_reserved_space() {
         server
             .wait_held_blocking(Endpoint::Token, 1, PATIENCE)
             .unwrap();
+        all_reserved_space_is_taken(&instance);
         disk.fill();
         server.open_gate(Endpoint::Token);
         assert_eq!(renewing.join().unwrap().unwrap().generation, 2);
@@ -115,6 +118,185 @@ fn a_disk_that_is_full_at_commit_keeps_the_new_token_in_the_reserved_space() {
     let after = instance.token("demo", Duration::ZERO).unwrap();
     assert!(after.access_token.expose() == token.access_token.expose());
     assert_eq!(instance.account("demo").flags, vec![]);
+    instance.renew("demo").unwrap();
+    assert_eq!(server.counts().reuse_detected, 0);
+}
+
+/// While the request is under way: every byte of the spill files has its block, or a full disk would be
+/// noticed when the answer is there.
+fn all_reserved_space_is_taken(instance: &Instance) {
+    let mut reserved = 0;
+    for slot in fs::read_dir(instance.state_dir().join("spill")).unwrap() {
+        let slot = slot.unwrap().metadata().unwrap();
+        assert!(slot.blocks() * 512 >= slot.len(), "a hole: {slot:?}");
+        reserved += slot.len();
+    }
+    assert!(reserved >= 64 << 10, "{reserved} bytes are reserved");
+}
+
+/// A daemon that tells of what it notices by writing it into a file; that file.
+fn with_an_alarm(instance: &Instance) -> PathBuf {
+    let alarms = instance.dir().join("alarms");
+    let script = instance.dir().join("alarm.sh");
+    let text = format!("#!/bin/sh\necho \"$@\" >> {}\n", alarms.display());
+    fs::write(&script, text).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o700)).unwrap();
+    instance.configure(&format!(
+        "[notify]\ndesktop = false\ncommand = [\"{}\"]\n",
+        script.display()
+    ));
+    alarms
+}
+
+/// What the daemon itself has told, by its words.
+fn told(instance: &Instance) -> Vec<String> {
+    let query = EventsQuery {
+        events: Some(vec![EventKind::Daemon]),
+        ..EventsQuery::default()
+    };
+    let events = instance.call(&query).unwrap().events;
+    events
+        .into_iter()
+        .filter_map(|event| event.outcome)
+        .collect()
+}
+
+#[test]
+fn a_full_disk_raises_an_alarm_and_what_it_did_not_take_is_written_when_there_is_space() {
+    let server = server();
+    let instance = Instance::new();
+    let alarms = with_an_alarm(&instance);
+    let Some(disk) = SmallDisk::mount(&instance) else {
+        return;
+    };
+    let daemon = instance.start_daemon();
+    instance.login(&server, "demo");
+    server.update(|settings| settings.access_token_prefix = "x".repeat(20_000));
+    fail_while_renewing(&server, &instance, || disk.fill());
+    assert!(is_flagged(
+        &instance.account("demo"),
+        FlagName::StoreDegraded
+    ));
+    assert!(told(&instance).contains(&"store_degraded".to_owned()));
+    until("the alarm was given", || {
+        fs::read_to_string(&alarms).is_ok_and(|text| text.contains("demo"))
+    });
+    // It is tried again, and nobody has to ask for it.
+    let mut watcher = instance.watch();
+    disk.free();
+    watcher.wait_for_account("demo", 2 * PATIENCE, |info| info.flags.is_empty());
+    assert!(told(&instance).contains(&"store_recovered".to_owned()));
+    daemon.kill();
+    let _daemon = instance.start_daemon();
+    assert_eq!(instance.account("demo").generation, 2);
+    instance.renew("demo").unwrap();
+    assert_eq!(server.counts().reuse_detected, 0);
+}
+
+/// Renews with `trouble` beginning when the provider has rotated and its answer is on the way. The
+/// answer is good all the same.
+fn fail_while_renewing(server: &FakeServer, instance: &Instance, trouble: impl FnOnce()) {
+    let generation = instance.account("demo").generation;
+    server.close_gate(Endpoint::Token, Phase::AfterCommit);
+    let mut waiting = instance.client();
+    std::thread::scope(|scope| {
+        let renewing = scope.spawn(move || call(&mut waiting, &renewal("demo")));
+        server
+            .wait_held_blocking(Endpoint::Token, 1, PATIENCE)
+            .unwrap();
+        trouble();
+        server.open_gate(Endpoint::Token);
+        let renewed = renewing.join().unwrap().unwrap();
+        assert_eq!(renewed.generation, generation + 1);
+    });
+    let token = instance.token("demo", Duration::ZERO).unwrap();
+    assert_eq!(
+        api::ping(server, token.access_token.expose()),
+        200,
+        "the new one is served"
+    );
+}
+
+/// The state directory, read-only even for root and for files that are open: no byte can be written
+/// and no name changed.
+struct Immutable(PathBuf);
+
+impl Immutable {
+    #[expect(clippy::print_stderr, reason = "a test that cannot run must say so")]
+    fn make(instance: &Instance) -> Option<Self> {
+        let made = Self(instance.state_dir());
+        // The files first: a directory that is immutable still lets its files be changed.
+        if let Err(why) = made.chattr("+i") {
+            eprintln!("SKIPPED: files cannot be made immutable here (that takes root): {why}");
+            return None;
+        }
+        Some(made)
+    }
+
+    fn chattr(&self, change: &str) -> Result<(), String> {
+        let mut command = Command::new("chattr");
+        command.args(["-R", change]);
+        for part in ["authd.redb", "mirrors", "spill"] {
+            command.arg(self.0.join(part));
+        }
+        let changed = Process::capture(&mut command).finish(PATIENCE);
+        let names = self.names(change);
+        if changed.code() == 0 && names.code() == 0 {
+            return Ok(());
+        }
+        Err(format!("{changed:?} {names:?}"))
+    }
+
+    /// The same for the names in the directory itself.
+    fn names(&self, change: &str) -> authd_e2e::process::Finished {
+        let mut command = Command::new("chattr");
+        command.arg(change).arg(&self.0);
+        Process::capture(&mut command).finish(PATIENCE)
+    }
+}
+
+impl Drop for Immutable {
+    fn drop(&mut self) {
+        // Both, or the directory could not be removed.
+        let _ = self.names("-i");
+        let _ = self.chattr("-i");
+    }
+}
+
+#[test]
+fn a_directory_turned_read_only_during_a_renewal_costs_no_token() {
+    let server = server();
+    let instance = Instance::new();
+    let alarms = with_an_alarm(&instance);
+    let daemon = instance.start_daemon();
+    instance.login(&server, "demo");
+    let mut read_only = None;
+    fail_while_renewing(&server, &instance, || {
+        read_only = Immutable::make(&instance);
+    });
+    let Some(read_only) = read_only else {
+        return;
+    };
+    // No file took the answer: it is in memory, served, and said to be there alone.
+    assert!(is_flagged(
+        &instance.account("demo"),
+        FlagName::StoreDegraded
+    ));
+    assert!(told(&instance).contains(&"store_degraded".to_owned()));
+    until("the alarm was given", || {
+        fs::read_to_string(&alarms).is_ok_and(|text| text.contains("demo"))
+    });
+    let refused = instance.renew("demo").unwrap_err();
+    assert_eq!(refused.code, ErrorCode::StoreFailed, "{refused}");
+    assert_eq!(server.counts().refreshes(), 1, "no further rotation");
+
+    let mut watcher = instance.watch();
+    drop(read_only);
+    watcher.wait_for_account("demo", 2 * PATIENCE, |info| info.flags.is_empty());
+    daemon.kill();
+    let _daemon = instance.start_daemon();
+    let info = instance.account("demo");
+    assert_eq!((info.generation, info.flags), (2, vec![]));
     instance.renew("demo").unwrap();
     assert_eq!(server.counts().reuse_detected, 0);
 }

@@ -53,6 +53,11 @@ const PROGRAMS: &[Program] = &[
         why: "a session bus of the test's own",
     },
     Program {
+        name: "ip",
+        package: "iproute2",
+        why: "changes the network of a namespace that a daemon lives in",
+    },
+    Program {
         name: "npm",
         package: "npm",
         why: "installs the certified OpenID provider",

@@ -1,7 +1,7 @@
 //! `authctl`: the command for people and scripts.
 //!
 //! [`cli`] says what can be asked, [`command`] has one file per verb, [`output`] is the one way to the
-//! terminal, [`exit`] the one table of failures. Everything that needs a provider is the daemon's work:
+//! terminal, [`trouble`] says what is not well with an account, [`exit`] the one table of failures. Everything that needs a provider is the daemon's work:
 //! this process speaks to one local socket, reads no configuration, and has no async runtime, because
 //! tools run it before every request they make.
 
@@ -11,6 +11,7 @@ mod daemon;
 mod exit;
 mod input;
 mod output;
+mod trouble;
 
 use std::process::ExitCode;
 

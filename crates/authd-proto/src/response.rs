@@ -183,6 +183,12 @@ pub struct LeaseInfo {
     pub generation: u64,
     /// When it will be renewed.
     pub next_renewal_at: Option<u64>,
+    /// How long its tokens really live, where that is known to be shorter than the provider says, ...
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learned_lifetime_secs: Option<u64>,
+    /// ... and what the provider says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stated_lifetime_secs: Option<u64>,
 }
 
 /// Of `account.get`, and an entry of `account.list`.

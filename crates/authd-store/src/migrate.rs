@@ -62,30 +62,11 @@ mod tests {
     use super::*;
     use crate::{
         about::About,
-        fault::{Keep, Memory},
+        fault::{Keep, Memory, next_format},
         record::{PendingRevocation, TokenTypeHint},
         seal::DataKey,
         store::{Options, Store},
     };
-
-    /// A next format, in which endpoints end in a slash.
-    fn next() -> Format {
-        fn slash(kind: Kind, payload: Payload) -> Result<Payload, Unsealable> {
-            if kind != Kind::Revocation {
-                return Ok(payload);
-            }
-            let mut owed = PendingRevocation::decode(&payload).ok_or(Unsealable::Malformed)?;
-            owed.endpoint.push('/');
-            owed.encode().map_err(|_| Unsealable::Malformed)
-        }
-        Format {
-            version: 2,
-            steps: &[Step {
-                from: 1,
-                apply: slash,
-            }],
-        }
-    }
 
     fn open(disk: &Memory, format: Format) -> Result<(Store, String), crate::OpenError> {
         let mut options = Options::new("/state", [1; 32], Wall(0));
@@ -126,7 +107,7 @@ mod tests {
         close(store);
 
         for _ in 0..2 {
-            let (store, endpoint) = open(&disk, next()).unwrap();
+            let (store, endpoint) = open(&disk, next_format()).unwrap();
             assert_eq!(endpoint, "https://idp.example.com/revoke/");
             close(store);
         }

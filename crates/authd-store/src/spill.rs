@@ -61,6 +61,8 @@ pub(crate) struct Spill {
     next: u32,
     idle: Vec<Slot>,
     taken: BTreeMap<AttemptId, Slot>,
+    /// Files that could not be removed, or not durably.
+    unremoved: Vec<PathBuf>,
 }
 
 impl Spill {
@@ -97,6 +99,7 @@ impl Spill {
                 next,
                 idle: Vec::new(),
                 taken: BTreeMap::new(),
+                unremoved: Vec::new(),
             },
             found,
         ))
@@ -203,9 +206,13 @@ impl Spill {
         Ok(())
     }
 
-    /// Removes the slots that wait for their next use and may hold an answer of this account,
-    /// durably.
+    /// Removes the slots that wait for their next use and may hold an answer of this account, and
+    /// those of which that is not known, durably.
     pub(crate) fn forget(&mut self, whose: Name) -> io::Result<()> {
+        while let Some(path) = self.unremoved.last() {
+            disk::remove(&*self.disk, path)?;
+            self.unremoved.pop();
+        }
         while let Some(at) = self
             .idle
             .iter()
@@ -245,10 +252,12 @@ impl Spill {
         })
     }
 
-    /// Removes a slot's file. One that stays is read and dropped at the next start.
-    pub(crate) fn remove(&self, path: &Path) {
+    /// Removes a slot's file. One that stays is read and dropped at the next start, or before an
+    /// account is forgotten.
+    pub(crate) fn remove(&mut self, path: &Path) {
         if let Err(error) = disk::remove(&*self.disk, path) {
             tracing::warn!(path = %path.display(), %error, "a spent spill file could not be removed");
+            self.unremoved.push(path.to_owned());
         }
     }
 

@@ -25,12 +25,16 @@ use crate::{
     open::Opening,
     perform::{Departed, Performer},
     published::Token,
+    signs::{Hold, Sign},
 };
 
 /// Messages taken in before readers see the result.
 const BATCH: usize = 256;
 /// How much longer a stop waits for exchanges in flight than their requests may take.
 const GRACE_AT_STOP: Duration = Duration::from_secs(10);
+
+/// A wake is noticed by the clocks and told by the system: so close together it is one.
+const SAME_WAKE: Duration = Duration::from_secs(10);
 
 /// What a client asks the engine.
 pub(crate) struct Ask {
@@ -112,6 +116,12 @@ pub(crate) enum Message {
     ClientSecret {
         account: Account,
         done: oneshot::Sender<Option<Secret>>,
+    },
+    /// The machine tells something.
+    Sign {
+        sign: Sign,
+        /// Of its sleep, until what is in flight is over.
+        hold: Option<Hold>,
     },
     /// New settings for the engine.
     Configure(EngineConfig),
@@ -251,6 +261,8 @@ pub(crate) async fn run(
         sleep: Sleep::new(daemon.clock.clone()),
         daemon,
         stop_by: None,
+        hold: None,
+        woke_at: None,
     };
     let mut alarm = driver.daemon.clock.alarm()?;
     loop {
@@ -277,7 +289,7 @@ pub(crate) async fn run(
             }
         };
         if driver.sleep.is_over() {
-            driver.handle(Event::Resumed);
+            driver.told(Sign::Resumed, None);
         }
         match message {
             Some(message) => driver.take(message),
@@ -296,10 +308,14 @@ struct Driver {
     broker: Broker,
     performer: Performer,
     daemon: Shared,
-    /// Notices a sleep that nobody told of.
+    /// Notices one that nobody told of.
     sleep: Sleep,
     /// When a stop no longer waits for what is in flight.
     stop_by: Option<Boot>,
+    /// The machine waits with its sleep for what is in flight.
+    hold: Option<Hold>,
+    /// When it woke, unless it is to sleep again.
+    woke_at: Option<Boot>,
 }
 
 impl Driver {
@@ -309,6 +325,9 @@ impl Driver {
             self.performer.perform(effect);
         }
         self.performer.publish();
+        if self.broker.in_flight() == 0 {
+            self.hold = None;
+        }
         self.daemon
             .figures
             .exchanges
@@ -320,6 +339,28 @@ impl Driver {
         while let Some(effect) = self.broker.poll_effect() {
             self.performer.perform(effect);
         }
+    }
+
+    /// The machine told something, or it was noticed.
+    fn told(&mut self, sign: Sign, hold: Option<Hold>) {
+        let now = self.daemon.clock.now().boot;
+        match sign {
+            Sign::Suspending => (self.hold, self.woke_at) = (hold, None),
+            Sign::Resumed => {
+                let woke_at = self.woke_at.replace(now);
+                if woke_at.is_some_and(|at| now.since(at) < SAME_WAKE) {
+                    return;
+                }
+                self.hold = None;
+            }
+            Sign::NetworkUp => {}
+        }
+        tracing::debug!(?sign, "the machine tells");
+        self.handle(match sign {
+            Sign::Suspending => Event::Suspending,
+            Sign::Resumed => Event::Resumed,
+            Sign::NetworkUp => Event::NetworkUp,
+        });
     }
 
     fn stop(&mut self) {
@@ -353,7 +394,9 @@ impl Driver {
                     } => Some(*attempt),
                     _ => None,
                 };
+                self.performer.at_hand(ended);
                 self.handle(*event);
+                self.performer.at_hand(None);
                 if let Some(attempt) = ended {
                     self.performer.conclude(attempt);
                 }
@@ -389,10 +432,14 @@ impl Driver {
             Message::Answered { attempt, exchanged } => {
                 let Exchanged { answer, tokens } = *exchanged;
                 self.performer.keep_answer(attempt, tokens);
+                self.performer
+                    .story_answered(attempt, answer.request_id.clone());
+                self.performer.at_hand(Some(attempt));
                 self.handle(Event::Answered {
                     attempt,
                     answer: Box::new(answer),
                 });
+                self.performer.at_hand(None);
                 if !self.performer.is_committing(attempt) {
                     self.performer.conclude(attempt);
                 }
@@ -445,6 +492,7 @@ impl Driver {
                 // The one who asked may be gone.
                 let _ = done.send(self.performer.stored_client_secret(&account));
             }
+            Message::Sign { sign, hold } => self.told(sign, hold),
             Message::Configure(config) => self.broker.configure(config),
             Message::Stop => self.stop(),
         }

@@ -1,4 +1,4 @@
-//! Named boundaries of an exchange at which a test build can be made to die or to stall.
+//! Named boundaries of an exchange or a logout at which a test build can be made to die or to stall.
 //!
 //! Without the feature `failpoints` nothing of this exists but an empty inline function. With it,
 //! `AUTHD_FAILPOINT=NAME=ACTION@N` does ACTION when NAME is reached for the Nth time: `kill` is a
@@ -19,6 +19,8 @@ pub(crate) enum Boundary {
     CommitSynced,
     /// Readers see the new token.
     Published,
+    /// What a logout owes the provider is on disk; the account still is, too.
+    RevocationsOwed,
 }
 
 #[cfg(not(feature = "failpoints"))]
@@ -49,6 +51,7 @@ mod armed {
                 Self::AnswerReceived => "answer_received",
                 Self::CommitSynced => "commit_synced",
                 Self::Published => "published",
+                Self::RevocationsOwed => "revocations_owed",
             }
         }
     }

@@ -28,9 +28,11 @@ mod published;
 mod run;
 mod serve;
 mod service;
+mod signs;
 
 pub use self::{
     clock::{Alarms, Clock, DrivenClock},
     log::start as start_log,
     run::{RunError, Start, run},
+    signs::{Sign, Signs},
 };

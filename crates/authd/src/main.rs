@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use authd::{Clock, RunError, Start};
+use authd::{Clock, RunError, Signs, Start};
 use authd_ipc::Environment;
 
 /// What `--help` prints.
@@ -78,6 +78,7 @@ fn main() -> ExitCode {
     let mut start = Start {
         environment: Environment::of_process(),
         clock: Clock::System,
+        signs: Signs::System,
         owns_process: true,
         #[cfg(unix)]
         activated,

@@ -4,36 +4,28 @@ mod departure;
 mod exchange;
 mod questions;
 mod store;
+mod story;
 mod waiting;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use authd_core::{
-    broker::{
-        CommitOutcome, Decided, Effect, Event, Notice, Record as Decision, Refusal, Served, View,
-    },
+    broker::{CommitOutcome, Effect, Event, Refusal, Served, View},
     grant::Grant,
     id::{Account, AttemptId, Ticket},
-    renewal::Cause,
     secret::Secret,
 };
 use authd_oauth::Tokens;
-use authd_proto::{event::EventKind, response::State};
 use authd_store::{PendingRevocation, Record, Secrets, Store};
 
 pub(crate) use self::departure::Departed;
 pub(crate) use self::exchange::Material;
-use self::{departure::Departure, waiting::Waiting};
+use self::{departure::Departure, story::Stories, waiting::Waiting};
 use crate::{
     daemon::Shared,
     driver::{Answerer, Handed, Message},
     failpoint::{self, Boundary},
-    handler::account,
     journal::Origin,
-    notify,
     published::{Accounts, Snapshot},
 };
 
@@ -52,8 +44,7 @@ pub(crate) struct Performer {
     /// The attempt whose answer the database did not take.
     unsaved: BTreeMap<Account, AttemptId>,
     waiting: Waiting,
-    /// Whose request each exchange under way was caused by.
-    origins: BTreeMap<AttemptId, Origin>,
+    stories: Stories,
     /// What readers are to see next.
     accounts: Accounts,
     changed: bool,
@@ -73,7 +64,7 @@ impl Performer {
             committing: BTreeMap::new(),
             unsaved: BTreeMap::new(),
             waiting: Waiting::default(),
-            origins: BTreeMap::new(),
+            stories: Stories::default(),
             accounts: Accounts::new(),
             changed: false,
             departures: BTreeMap::new(),
@@ -139,26 +130,6 @@ impl Performer {
         self.waiting.asked();
     }
 
-    /// Every event of one exchange has one trace id: that of the request that caused it, or one made
-    /// here.
-    fn write_down(&mut self, record: Decision) {
-        let account = &record.account;
-        let origin = match (record.attempt, &record.what) {
-            (Some(attempt), what) => {
-                let origin = self.origins.entry(attempt).or_insert_with(|| match what {
-                    Decided::Renewal(Cause::Demanded | Cause::Asked | Cause::Reported) => {
-                        self.waiting.cause_of_exchange(account)
-                    }
-                    _ => Origin::default(),
-                });
-                origin.trace_id.get_or_insert_with(trace_id);
-                origin.clone()
-            }
-            (None, _) => self.waiting.cause_of_decision(account),
-        };
-        self.daemon.journal.decided(record, origin);
-    }
-
     fn reply(&mut self, ticket: Ticket, result: Result<Served, Refusal>) {
         let Some(answerer) = self.waiting.leave(ticket) else {
             return;
@@ -196,94 +167,6 @@ impl Performer {
         if attempt.is_some() {
             self.publish();
             failpoint::reach(Boundary::Published);
-        }
-    }
-
-    /// Subscribers hear of a new token, and of a state or flags that changed.
-    fn tell_change(
-        &self,
-        snapshot: &Arc<Snapshot>,
-        before: Option<&Snapshot>,
-        attempt: Option<AttemptId>,
-    ) {
-        let grant = &snapshot.view.grant;
-        if let Some(attempt) = attempt {
-            if grant.renewals > 0 {
-                self.daemon.figures.renewals.fetch_add(1, Ordering::Relaxed);
-            }
-            let newest = grant
-                .leases
-                .iter()
-                .find(|(_, lease)| lease.generation == grant.generation);
-            self.daemon.journal.add(EventKind::Token, |event| {
-                let origin = self.origins.get(&attempt).cloned().unwrap_or_default();
-                event.account = Some(grant.account.to_string());
-                event.grant = Some(grant.id.to_string());
-                event.generation = Some(grant.generation.0);
-                event.attempt_id = Some(attempt.to_string());
-                event.trace_id = origin.trace_id;
-                event.client = origin.client;
-                if let Some((key, lease)) = newest {
-                    event.resource.clone_from(&key.resource);
-                    event.fingerprint = Some(lease.fingerprint.to_string());
-                    event.expires_at = lease
-                        .expires_at()
-                        .map(|at| u64::try_from(at.unix_secs()).unwrap_or(0));
-                }
-            });
-        }
-        if attempt.is_some() && before.is_none() {
-            self.tell_account(&grant.account, "added");
-        }
-        let degraded = |snapshot: &Snapshot| snapshot.view.grant.flags.store_degraded.is_some();
-        match (before.is_some_and(degraded), degraded(snapshot)) {
-            (false, true) => self.tell_daemon("store_degraded"),
-            (true, false) => self.tell_daemon("store_recovered"),
-            _ => {}
-        }
-        let unchanged = before.is_some_and(|before| {
-            before.view.grant.flags == grant.flags
-                && before.view.refreshing == snapshot.view.refreshing
-        });
-        if !unchanged {
-            let info = account::info(&self.daemon, snapshot, self.daemon.clock.now());
-            let state: State = info.state;
-            self.daemon.journal.add(EventKind::State, |event| {
-                event.account = Some(info.account);
-                event.grant = Some(grant.id.to_string());
-                event.issuer = Some(info.issuer);
-                event.state = Some(state);
-                event.flags = Some(info.flags.iter().map(|flag| flag.flag).collect());
-                event.generation = Some(info.generation);
-                event.expires_at = info.expires_at;
-            });
-        }
-    }
-
-    fn tell_account(&self, account: &Account, outcome: &str) {
-        self.daemon.journal.add(EventKind::Account, |event| {
-            event.account = Some(account.to_string());
-            event.outcome = Some(outcome.to_owned());
-        });
-    }
-
-    fn tell_daemon(&self, outcome: &str) {
-        self.daemon.journal.add(EventKind::Daemon, |event| {
-            event.outcome = Some(outcome.to_owned());
-        });
-    }
-
-    fn notify(&self, account: &Account, notice: &Notice) {
-        let message = notify::message(account, notice);
-        tracing::warn!(%account, kind = message.kind, "{}", message.text);
-        notify::tell(&self.daemon.config.load().notify, account, &message);
-        if let Notice::LoginNeeded(_) = notice {
-            self.daemon.journal.add(EventKind::LoginNeeded, |event| {
-                event.account = Some(account.to_string());
-                event.outcome = Some("told".to_owned());
-                event.hint = Some(format!("run 'authctl login {account}'"));
-                event.message = Some(message.text);
-            });
         }
     }
 
@@ -367,7 +250,7 @@ impl Performer {
         self.answers.remove(&attempt);
         self.logging_in.remove(&attempt);
         self.committing.remove(&attempt);
-        self.origins.remove(&attempt);
+        self.stories.forget(attempt);
     }
 
     /// Whether the answer of this attempt is on its way to the disk.
@@ -378,12 +261,4 @@ impl Performer {
     fn send(&self, message: Message) {
         self.daemon.mailbox.send(message);
     }
-}
-
-/// A trace id of ours (W3C Trace Context §3.2.2.3).
-fn trace_id() -> String {
-    let mut bytes = [0; 16];
-    // Without randomness every trace has the same name; nothing but the story suffers.
-    let _ = getrandom::fill(&mut bytes);
-    format!("{:032x}", u128::from_le_bytes(bytes).max(1))
 }

@@ -19,6 +19,7 @@ use crate::{
     open,
     published::Published,
     serve, service,
+    signs::{self, Signs},
 };
 
 /// How long clients wait at the start for the store; a key store that hangs must not hang them too.
@@ -55,6 +56,8 @@ pub struct Start {
     pub environment: Environment,
     /// What time it is.
     pub clock: Clock,
+    /// Where it hears of sleep and of the network.
+    pub signs: Signs,
     /// Whether the process is the daemon's own: then it heeds the signals that the process gets.
     pub owns_process: bool,
     /// The socket that a service manager opened.
@@ -141,6 +144,7 @@ async fn serve_until_stopped(start: &mut Start) -> Result<(), RunError> {
     daemon.journal.add(EventKind::Daemon, |event| {
         event.outcome = Some("started".to_owned())
     });
+    signs::listen(std::mem::replace(&mut start.signs, Signs::System), &mailbox);
     service::ready();
     if let Some(on_ready) = start.on_ready.take() {
         on_ready();

@@ -1,6 +1,8 @@
 //! The service manager and the signals: readiness, stop, reload.
 
-use std::{io, sync::Arc};
+use std::io;
+#[cfg(unix)]
+use std::sync::Arc;
 
 use crate::{daemon::Shared, handler};
 

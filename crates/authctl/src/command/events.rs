@@ -162,18 +162,21 @@ fn follow(client: Client, args: &EventsArgs) -> Result<ExitCode, Failure> {
         .map_err(|source| Failure::Interrupts { source })?;
     let mut teller = Teller::new(args);
     let mut client = client;
-    subscribe(&mut client, args)?;
-    teller.list(&mut client)?;
+    let mut ended = subscribe(&mut client, args)
+        .and_then(|()| teller.list(&mut client))
+        .and_then(|()| teller.listen(&mut client));
     loop {
-        let ended = match teller.listen(&mut client) {
-            Err(Failure::Daemon(
-                ClientError::Closed | ClientError::Io(_) | ClientError::TimedOut(_),
-            )) => teller.take_up(args),
-            listened => listened.map(|()| None),
-        };
-        if let Some(next) = ended? {
-            client = next;
+        match ended {
+            Err(failure) if is_end_of_daemon(&failure) => {}
+            Ok(()) => {}
+            Err(failure) => return Err(failure),
         }
+        output::note("the daemon has stopped; waiting for it to come back");
+        ended = await_daemon(args).and_then(|mut client| {
+            output::note("the daemon is back");
+            teller.take_up(&mut client)?;
+            teller.listen(&mut client)
+        });
     }
 }
 
@@ -185,15 +188,27 @@ fn subscribe(client: &mut Client, args: &EventsArgs) -> Result<(), Failure> {
     daemon::ask(client, &wanted).map(drop)
 }
 
-/// Waits until a daemon is there again. It is not started: whoever stopped it may have meant it.
-fn await_daemon() -> Result<Client, Failure> {
+/// Whether it stopped, or is about to.
+fn is_end_of_daemon(failure: &Failure) -> bool {
+    match failure {
+        Failure::Daemon(ClientError::Closed | ClientError::Io(_)) => true,
+        failure => failure.is_not_running() || failure.wire_code() == Some(ErrorCode::ShuttingDown),
+    }
+}
+
+/// Waits until a daemon is there again and has heard what is wanted. It is not started: whoever stopped
+/// it may have meant it.
+fn await_daemon(args: &EventsArgs) -> Result<Client, Failure> {
     let mut pause = FIRST_PAUSE;
     loop {
-        match daemon::running() {
-            Ok(client) => return Ok(client),
-            Err(failure) if failure.is_not_running() => {}
-            Err(Failure::Daemon(ClientError::Closed | ClientError::Io(_))) => {}
-            Err(failure) => return Err(failure),
+        let subscribed = daemon::running().and_then(|mut client| {
+            subscribe(&mut client, args)?;
+            Ok(client)
+        });
+        match subscribed {
+            // The one before may still be on its way out.
+            Err(failure) if is_end_of_daemon(&failure) => {}
+            subscribed => return subscribed,
         }
         thread::sleep(pause);
         pause = (pause * 2).min(LONGEST_PAUSE);
@@ -277,18 +292,14 @@ impl<'a> Teller<'a> {
         }
     }
 
-    /// The daemon went away: goes on with the next one where this one ended.
-    fn take_up(&mut self, args: &EventsArgs) -> Result<Option<Client>, Failure> {
-        output::note("the daemon has stopped; waiting for it to come back");
-        let mut client = await_daemon()?;
-        subscribe(&mut client, args)?;
-        output::note("the daemon is back");
+    /// There was another daemon before: goes on with this one where that one ended.
+    fn take_up(&mut self, client: &mut Client) -> Result<(), Failure> {
         let newest = EventsQuery {
             newest: true,
             limit: Some(1),
             ..EventsQuery::default()
         };
-        let page = daemon::ask(&mut client, &newest)?;
+        let page = daemon::ask(client, &newest)?;
         if page
             .events
             .last()
@@ -297,8 +308,7 @@ impl<'a> Teller<'a> {
             // Its events were removed, and it counts anew.
             self.latest = 0;
         }
-        self.list_forward(&mut client)?;
-        Ok(Some(client))
+        self.list_forward(client)
     }
 
     fn tell(&mut self, event: &Event) -> Result<(), Failure> {

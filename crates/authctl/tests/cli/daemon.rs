@@ -190,6 +190,8 @@ pub(crate) fn account(name: &str) -> res::AccountInfo {
         ttl_secs: Some(2_530),
         generation: 7,
         next_renewal_at: Some(0),
+        learned_lifetime_secs: None,
+        stated_lifetime_secs: None,
     };
     res::AccountInfo {
         account: name.to_owned(),

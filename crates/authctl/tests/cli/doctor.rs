@@ -49,10 +49,10 @@ fn what_is_not_well_is_found_with_its_cure() {
     assert_eq!(
         found(&diagnosis, "accounts"),
         [
-            ("fail", "authctl login 'work'"),
+            ("fail", "run 'authctl login work'"),
             (
                 "fail",
-                "authctl adopt 'copied' (only if no other copy is in use)"
+                "if no other copy is in use, run 'authctl adopt copied'; else 'authctl login copied'"
             )
         ]
     );

@@ -65,6 +65,95 @@ fn what_is_not_well_is_explained_with_the_command_that_mends_it() {
     insta::assert_snapshot!(out);
 }
 
+/// What the daemon says of each flag; see its `handler/flag.rs`.
+const REASONS: &[(FlagName, &str)] = &[
+    (FlagName::Offline, "the provider's name cannot be resolved"),
+    (
+        FlagName::Throttled,
+        "the provider asked for a pause, for another 2m",
+    ),
+    (
+        FlagName::Ambiguous,
+        "the provider's answer to a renewal was lost",
+    ),
+    (
+        FlagName::Suspect,
+        "the provider refused the login once (invalid_grant)",
+    ),
+    (
+        FlagName::NeedsLogin,
+        "the login has ended: the provider refused it twice",
+    ),
+    (
+        FlagName::NeedsLogin,
+        "the provider wants you to sign in again",
+    ),
+    (
+        FlagName::NeedsLogin,
+        "the login has expired, and the provider gave nothing to renew it with",
+    ),
+    (
+        FlagName::NeedsLogin,
+        "the provider answered for someone else",
+    ),
+    (
+        FlagName::NeedsLogin,
+        "the provider refuses again and again without saying why",
+    ),
+    (
+        FlagName::ProviderRejects,
+        "several clients report even new tokens as refused",
+    ),
+    (
+        FlagName::StoreDegraded,
+        "the newest tokens are not in the database: no space left on device",
+    ),
+    (
+        FlagName::Misconfigured,
+        "the provider answered 401 invalid_client: unknown client",
+    ),
+    (
+        FlagName::StaleStore,
+        "the store was copied from another machine",
+    ),
+    (
+        FlagName::ScopeChanged,
+        "the latest token has other scopes than the login: api",
+    ),
+    (FlagName::Locked, ""),
+    (FlagName::Unknown, ""),
+];
+
+#[test]
+fn each_flag_has_a_sentence_and_what_mends_it_in_status_and_in_doctor() {
+    let flagged = |(flag, reason): &(FlagName, &str)| {
+        let mut account = account("work");
+        account.next_renewal_at = None;
+        account.flags = vec![Flag {
+            flag: *flag,
+            reason: (*reason).to_owned(),
+            since_at: None,
+        }];
+        account
+    };
+    let mut learned = account("work");
+    learned.leases[0].learned_lifetime_secs = Some(1800);
+    learned.leases[0].stated_lifetime_secs = Some(3600);
+    let accounts: Vec<_> = REASONS.iter().map(flagged).chain([learned]).collect();
+    let daemon = FakeDaemon::start(state_of(daemon_status(), accounts));
+    let (out, errors, _) = run(&mut daemon.authctl(["status"]));
+    assert_eq!(errors, "");
+    let sentences = out
+        .lines()
+        .skip_while(|line| !line.contains(": ") || line.contains("key"));
+    let sentences = sentences.collect::<Vec<_>>().join("\n");
+    let (out, ..) = run(&mut daemon.authctl(["doctor"]));
+    let findings = out.lines().skip_while(|line| !line.contains("accounts"));
+    let findings = findings.take_while(|line| !line.contains("environment"));
+    let findings = findings.collect::<Vec<_>>().join("\n");
+    insta::assert_snapshot!(format!("{sentences}\n\n{findings}"));
+}
+
 #[test]
 fn the_table_fits_eighty_columns() {
     let mut accounts = motley();

@@ -40,6 +40,8 @@ use crate::{
 const LONGEST_DOZE: Duration = Duration::from_secs(30);
 /// By so many milliseconds the wall clock must move against the boot clock for that to be told.
 const JUMP: i64 = 60_000;
+/// From here on it was set, or corrected by as much.
+const SET: i64 = 1000;
 
 /// What the user can set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -202,7 +204,7 @@ impl Broker {
 
     /// Takes in what happened at `now`.
     pub fn handle(&mut self, event: Event, now: Now) {
-        self.note_jump(now);
+        self.look_at_the_calendar(now);
         if self.suspended_until.is_some_and(|until| until <= now.boot) {
             self.resumed(now);
         }
@@ -211,7 +213,9 @@ impl Broker {
         self.admit(now);
     }
 
-    fn note_jump(&mut self, now: Now) {
+    /// A calendar that was set counts what is left of every token anew: the moments that were planned
+    /// by it are no more.
+    fn look_at_the_calendar(&mut self, now: Now) {
         let Some(before) = self.latest.replace(now) else {
             return;
         };
@@ -224,6 +228,9 @@ impl Broker {
         );
         if jump.saturating_abs() >= JUMP {
             self.note(Note::ClockJumped(jump));
+        }
+        if jump.saturating_abs() >= SET {
+            self.attend_all(now);
         }
     }
 
@@ -328,6 +335,10 @@ impl Broker {
             return;
         }
         self.schedule.probe(now.boot);
+        self.attend_all(now);
+    }
+
+    fn attend_all(&mut self, now: Now) {
         for account in self.accounts.keys().cloned().collect::<Vec<_>>() {
             self.attend(&account, now);
         }

@@ -62,6 +62,7 @@ impl Renewal {
             // The provider spoke about the token itself: what was lost before is settled.
             flags.ambiguous = None;
         }
+        let place = cx.effects.len();
         match verdict {
             Verdict::Accepted => {}
             Verdict::Transient | Verdict::Offline => {
@@ -111,6 +112,10 @@ impl Renewal {
         }
         let (judged, request_id) = (Decided::Judged(verdict), answer.request_id.clone());
         self.record_of(Some(attempt.id), request_id, judged, Some(words), cx);
+        // The answer is told before what was concluded from it, and with what comes next.
+        if let Some(told) = cx.effects.pop_back() {
+            cx.effects.insert(place, told);
+        }
         // What stands is on disk before the intent that would speak for it is cleared.
         let standing = self.grant.flags.standing() != before.flags.standing();
         if standing || self.grant.leases != before.leases {
@@ -407,19 +412,18 @@ pub(crate) fn last_error(verdict: Verdict, answer: &Answer, now: Now) -> LastErr
                 format!("the provider answered {status} {code}: {words}"),
             )
         }
+        Received::Response { status, .. } if verdict == Verdict::Throttled => (
+            "throttled".to_owned(),
+            format!("the provider answered {status}"),
+        ),
         Received::Response { status, body } => {
             let what = match body {
                 Body::Html => "a web page",
                 Body::Empty => "an empty answer",
                 _ => "an answer that is no OAuth response",
             };
-            let code = if verdict == Verdict::Throttled {
-                "throttled"
-            } else {
-                class(answer)
-            };
             (
-                code.to_owned(),
+                class(answer).to_owned(),
                 format!("the token endpoint gave {what} with status {status}"),
             )
         }

@@ -230,9 +230,11 @@ impl Renewal {
         let deadline = self.waiters.iter().map(|waiter| waiter.deadline).min();
         let retry = self.unsaved.as_ref().and_then(|unsaved| unsaved.retry_at);
         let end = self.spent_at(cx);
-        // While an exchange waits for its turn no question is asked, and none may want to be.
-        let check = (!queued).then(|| self.next_check(cx)).flatten();
-        let check = check.map(|(at, _)| at);
+        // A wish that waits for its turn goes first; the question is asked after it.
+        let check = (!queued)
+            .then(|| self.next_check(cx))
+            .flatten()
+            .map(|(at, _)| at);
         [exchange, deadline, retry, end, check]
             .into_iter()
             .flatten()

@@ -139,6 +139,8 @@ fn account() -> res::AccountInfo {
         profile: Some("generic".into()),
         created_at: NOW - 86_400,
         leases: vec![res::LeaseInfo {
+            learned_lifetime_secs: Some(1800),
+            stated_lifetime_secs: Some(3600),
             resource: None,
             scopes: strings(&["openid", "api:read"]),
             state: res::State::Due,
@@ -163,7 +165,7 @@ fn event() -> Event {
         fingerprint: Some("9f86d081884c7d65".into()),
         attempt_id: Some("a-42".into()),
         trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736".into()),
-        grant: Some("00000000000004d2".into()),
+        grant: Some("grant-00000000000004d2".into()),
         ..Event::new(2_000_042, NOW, EventKind::Token)
     }
 }
@@ -172,9 +174,9 @@ fn event() -> Event {
 fn failed() -> Event {
     Event {
         account: Some("work".into()),
-        grant: Some("00000000000004d2".into()),
+        grant: Some("grant-00000000000004d2".into()),
         generation: Some(8),
-        attempt_id: Some("00000000000010e1".into()),
+        attempt_id: Some("attempt-00000000000010e1".into()),
         trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736".into()),
         provider_request_id: Some("req-7f3a".into()),
         client: Some("authctl".into()),
@@ -182,7 +184,7 @@ fn failed() -> Event {
         outcome: Some("failed".into()),
         code: Some(ErrorCode::Throttled),
         message: Some("the provider asked for a pause: it answered 429".into()),
-        next: Some("retry_after".into()),
+        next: Some("pause".into()),
         next_at: Some(NOW + 120),
         ..Event::new(2_000_043, NOW, EventKind::Exchange)
     }

@@ -167,11 +167,12 @@ pub(crate) fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<
     sync_parent(disk, path)
 }
 
-/// Removes a file durably; one that is not there is fine.
+/// Removes a file durably; one that is not there is fine, but it may be there still when the power
+/// fails: an earlier removal may have failed half way.
 pub(crate) fn remove(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     match disk.remove(path) {
         Ok(()) => sync_parent(disk, path),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => sync_parent(disk, path),
         Err(error) => Err(error),
     }
 }

@@ -6,10 +6,13 @@ use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::disk::{Disk, DiskFile, Held, Open};
+use crate::{
+    disk::{Disk, DiskFile, Held, Open},
+    fault::{Keep, Memory, memory},
+};
 
 /// An operation that changes something, or makes a change durable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Op {
     /// Opening a file that may be made by it.
     Open,
@@ -79,6 +82,34 @@ impl Rule {
     }
 }
 
+/// What strikes one operation, chosen by its number.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// The machine stops before it: it fails, and so does every one after it.
+    Stop,
+    /// The machine stops within it: of a write, a part has reached the file. Anything else fails as
+    /// with [`Fault::Stop`].
+    Tear(Part),
+    /// It fails, once, and nothing of it happens.
+    Once(io::ErrorKind),
+    /// It fails, and so does every later one of these kinds (of any, when there are none).
+    Lasting(Vec<Op>, io::ErrorKind),
+    /// A sync fails as a kernel's does ([`Memory::fail_next_sync`]), on this disk. Anything else
+    /// happens.
+    LoseSync(Memory),
+}
+
+/// Which part of a write that was torn is in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The first half.
+    Prefix,
+    /// The second half.
+    Suffix,
+    /// Random sectors, drawn from this seed.
+    Sectors(u64),
+}
+
 /// The switchboard of a [`Faulty`] disk. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Faults(Arc<Shared>);
@@ -92,8 +123,9 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Plan {
     operations: u64,
-    crash_at: Option<u64>,
+    struck: Option<(u64, Fault)>,
     crashed: bool,
+    trace: Option<Vec<(Op, PathBuf)>>,
     rules: Vec<Rule>,
     stalled: Option<(Op, String)>,
     /// Operations that wait in the stall now.
@@ -130,8 +162,24 @@ impl Faults {
     /// The operation after `operations` more ones, and every one after it, fails: the machine has
     /// stopped.
     pub fn crash_after(&self, operations: u64) {
+        self.strike_after(operations, Fault::Stop);
+    }
+
+    /// This fault strikes the operation after `operations` more ones.
+    pub fn strike_after(&self, operations: u64, fault: Fault) {
         let mut plan = self.lock();
-        plan.crash_at = Some(plan.operations + operations);
+        plan.struck = Some((plan.operations + operations, fault));
+    }
+
+    /// Writes down every operation from now on.
+    pub fn record(&self) {
+        self.lock().trace = Some(Vec::new());
+    }
+
+    /// What was written down.
+    #[must_use]
+    pub fn trace(&self) -> Vec<(Op, PathBuf)> {
+        self.lock().trace.clone().unwrap_or_default()
     }
 
     /// Whether it has stopped.
@@ -145,9 +193,12 @@ impl Faults {
         self.lock().rules.push(rule);
     }
 
-    /// Drops every rule.
+    /// Drops every rule, and the fault that was to strike unless it stops the machine.
     pub fn heal(&self) {
-        self.lock().rules.clear();
+        let mut plan = self.lock();
+        plan.rules.clear();
+        let stops = |(_, fault): &(u64, Fault)| matches!(fault, Fault::Stop | Fault::Tear(_));
+        plan.struck = plan.struck.take().filter(stops);
     }
 
     /// Makes one kind of operation hang on paths that contain `part`, until the value is dropped.
@@ -161,7 +212,8 @@ impl Faults {
         self.0.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn check(&self, op: Op, path: &Path) -> io::Result<()> {
+    /// Fails or lets it happen; of a write that is torn, the part that happens.
+    fn check(&self, op: Op, path: &Path) -> io::Result<Option<Part>> {
         let text = path.to_string_lossy();
         let mut plan = self.lock();
         let in_stall = |plan: &Plan| {
@@ -176,11 +228,40 @@ impl Faults {
             plan = waited.unwrap_or_else(PoisonError::into_inner);
             plan.waiting -= 1;
         }
-        if plan.crash_at.is_some_and(|at| plan.operations >= at) {
-            plan.crashed = true;
-            return Err(io::Error::other("injected: the machine has stopped"));
+        if plan.crashed {
+            return Err(stopped());
         }
+        let number = plan.operations;
         plan.operations += 1;
+        if let Some(trace) = &mut plan.trace {
+            trace.push((op, path.to_owned()));
+        }
+        let strikes = |at: u64| number == at;
+        match &plan.struck {
+            Some((at, Fault::Stop)) if strikes(*at) => {
+                plan.crashed = true;
+                return Err(stopped());
+            }
+            Some((at, Fault::Tear(part))) if strikes(*at) => {
+                let part = *part;
+                plan.crashed = true;
+                return if op == Op::Write {
+                    Ok(Some(part))
+                } else {
+                    Err(stopped())
+                };
+            }
+            Some((at, Fault::Once(error))) if strikes(*at) => return Err((*error).into()),
+            Some((at, Fault::Lasting(ops, error)))
+                if number >= *at && (ops.is_empty() || ops.contains(&op)) =>
+            {
+                return Err((*error).into());
+            }
+            Some((at, Fault::LoseSync(memory))) if strikes(*at) && op == Op::Sync => {
+                memory.fail_next_sync(&text);
+            }
+            _ => {}
+        }
         for rule in &mut plan.rules {
             let matches = (rule.ops.is_empty() || rule.ops.contains(&op))
                 && text.contains(rule.path.as_str());
@@ -194,8 +275,12 @@ impl Faults {
             rule.times -= 1;
             return Err(rule.error.into());
         }
-        Ok(())
+        Ok(None)
     }
+}
+
+fn stopped() -> io::Error {
+    io::Error::other("injected: the machine has stopped")
 }
 
 /// A disk with faults.
@@ -271,8 +356,13 @@ impl DiskFile for FaultyFile {
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.faults.check(Op::Write, &self.path)?;
-        self.file.write_at(offset, data)
+        let Some(part) = self.faults.check(Op::Write, &self.path)? else {
+            return self.file.write_at(offset, data);
+        };
+        for (at, piece) in part.of(data) {
+            self.file.write_at(offset + at as u64, piece)?;
+        }
+        Err(stopped())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -288,5 +378,24 @@ impl DiskFile for FaultyFile {
     fn sync(&self) -> io::Result<()> {
         self.faults.check(Op::Sync, &self.path)?;
         self.file.sync()
+    }
+}
+
+impl Part {
+    /// The pieces that happen, each with where it begins.
+    fn of(self, data: &[u8]) -> Vec<(usize, &[u8])> {
+        let (first, second) = data.split_at(data.len() / 2);
+        match self {
+            Self::Prefix => vec![(0, first)],
+            Self::Suffix => vec![(first.len(), second)],
+            Self::Sectors(seed) => {
+                let mut coin = memory::coin(Keep::Some(seed));
+                let sectors = data.chunks(memory::SECTOR).enumerate();
+                sectors
+                    .filter(|_| coin())
+                    .map(|(number, sector)| (number * memory::SECTOR, sector))
+                    .collect()
+            }
+        }
     }
 }

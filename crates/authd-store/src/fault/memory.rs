@@ -9,7 +9,8 @@ use std::{
 
 use crate::disk::{Disk, DiskFile, Held, Open};
 
-const SECTOR: usize = 512;
+/// What a disk writes whole or not at all, in bytes.
+pub(super) const SECTOR: usize = 512;
 
 /// Files in memory. Clones are the same disk; [`Memory::crash`] makes another.
 #[derive(Clone, Debug, Default)]
@@ -68,17 +69,21 @@ impl Memory {
                 names.entry(path.clone()).or_insert(*node);
             }
         }
-        let mut nodes = state.nodes.clone();
-        for node in nodes.values_mut() {
-            let mut content = std::mem::take(&mut node.durable);
-            for pending in std::mem::take(&mut node.pending) {
+        let mut nodes = BTreeMap::new();
+        for id in names.values() {
+            let Some(node) = state.nodes.get(id) else {
+                continue;
+            };
+            let mut content = node.durable.clone();
+            for pending in &node.pending {
                 pending.happen(&mut content, &mut coin);
             }
-            *node = Node {
+            let node = Node {
                 now: content.clone(),
                 durable: content,
                 pending: Vec::new(),
             };
+            nodes.insert(*id, node);
         }
         Self(Arc::new(Mutex::new(State {
             durable_names: names.clone(),
@@ -153,15 +158,15 @@ impl State {
 }
 
 impl Pending {
-    fn happen(self, content: &mut Vec<u8>, coin: &mut impl FnMut() -> bool) {
+    fn happen(&self, content: &mut Vec<u8>, coin: &mut impl FnMut() -> bool) {
         match self {
             Self::SetLen(len) => {
                 if coin() {
-                    content.resize(usize::try_from(len).unwrap_or(usize::MAX), 0);
+                    content.resize(usize::try_from(*len).unwrap_or(usize::MAX), 0);
                 }
             }
             Self::Write(offset, data) => {
-                let mut at = usize::try_from(offset).unwrap_or(usize::MAX);
+                let mut at = usize::try_from(*offset).unwrap_or(usize::MAX);
                 for sector in data.chunks(SECTOR) {
                     if coin() {
                         write(content, at, sector);
@@ -181,7 +186,7 @@ fn write(content: &mut Vec<u8>, at: usize, data: &[u8]) {
     content[at..end].copy_from_slice(data);
 }
 
-fn coin(keep: Keep) -> impl FnMut() -> bool {
+pub(super) fn coin(keep: Keep) -> impl FnMut() -> bool {
     let mut seed = match keep {
         Keep::Some(seed) => seed,
         Keep::Nothing | Keep::Everything => 0,

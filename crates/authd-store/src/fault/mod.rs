@@ -4,7 +4,11 @@
 //! For tests, of this crate and of the daemon (feature `fault`); absent from every release build.
 
 mod faulty;
+mod format;
 mod memory;
 
-pub use faulty::{Faults, Faulty, Op, Rule, Stall};
+pub use faulty::{Fault, Faults, Faulty, Op, Part, Rule, Stall};
+#[cfg(test)]
+pub(crate) use format::next_format;
+pub use format::open_in_next_format;
 pub use memory::{Keep, Memory};

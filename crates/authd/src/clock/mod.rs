@@ -128,7 +128,7 @@ fn until_recheck(at: Boot, now: Boot) -> Duration {
     at.since(now).min(LONGEST_SLEEP)
 }
 
-/// Notices that the machine slept, where nobody says so: one clock went on and the other did not.
+/// Notices, where nobody says so, that the machine slept: one clock went on and the other did not.
 pub(crate) struct Sleep {
     clock: Clock,
     /// By how much the first was ahead of the second at most.
@@ -210,6 +210,7 @@ mod tests {
         let driven = DrivenClock::at(Duration::from_secs(1_700_000_000), Alarms::ThroughSuspend);
         let mut sleep = Sleep::new(Clock::Driven(driven.clone()));
         driven.advance(Duration::from_secs(3600));
+        driven.set_wall(Duration::from_secs(1_800_000_000));
         assert!(!sleep.is_over());
         driven.suspend(Duration::from_secs(2));
         assert!(sleep.is_over());

@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use authd_core::{
-    flag::{Ambiguity, Flags, Raised, Rejecting},
     grant::Grant,
     lease::{LeaseKey, Standing},
     time::{Boot, Now, Wall},
@@ -12,12 +11,12 @@ use authd_proto::{
     ErrorCode, WireError, limits, page,
     request::{AccountAdopt, AccountForget, AccountGet, AccountList, Logout},
     response::{
-        AccountAdoptReply, AccountForgetReply, AccountInfo, AccountListReply, Expiry, Flag,
-        FlagName, LastError, LeaseInfo, LogoutReply, State, TokenKind,
+        AccountAdoptReply, AccountForgetReply, AccountInfo, AccountListReply, Expiry, LastError,
+        LeaseInfo, LogoutReply, State, TokenKind,
     },
 };
 
-use super::{account_name, refusal, unknown_account, wait, whole_secs};
+use super::{account_name, flag::flags, unknown_account, wait, whole_secs};
 use crate::{
     daemon::Shared,
     perform::Departed,
@@ -176,7 +175,7 @@ pub(crate) fn info(daemon: &Shared, snapshot: &Arc<Snapshot>, now: Now) -> Accou
         issuer: grant.provider.name(),
         client_id: grant.provider.client_id.clone(),
         state,
-        flags: flags(&grant.flags),
+        flags: flags(&grant.flags, now.boot),
         expires_at: main.and_then(|lease| lease.expires_at),
         expiry: main.map_or(Expiry::Unknown, |lease| lease.expiry),
         ttl_secs: main.and_then(|lease| lease.ttl_secs),
@@ -212,6 +211,8 @@ fn lease(daemon: &Shared, snapshot: &Snapshot, key: &LeaseKey, now: Now) -> Leas
         Standing::Due => State::Due,
     };
     let left = lease.remaining(now, boot_id);
+    let learned = view.grant.learned.get(key);
+    let learned = learned.filter(|learned| learned.lifetime < learned.stated);
     let due = left.map(|left| now.wall.after(left.saturating_sub(lease.lead)));
     LeaseInfo {
         resource: key.resource.clone(),
@@ -222,6 +223,8 @@ fn lease(daemon: &Shared, snapshot: &Snapshot, key: &LeaseKey, now: Now) -> Leas
         ttl_secs: whole_secs(left),
         generation: lease.generation.0,
         next_renewal_at: due.filter(|_| view.next_renewal.is_some()).map(unix),
+        learned_lifetime_secs: learned.map(|learned| learned.lifetime.as_secs()),
+        stated_lifetime_secs: learned.map(|learned| learned.stated.as_secs()),
     }
 }
 
@@ -243,7 +246,7 @@ fn badness(state: State) -> u8 {
     }
 }
 
-fn unix(at: Wall) -> u64 {
+pub(super) fn unix(at: Wall) -> u64 {
     u64::try_from(at.unix_secs()).unwrap_or(0)
 }
 
@@ -269,75 +272,6 @@ fn last_error(grant: &Grant) -> Option<LastError> {
     })
 }
 
-/// The flags that are up, each with its reason in a sentence.
-pub(crate) fn flags(flags: &Flags) -> Vec<Flag> {
-    fn flag<R>(
-        flag: FlagName,
-        raised: Option<&Raised<R>>,
-        why: impl Fn(&R) -> String,
-    ) -> Option<Flag> {
-        raised.map(|raised| Flag {
-            flag,
-            reason: why(&raised.reason),
-            since_at: Some(unix(raised.since)),
-        })
-    }
-    [
-        flag(FlagName::Offline, flags.offline.as_ref(), |class| {
-            format!("the provider cannot be reached ({class}); it is tried again")
-        }),
-        flag(FlagName::Throttled, flags.throttled.as_ref(), |_| {
-            "the provider asked for a pause; it is tried again after it".to_owned()
-        }),
-        flag(FlagName::Ambiguous, flags.ambiguous.as_ref(), |ambiguity| {
-            match ambiguity {
-                Ambiguity::Interrupted => "the daemon ended in the middle of a renewal",
-                Ambiguity::AnswerLost => "the provider's answer to a renewal was lost",
-                Ambiguity::Gateway => "a gateway answered a renewal in the provider's place",
-            }
-            .to_owned()
-        }),
-        flag(FlagName::Suspect, flags.suspect.as_ref(), |code| {
-            format!("the provider answered {code} once; it is asked again before it is believed")
-        }),
-        flag(FlagName::NeedsLogin, flags.needs_login.as_ref(), |reason| {
-            refusal::login_reason(reason).to_owned()
-        }),
-        flag(
-            FlagName::ProviderRejects,
-            flags.provider_rejects.as_ref(),
-            |who| {
-                match who {
-                    Rejecting::OneClient => "one client reports even new tokens as refused",
-                    Rejecting::SeveralClients => "clients report even new tokens as refused",
-                }
-                .to_owned()
-            },
-        ),
-        flag(
-            FlagName::StoreDegraded,
-            flags.store_degraded.as_ref(),
-            |why| format!("the store cannot be written: {why}"),
-        ),
-        flag(
-            FlagName::Misconfigured,
-            flags.misconfigured.as_ref(),
-            Clone::clone,
-        ),
-        flag(FlagName::StaleStore, flags.stale_store.as_ref(), |stale| {
-            refusal::stale_store(*stale).to_owned()
-        }),
-        flag(
-            FlagName::ScopeChanged,
-            flags.scope_changed.as_ref(),
-            |scopes| format!("the latest token has other scopes than the login: {scopes}"),
-        ),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -353,6 +287,8 @@ mod tests {
             ttl_secs: None,
             generation: 1,
             next_renewal_at: None,
+            learned_lifetime_secs: None,
+            stated_lifetime_secs: None,
         };
         AccountInfo {
             account: "demo".to_owned(),

@@ -3,6 +3,7 @@
 pub(crate) mod account;
 pub(crate) mod daemon;
 pub(crate) mod events;
+pub(crate) mod flag;
 pub(crate) mod login;
 pub(crate) mod refusal;
 pub(crate) mod renew;

@@ -17,7 +17,10 @@ use std::{
     time::Duration,
 };
 
-use authd_core::broker::{Note, Record};
+use authd_core::{
+    broker::{Note, Record},
+    id::AttemptId,
+};
 use authd_proto::{
     ErrorCode,
     event::{Event, EventKind, SEQ_OF_RUN},
@@ -48,6 +51,28 @@ pub(crate) struct Origin {
     pub(crate) trace_id: Option<String>,
     /// What its client says it is.
     pub(crate) client: Option<String>,
+}
+
+/// In the course of which exchange something happened.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Attempted {
+    pub(crate) attempt: Option<AttemptId>,
+    pub(crate) origin: Origin,
+    /// What the provider calls its answer.
+    pub(crate) request_id: Option<String>,
+    /// When the token that came of it expires, in Unix seconds.
+    pub(crate) expires_at: Option<u64>,
+}
+
+impl Attempted {
+    /// Says so in `event`.
+    pub(crate) fn fill(self, event: &mut Event) {
+        event.attempt_id = self.attempt.map(|attempt| attempt.to_string());
+        event.trace_id = self.origin.trace_id;
+        event.client = self.origin.client;
+        event.provider_request_id = self.request_id;
+        event.expires_at = self.expires_at;
+    }
 }
 
 /// The events.
@@ -130,18 +155,23 @@ impl Journal {
         self.shared.add(kind, fill);
     }
 
-    /// Writes down what the engine decided, and whose request it decided it for.
-    pub(crate) fn decided(&self, record: Record, origin: Origin) {
-        let words = words::describe(&record.what);
+    /// Writes down what the engine decided, and in the course of what.
+    pub(crate) fn decided(&self, record: Record, attempted: Attempted) {
+        let words = words::describe(&record);
+        let attempted = Attempted {
+            request_id: record.request_id.or(attempted.request_id),
+            ..attempted
+        };
         tracing::info!(
             account = %record.account,
             grant = %record.grant,
             generation = record.generation.0,
-            attempt = record.attempt.map(tracing::field::display),
-            trace_id = origin.trace_id,
-            client = origin.client,
-            request_id = record.request_id,
+            attempt = attempted.attempt.map(tracing::field::display),
+            trace_id = attempted.origin.trace_id,
+            client = attempted.origin.client,
+            request_id = attempted.request_id,
             outcome = words.outcome,
+            next = words.next,
             "{}",
             words.message
         );
@@ -149,14 +179,19 @@ impl Journal {
             event.account = Some(record.account.to_string());
             event.grant = Some(record.grant.to_string());
             event.generation = Some(record.generation.0);
-            event.attempt_id = record.attempt.map(|attempt| attempt.to_string());
-            event.trace_id = origin.trace_id;
-            event.client = origin.client;
-            event.provider_request_id = record.request_id;
+            attempted.fill(event);
+            event.expires_at = event.expires_at.filter(|_| words.brought_a_token);
             event.cause = words.cause.map(str::to_owned);
             event.outcome = Some(words.outcome.to_owned());
             event.message = Some(words.message);
             event.code = words.code;
+            event.hint = words.hint;
+            event.next = words.next.map(str::to_owned);
+            event.next_at = record.next.filter(|_| words.next.is_some()).map(|next| {
+                // The engine plans on the boot clock; people read the wall.
+                let at = self.shared.clock.now().wall.after(next.within);
+                u64::try_from(at.unix_secs()).unwrap_or(0)
+            });
         });
     }
 

@@ -1,11 +1,15 @@
 //! The engine's decisions in words: one place for what a person reads about them.
 
+use std::time::Duration;
+
 use authd_core::{
-    broker::{Decided, Finding, Note},
+    broker::{Decided, Finding, Note, Record},
     flag::Rejecting,
     renewal::{Cause, Verdict},
 };
 use authd_proto::{ErrorCode, event::EventKind};
+
+use crate::handler::refusal;
 
 /// What an event says of a decision.
 pub(super) struct Words {
@@ -14,126 +18,187 @@ pub(super) struct Words {
     pub(super) message: String,
     pub(super) code: Option<ErrorCode>,
     pub(super) cause: Option<&'static str>,
+    /// What a person can do.
+    pub(super) hint: Option<String>,
+    /// The wire's word for what happens next.
+    pub(super) next: Option<&'static str>,
+    pub(super) brought_a_token: bool,
+}
+
+impl Words {
+    fn new(kind: EventKind, outcome: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            outcome,
+            message: message.into(),
+            code: None,
+            cause: None,
+            hint: None,
+            next: None,
+            brought_a_token: false,
+        }
+    }
+
+    fn code(self, code: ErrorCode) -> Self {
+        let code = Some(code);
+        Self { code, ..self }
+    }
+
+    fn hint(self, hint: String) -> Self {
+        let hint = Some(hint);
+        Self { hint, ..self }
+    }
 }
 
 /// A decision in words.
-pub(super) fn describe(decided: &Decided) -> Words {
-    use EventKind::{Decision, Exchange};
-    let (kind, outcome, message, code) = match decided {
-        Decided::Renewal(cause) => (Exchange, "started", why(*cause), None),
-        Decided::Judged(verdict) => {
-            let (outcome, message, code) = judged(*verdict);
-            (Exchange, outcome, message, Some(code))
-        }
-        Decided::Committed => (Exchange, "ok", "renewed; the new tokens are on disk", None),
-        Decided::CommittedElsewhere => (
-            Exchange,
-            "ok",
-            "renewed; the new tokens are not in the database yet, but kept aside and in memory",
-            Some(ErrorCode::StoreFailed),
-        ),
-        Decided::Discarded => (
-            Exchange,
+pub(super) fn describe(record: &Record) -> Words {
+    let words = in_words(record);
+    let next = match &record.what {
+        Decided::LoginNeeded(_) => Some("login"),
+        what => record.next.and_then(|next| next_word(next.cause, what)),
+    };
+    Words { next, ..words }
+}
+
+fn in_words(record: &Record) -> Words {
+    let say = |outcome, message: &str| Words::new(EventKind::Decision, outcome, message);
+    let login = || format!("run 'authctl login {}'", record.account);
+    match &record.what {
+        Decided::Renewal(cause) => Words {
+            cause: Some(word(*cause)),
+            ..Words::new(EventKind::Exchange, "started", why(*cause))
+        },
+        Decided::Judged(verdict) => judged(*verdict, record.words.as_deref()),
+        Decided::Committed => committed(record, ""),
+        Decided::CommittedElsewhere => committed(
+            record,
+            "; the tokens are not in the database yet, but kept aside",
+        )
+        .code(ErrorCode::StoreFailed)
+        .hint("run 'authctl doctor'".to_owned()),
+        Decided::Discarded => Words::new(
+            EventKind::Exchange,
             "discarded",
-            "the answer came for a grant that is no more",
-            None,
+            "an answer came for a login that is no more; it was dropped",
         ),
-        Decided::LoginNeeded(_) => (
-            Decision,
-            "login_needed",
-            "only a new login helps; the refresh token is kept",
-            Some(ErrorCode::LoginRequired),
-        ),
-        Decided::ReportBelieved => (
-            Decision,
+        Decided::LoginNeeded(reason) => {
+            let reason = refusal::login_reason(reason);
+            say("login_needed", &format!("{reason}; nothing is deleted"))
+                .code(ErrorCode::LoginRequired)
+                .hint(login())
+        }
+        Decided::ReportBelieved => say(
             "report_believed",
             "a client reported the token as refused; it is renewed",
-            None,
         ),
-        Decided::ReportSetAside => (
-            Decision,
+        Decided::ReportSetAside => say(
             "report_set_aside",
             "a client reported a token as refused; nothing is renewed for it",
-            None,
         ),
-        Decided::Interrupted => (
-            Decision,
-            "interrupted",
-            "the last daemon ended in the middle of a renewal; its answer is lost",
-            None,
-        ),
-        Decided::RenewingDoesNotHelp(Rejecting::OneClient) => (
-            Decision,
+        Decided::RenewingDoesNotHelp(Rejecting::OneClient) => say(
             "provider_rejects",
-            "a client reports even new tokens as refused; it is not believed any more",
-            Some(ErrorCode::ProviderRejects),
-        ),
-        Decided::RenewingDoesNotHelp(Rejecting::SeveralClients) => (
-            Decision,
+            "one client reports even new tokens as refused; it is not believed any more",
+        )
+        .code(ErrorCode::ProviderRejects),
+        Decided::RenewingDoesNotHelp(Rejecting::SeveralClients) => say(
             "provider_rejects",
-            "clients report even new tokens as refused; nothing is renewed for that",
-            Some(ErrorCode::ProviderRejects),
-        ),
-        Decided::LifetimeLearned { .. } => (
-            Decision,
-            "lifetime_learned",
-            "tokens of this kind end earlier than the provider says; renewed earlier from now on",
-            None,
-        ),
-        Decided::LeadLearned(_) => (
-            Decision,
+            "several clients report even new tokens as refused; renewing does not help",
+        )
+        .code(ErrorCode::ProviderRejects)
+        .hint(format!("check what you may access there, then {}", login())),
+        Decided::LifetimeLearned { lifetime, stated } => {
+            say("lifetime_learned", &learned(*lifetime, *stated))
+        }
+        Decided::LeadLearned(lead) => say(
             "lead_learned",
-            "the provider does not renew so early; renewed later from now on",
-            None,
+            &format!(
+                "the provider does not renew so early; from now on {} before the end",
+                span(*lead)
+            ),
         ),
-        Decided::Validated(Finding::Inactive) => (
-            Decision,
+        Decided::Validated(Finding::Inactive) => say(
             "inactive",
             "the provider says that the token is dead; it is renewed",
-            None,
         ),
-        Decided::Validated(Finding::Active { .. }) => (
-            Decision,
-            "active",
-            "the provider says that the token is alive",
-            None,
-        ),
-        Decided::Validated(Finding::Unknown) => (
-            Decision,
+        Decided::Validated(Finding::Active { .. }) => {
+            say("active", "the provider says that the token is alive")
+        }
+        Decided::Validated(Finding::Unknown) => say(
             "validation_distrusted",
             "the provider calls even new tokens dead; it is not asked any more",
-            None,
         ),
-        Decided::EndpointMoved { from, to } if from == to => (
-            Decision,
+        Decided::Interrupted => say(
+            "interrupted",
+            "the daemon ended in the middle of a renewal; its answer is lost",
+        ),
+        Decided::EndpointMoved { from, to } if from == to => say(
             "endpoint_moved",
             "the provider's token endpoint has another path; it is used from now on",
-            None,
         ),
-        Decided::EndpointMoved { .. } => (
-            Decision,
+        Decided::EndpointMoved { from, to } => say(
             "endpoint_moved",
-            "the provider's token endpoint is at another host; nothing is sent there without you",
-            Some(ErrorCode::ProviderRefused),
-        ),
-        Decided::Adopted => (
-            Decision,
-            "adopted",
-            "the store is trusted from now on",
-            None,
-        ),
-    };
-    let cause = match decided {
-        Decided::Renewal(cause) => Some(word(*cause)),
-        _ => None,
+            &format!(
+                "the provider's token endpoint moved from {from} to {to}; nothing is sent there \
+                 without you"
+            ),
+        )
+        .code(ErrorCode::ProviderRefused)
+        .hint(format!("if you trust that host, {}", login())),
+        Decided::Adopted => say("adopted", "the store is trusted from now on"),
+    }
+}
+
+/// An exchange brought tokens; generations begin anew with each login.
+fn committed(record: &Record, but: &str) -> Words {
+    let done = if record.generation.0 == 1 {
+        "logged in"
+    } else {
+        "renewed"
     };
     Words {
-        kind,
-        outcome,
-        message: message.to_owned(),
-        code,
-        cause,
+        brought_a_token: true,
+        ..Words::new(EventKind::Exchange, "ok", format!("{done}{but}"))
     }
+}
+
+fn learned(lifetime: Duration, stated: Duration) -> String {
+    let (lifetime, stated_in_words) = (lifetime.min(stated), span(stated));
+    if lifetime < stated {
+        format!(
+            "tokens end earlier than the provider says: after {} instead of {stated_in_words}; \
+             renewed earlier from now on",
+            span(lifetime)
+        )
+    } else {
+        format!("tokens live as long as the provider says: {stated_in_words}")
+    }
+}
+
+/// The wire's word for what comes after `what`, when an exchange for `cause` is planned. Nothing is said
+/// where the decision itself brings about what comes.
+fn next_word(cause: Cause, what: &Decided) -> Option<&'static str> {
+    let after_failure = match what {
+        Decided::Judged(Verdict::Throttled) => "pause",
+        Decided::Judged(_) => "retry",
+        Decided::Committed
+        | Decided::CommittedElsewhere
+        | Decided::Interrupted
+        | Decided::ReportSetAside
+        | Decided::RenewingDoesNotHelp(_)
+        | Decided::Adopted => "renewal",
+        _ => return None,
+    };
+    Some(match cause {
+        Cause::Settling => "settling",
+        Cause::Confirming => "confirming",
+        Cause::KeepAlive if after_failure == "renewal" => "keep_alive",
+        _ => after_failure,
+    })
+}
+
+/// In its greatest units, for a person.
+fn span(duration: Duration) -> String {
+    humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string()
 }
 
 /// What the engine noticed about the machine or a host: the wire's word, and a sentence.
@@ -183,40 +248,45 @@ fn why(cause: Cause) -> &'static str {
     }
 }
 
-fn judged(verdict: Verdict) -> (&'static str, &'static str, ErrorCode) {
+/// What the answer means, after what it was.
+fn judged(verdict: Verdict, words: Option<&str>) -> Words {
     use ErrorCode::{LoginRequired, ProviderRefused, Throttled, Unavailable};
-    match verdict {
-        Verdict::Accepted => ("ok", "the provider gave new tokens", ErrorCode::Internal),
-        Verdict::Transient => (
-            "failed",
-            "the provider failed in passing; nothing is lost",
-            Unavailable,
-        ),
+    let (outcome, means, code) = match verdict {
+        Verdict::Accepted => ("ok", "new tokens came", ErrorCode::Internal),
+        Verdict::Transient => ("failed", "that passes, and nothing is lost", Unavailable),
         Verdict::Offline => ("failed", "the provider cannot be reached", Unavailable),
-        Verdict::Throttled => ("failed", "the provider asked for a pause", Throttled),
+        Verdict::Throttled => ("failed", "it asks for a pause", Throttled),
         Verdict::Ambiguous(_) => (
             "ambiguous",
-            "the request left and its answer is lost",
+            "whether the refresh token is spent is not known",
             Unavailable,
         ),
         Verdict::InvalidGrant | Verdict::ExpiredToken | Verdict::AccessDenied => {
-            ("failed", "the provider refused the login", LoginRequired)
+            ("failed", "the login may have ended", LoginRequired)
         }
         Verdict::InteractionRequired => (
             "failed",
-            "the provider wants the person to sign in again",
+            "the provider wants you to sign in again",
             LoginRequired,
         ),
         Verdict::Misconfigured => (
             "failed",
-            "the provider refuses the client or the request",
+            "the provider refuses this client or what it asks for",
             ProviderRefused,
         ),
         Verdict::EndpointMoved => ("failed", "the token endpoint is gone", ProviderRefused),
         Verdict::Unintelligible | Verdict::AuthorizationPending | Verdict::SlowDown => (
             "failed",
-            "the provider refused in no form that OAuth knows",
+            "that is no verdict, and the login stands",
             Unavailable,
         ),
-    }
+    };
+    let message = match words {
+        Some(words) => format!("{words}; {means}"),
+        None => means.to_owned(),
+    };
+    Words::new(EventKind::Exchange, outcome, message).code(code)
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,10 @@ use authd_store::{PendingRevocation, Secrets, TokenTypeHint};
 use tokio::sync::oneshot;
 
 use super::Performer;
-use crate::driver::Message;
+use crate::{
+    driver::Message,
+    failpoint::{self, Boundary},
+};
 
 /// One account on its way out.
 pub(super) struct Departure {
@@ -175,6 +178,7 @@ impl Performer {
             return Vec::new();
         }
         let owed: Vec<_> = departure.untried.iter().copied().collect();
+        failpoint::reach(Boundary::RevocationsOwed);
         self.take_off_disk(account.clone());
         owed.into_iter()
             .map(|id| Event::RevocationOwed { id })

@@ -83,7 +83,8 @@ impl Performer {
             });
         };
         if let Some(login) = exchange.login {
-            self.origins.insert(attempt, daemon.logins.origin(login));
+            let origin = daemon.logins.origin(login);
+            self.stories.of_login(attempt, &exchange.account, origin);
             self.logging_in
                 .insert(attempt, material.client_secret.clone());
         }
@@ -140,6 +141,7 @@ impl Performer {
         let secrets = successor(before, tokens, grant);
         self.committing.insert(attempt, secrets.clone());
         self.unsaved.insert(account, attempt);
+        self.stories.committing(attempt, grant);
         let record = Record {
             grant: Grant::clone(grant),
             secrets,

@@ -1,13 +1,16 @@
 //! The accounts: which of them want the person.
 
-use authd_proto::response::{AccountInfo, FlagName, State};
+use authd_proto::response::{AccountInfo, State};
 
 use super::Finding;
-use crate::command::status::needs_login;
+use crate::trouble::{self, Severity};
 
-/// One finding for each account that is not well, or one that all are.
-pub(super) fn check(accounts: &[AccountInfo]) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = accounts.iter().filter_map(of_account).collect();
+/// A finding for each thing that is not well, or one that all is. `now` is in Unix seconds.
+pub(super) fn check(accounts: &[AccountInfo], now: u64) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = accounts
+        .iter()
+        .flat_map(|account| of_account(account, now))
+        .collect();
     if findings.is_empty() {
         findings.push(Finding::ok(
             "accounts",
@@ -21,47 +24,23 @@ pub(super) fn check(accounts: &[AccountInfo]) -> Vec<Finding> {
     findings
 }
 
-fn of_account(account: &AccountInfo) -> Option<Finding> {
+fn of_account(account: &AccountInfo, now: u64) -> Vec<Finding> {
     let name = &account.account;
-    let reason = |wanted| {
-        let flag = account.flags.iter().find(|flag| flag.flag == wanted)?;
-        Some(flag.reason.as_str())
-    };
-    if let Some(why) = reason(FlagName::StaleStore) {
-        return Some(Finding::fail(
+    let mut findings = Vec::new();
+    for trouble in trouble::of(account, now) {
+        let message = format!("'{name}': {}", trouble.what);
+        findings.extend(match trouble.severity {
+            Severity::Know => None,
+            Severity::Watch => Some(Finding::warn("accounts", message, trouble.mend)),
+            Severity::Act => Some(Finding::fail("accounts", message, trouble.mend)),
+        });
+    }
+    if findings.is_empty() && account.state == State::Expired {
+        findings.push(Finding::warn(
             "accounts",
-            format!("'{name}' is in a store that was restored or copied: {why}"),
-            format!("authctl adopt '{name}' (only if no other copy is in use)"),
+            format!("'{name}' has no token that is alive"),
+            format!("see what happened: 'authctl events {name}'"),
         ));
     }
-    if needs_login(account) {
-        let why = reason(FlagName::NeedsLogin).unwrap_or("no reason given");
-        return Some(Finding::fail(
-            "accounts",
-            format!("'{name}' needs a login: {why}"),
-            format!("authctl login '{name}'"),
-        ));
-    }
-    if let Some(why) = reason(FlagName::ProviderRejects) {
-        return Some(Finding::fail(
-            "accounts",
-            format!("servers reject even new tokens of '{name}': {why}"),
-            format!("authctl login '{name}'"),
-        ));
-    }
-    if let Some(why) = reason(FlagName::Misconfigured) {
-        return Some(Finding::fail(
-            "accounts",
-            format!("the provider refuses the client of '{name}': {why}"),
-            format!("authctl renew '{name}' (once that is mended at the provider)"),
-        ));
-    }
-    if account.flags.is_empty() && account.state != State::Expired {
-        return None;
-    }
-    Some(Finding::warn(
-        "accounts",
-        format!("'{name}' is not well, and authd is at it"),
-        format!("authctl status '{name}'"),
-    ))
+    findings
 }

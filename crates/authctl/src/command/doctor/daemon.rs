@@ -28,7 +28,7 @@ pub(super) fn check(instance: &Instance, now: u64) -> Vec<Finding> {
                 || Finding::ok("config", "there is no file; the defaults apply"),
                 |path| place::config(Path::new(path)),
             ));
-            findings.extend(account::check(&accounts));
+            findings.extend(account::check(&accounts, now));
             findings
         }
         Err(failure) => vec![unreachable(&failure)],

@@ -17,7 +17,14 @@ const NARROWEST: usize = 50;
 
 /// Whether another event says the same in better words.
 pub(super) fn is_told_elsewhere(event: &Event) -> bool {
-    event.event == EventKind::Decision && event.outcome.as_deref() == Some("login_needed")
+    matches!(
+        (event.event, event.outcome.as_deref()),
+        // By the event for the person; by the account's.
+        (EventKind::Decision, Some("login_needed" | "adopted"))
+            // By the exchange that brought the first tokens.
+            | (EventKind::Login, Some("ok"))
+            | (EventKind::Account, Some("added"))
+    )
 }
 
 /// The event as a person reads it, in local time `zone`; no wider than `columns` where there is such a
@@ -133,7 +140,7 @@ fn what(event: &Event) -> String {
             other => other.to_owned(),
         },
         EventKind::Lagged => format!("{} events were missed", event.missed.unwrap_or_default()),
-        EventKind::Exchange if outcome == "started" => message + &by,
+        EventKind::Exchange if outcome == "started" || event.generation == Some(1) => message + &by,
         EventKind::Decision => message + &by,
         _ if message.is_empty() => outcome.to_owned(),
         _ => message,
@@ -187,9 +194,7 @@ fn next(event: &Event) -> Option<String> {
             )
         }
         ("retry", Some(wait)) => format!("tries again {}", within(wait)),
-        ("retry_after", Some(wait)) => {
-            format!("waits {} for it, as the provider asks", span(wait))
-        }
+        ("pause", Some(wait)) => format!("goes on {}", within(wait)),
         ("settling", Some(wait)) => format!("asks again {}", within(wait)),
         ("confirming", Some(wait)) => {
             format!("asks once more {}, before it is believed", within(wait))
@@ -231,10 +236,10 @@ mod tests {
         let mut throttled = of(
             EventKind::Exchange,
             "failed",
-            "the provider asked for a pause",
+            "the provider asks for a pause",
         );
         throttled.code = Some(ErrorCode::Throttled);
-        (throttled.next, throttled.next_at) = (Some("retry_after".to_owned()), Some(NOW + 120));
+        (throttled.next, throttled.next_at) = (Some("pause".to_owned()), Some(NOW + 120));
         let mut renewed = of(EventKind::Exchange, "ok", "renewed");
         (renewed.next, renewed.next_at) = (Some("renewal".to_owned()), Some(NOW + 2_340));
         renewed.expires_at = Some(NOW + 3_600);

@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use authd_proto::response::{
-    AccountInfo, DaemonStatusReply, Expiry, Flag, FlagName, LastError, State,
-};
+use anstyle::Style;
+use authd_proto::response::{AccountInfo, DaemonStatusReply, Expiry, LastError, State};
 use comfy_table::{ContentArrangement, Table, presets};
 
-use super::{Report, needs_login};
+use super::Report;
 use crate::output::{BAD, GOOD, STRONG, WARN, clean, span, styled};
+use crate::trouble::{self, Severity};
 
 /// The whole report. `now` is in Unix seconds; nothing but a name longer than that is wider than `columns`.
 pub(super) fn overview(report: &Report, now: u64, columns: u16) -> String {
@@ -32,7 +32,10 @@ pub(super) fn overview(report: &Report, now: u64, columns: u16) -> String {
             text.push_str(line.trim_end());
         }
     }
-    let troubles: Vec<String> = report.accounts.iter().flat_map(troubles).collect();
+    let accounts = report.accounts.iter();
+    let troubles: Vec<String> = accounts
+        .flat_map(|account| troubles(account, now))
+        .collect();
     if !troubles.is_empty() {
         text.push('\n');
     }
@@ -144,103 +147,20 @@ fn last_error(error: Option<&LastError>, now: u64) -> String {
     )
 }
 
-/// A sentence about each thing that is not well, with the command that mends it.
-fn troubles(account: &AccountInfo) -> Vec<String> {
-    let name = clean(&account.account);
-    let mut lines: Vec<String> = account
-        .flags
-        .iter()
-        .map(|flag| format!("{}: {}", styled(STRONG, &name), sentence(flag, &name)))
-        .collect();
-    if needs_login(account) && !has(account, FlagName::NeedsLogin) {
-        let flag = Flag {
-            flag: FlagName::NeedsLogin,
-            reason: String::new(),
-            since_at: None,
+/// A sentence about each thing that is not well, with what mends it.
+fn troubles(account: &AccountInfo, now: u64) -> Vec<String> {
+    let name = styled(STRONG, clean(&account.account));
+    let troubles = trouble::of(account, now).into_iter();
+    let lines = troubles.map(|trouble| {
+        let style = match trouble.severity {
+            Severity::Know => Style::new(),
+            Severity::Watch => WARN,
+            Severity::Act => BAD,
         };
-        lines.push(format!(
-            "{}: {}",
-            styled(STRONG, &name),
-            sentence(&flag, &name)
-        ));
-    }
-    lines
-}
-
-fn has(account: &AccountInfo, name: FlagName) -> bool {
-    account.flags.iter().any(|flag| flag.flag == name)
-}
-
-fn sentence(flag: &Flag, account: &str) -> String {
-    let (style, what, mend) = match flag.flag {
-        FlagName::Offline => (
-            WARN,
-            "the provider cannot be reached",
-            format!("authd keeps trying; 'authctl renew {account}' tries now"),
-        ),
-        FlagName::Throttled => (
-            WARN,
-            "the provider asked for a pause",
-            "authd goes on by itself".to_owned(),
-        ),
-        FlagName::Ambiguous => (
-            WARN,
-            "the provider's answer was lost",
-            format!("authd settles it; should tokens stop, run 'authctl login {account}'"),
-        ),
-        FlagName::Suspect => (
-            WARN,
-            "the provider refused the login once",
-            "authd asks again before it believes that".to_owned(),
-        ),
-        FlagName::NeedsLogin => (
-            BAD,
-            "the login has ended",
-            format!("run 'authctl login {account}'"),
-        ),
-        FlagName::ProviderRejects => (
-            BAD,
-            "servers reject even new tokens",
-            format!("check what you may access, then run 'authctl login {account}'"),
-        ),
-        FlagName::StoreDegraded => (
-            BAD,
-            "the newest tokens are not on disk",
-            "make room or mend the disk; see 'authctl doctor'".to_owned(),
-        ),
-        FlagName::Misconfigured => (
-            BAD,
-            "the provider refuses this client or what it asks for",
-            format!("mend that there, then run 'authctl renew {account}'"),
-        ),
-        FlagName::StaleStore => (
-            BAD,
-            "the store was restored or copied",
-            format!("if no other copy is in use, run 'authctl adopt {account}'"),
-        ),
-        FlagName::ScopeChanged => (
-            WARN,
-            "the latest token has other scopes than the login",
-            format!("if that is too little, run 'authctl login {account}'"),
-        ),
-        FlagName::Locked => (
-            BAD,
-            "the store is locked",
-            "unlock the key store of your session; see 'authctl doctor'".to_owned(),
-        ),
-        FlagName::Unknown => (
-            WARN,
-            "something this authctl does not know",
-            "upgrade authctl".to_owned(),
-        ),
-    };
-    let reason = clean(&flag.reason);
-    let reason = if reason.is_empty() {
-        String::new()
-    } else {
-        format!(" ({reason})")
-    };
-    format!("{}{reason}\n  -> {mend}", styled(style, what))
+        let what = styled(style, clean(&trouble.what));
+        format!("{name}: {what}\n  -> {}", clean(&trouble.mend))
+    });
+    lines.collect()
 }
 
 /// More about one account.

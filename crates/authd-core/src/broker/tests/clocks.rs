@@ -28,6 +28,17 @@ fn inv_14_a_wall_clock_that_jumps_costs_one_exchange_at_most() {
 }
 
 #[test]
+fn a_calendar_that_spends_a_token_has_it_renewed_at_once() {
+    let mut bench = Bench::new();
+    bench.pass(secs(100));
+    // Less than is worth a note, and enough for what was nearly due.
+    bench.pass(secs(2280));
+    bench.now.wall.0 += 30_000;
+    bench.happen(Event::Tick);
+    assert_eq!(bench.out.len(), 1);
+}
+
+#[test]
 fn a_token_of_another_boot_is_judged_by_the_wall_clock() {
     let mut bench = Bench::empty();
     let (then, wall) = (bench.now, bench.now.wall);

@@ -61,6 +61,15 @@ fn nobody_is_asked_about_what_nobody_uses() {
 }
 
 #[test]
+fn an_exchange_and_a_question_that_are_due_at_one_moment_follow_each_other() {
+    let mut bench = asked_about();
+    bench.pass(secs(60));
+    let ticket = bench.renew();
+    assert!(bench.reply(ticket).unwrap().is_ok());
+    assert_eq!(checks(&bench).len(), 1, "about the new token");
+}
+
+#[test]
 fn what_is_used_is_asked_about_within_the_interval_and_no_oftener() {
     let mut bench = asked_about();
     use_for(&mut bench, 36_000, ALIVE);

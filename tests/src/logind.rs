@@ -1,0 +1,120 @@
+//! A logind of the test's own, on a bus of the test's own: it says when the machine is to sleep, and
+//! knows who holds that back.
+
+use std::{
+    io::{PipeReader, Read as _},
+    sync::mpsc,
+    time::Duration,
+};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use zbus::{blocking::Connection, fdo, interface, zvariant::OwnedFd};
+
+use crate::{
+    PATIENCE,
+    dbus::{Bus, in_time},
+};
+
+const PATH: &str = "/org/freedesktop/login1";
+const MANAGER: &str = "org.freedesktop.login1.Manager";
+
+/// It runs as long as it lives.
+pub struct Logind {
+    connection: Connection,
+    taken: mpsc::Receiver<Inhibitor>,
+}
+
+/// A lock that delays sleep, as the one who gave it sees it.
+pub struct Inhibitor {
+    reader: PipeReader,
+}
+
+struct Manager {
+    taken: mpsc::Sender<Inhibitor>,
+}
+
+#[interface(name = "org.freedesktop.login1.Manager")]
+impl Manager {
+    fn inhibit(&self, what: &str, who: &str, why: &str, mode: &str) -> fdo::Result<OwnedFd> {
+        if (what, who, mode) != ("sleep", "authd", "delay") || why.is_empty() {
+            return Err(fdo::Error::InvalidArgs("an unexpected lock".to_owned()));
+        }
+        let (reader, writer) =
+            std::io::pipe().map_err(|error| fdo::Error::Failed(error.to_string()))?;
+        // The test may have gone.
+        let _ = self.taken.send(Inhibitor { reader });
+        Ok(std::os::fd::OwnedFd::from(writer).into())
+    }
+}
+
+impl Logind {
+    /// Starts it.
+    ///
+    /// # Panics
+    /// When the bus does not take it.
+    #[must_use]
+    pub fn start(bus: &Bus) -> Self {
+        let connection = bus.connection();
+        let (tell, taken) = mpsc::channel();
+        let connection = in_time(move || {
+            let manager = Manager { taken: tell };
+            let added = connection.object_server().at(PATH, manager);
+            added.expect("an object on the bus");
+            let named = connection.request_name("org.freedesktop.login1");
+            named.expect("a name on the bus");
+            connection
+        });
+        Self { connection, taken }
+    }
+
+    /// The next lock that somebody takes.
+    ///
+    /// # Panics
+    /// When nobody takes one in time.
+    #[must_use]
+    pub fn inhibitor(&self) -> Inhibitor {
+        let taken = self.taken.recv_timeout(PATIENCE);
+        taken.expect("a lock that delays sleep")
+    }
+
+    /// Says that the machine is about to sleep, or that it woke.
+    ///
+    /// # Panics
+    /// When the bus does not take it.
+    pub fn prepare_for_sleep(&self, about_to: bool) {
+        let connection = self.connection.clone();
+        in_time(move || {
+            let nobody_in_particular = None::<&str>;
+            let sent = connection.emit_signal(
+                nobody_in_particular,
+                PATH,
+                MANAGER,
+                "PrepareForSleep",
+                &about_to,
+            );
+            sent.expect("a signal on the bus");
+        });
+    }
+}
+
+impl Inhibitor {
+    /// Whether it is held.
+    ///
+    /// # Panics
+    /// When the system does not say.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        let mut fds = [PollFd::new(&self.reader, PollFlags::IN)];
+        let now = Timespec::try_from(Duration::ZERO).expect("no time at all");
+        poll(&mut fds, Some(&now)).expect("a pipe") == 0
+    }
+
+    /// Waits until it is given back.
+    ///
+    /// # Panics
+    /// When that does not happen in time.
+    pub fn wait_until_given_back(mut self) {
+        let read = in_time(move || self.reader.read(&mut [0]));
+        assert_eq!(read.expect("a pipe"), 0, "nobody writes to it");
+    }
+}
