@@ -403,9 +403,15 @@ impl World<'_> {
             Kind::Rival => self.fates[account].rival = true,
             Kind::NetworkUp => self.happen(Event::NetworkUp),
             Kind::Liar => {
-                for reader in &mut self.readers {
+                let token = self.published_token(account, &self.key(false));
+                for number in 0..self.readers.len() {
+                    let reader = &mut self.readers[number];
                     if reader.account == account {
-                        reader.lies_until = t + length.min(30 * MINUTE);
+                        reader.lies_until = t + length.clamp(5 * MINUTE, 30 * MINUTE);
+                        if let Some(token) = token {
+                            let reader = number;
+                            self.schedule(t + SECOND, What::Report { reader, token });
+                        }
                     }
                 }
             }
