@@ -74,13 +74,17 @@ impl Provider {
     /// What throttles and breakers are counted by: scheme, host and port of the token endpoint.
     #[must_use]
     pub fn host(&self) -> Host {
-        let endpoint = &self.endpoints.token;
-        let after_scheme = endpoint.find("://").map_or(0, |at| at + 3);
-        let end = endpoint[after_scheme..]
-            .find(['/', '?', '#'])
-            .map_or(endpoint.len(), |at| after_scheme + at);
-        Host(Arc::from(endpoint[..end].to_ascii_lowercase()))
+        origin(&self.endpoints.token)
     }
+}
+
+/// Scheme, host and port of an endpoint.
+pub(crate) fn origin(endpoint: &str) -> Host {
+    let after_scheme = endpoint.find("://").map_or(0, |at| at + 3);
+    let end = endpoint[after_scheme..]
+        .find(['/', '?', '#'])
+        .map_or(endpoint.len(), |at| after_scheme + at);
+    Host(Arc::from(endpoint[..end].to_ascii_lowercase()))
 }
 
 /// A provider's habits, as data. `None` and `false` mean "not known".

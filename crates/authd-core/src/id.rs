@@ -123,8 +123,8 @@ number!(
 );
 
 number!(
-    /// A client as the shell tells clients apart: the same number only for the same process. Whoever
-    /// is not told apart is 0, and counts as somebody else than everybody.
+    /// A client as the shell tells clients apart: the same number only for the same process. All whom
+    /// the system does not tell apart are 0, and one.
     ClientId,
     "client-"
 );

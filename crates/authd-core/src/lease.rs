@@ -63,8 +63,11 @@ pub struct Lease {
     /// How long before the end its renewal is due. Drawn once, when it was issued: a lead drawn
     /// anew at every check would be biased early.
     pub lead: Duration,
-    /// An API refused it, by a client's report.
+    /// An API refused it, by a client's report; or it is dead.
     pub rejected: bool,
+    /// The provider itself calls it dead: it is served to nobody.
+    #[serde(default)]
+    pub dead: bool,
 }
 
 /// Where a lease stands in its life. `Expired` is computed from the clock and never stored.
@@ -147,6 +150,7 @@ mod tests {
             },
             lead: Duration::from_secs(1200),
             rejected: false,
+            dead: false,
         }
     }
 

@@ -39,7 +39,7 @@ impl World<'_> {
         if left.is_zero() {
             return self.violate(1, || "an expired token".into());
         }
-        if low && min_ttl.is_some() {
+        if low && min_ttl.is_some_and(|least| left < least) {
             return self.violate(1, || "a low token for one who named a min_ttl".into());
         }
         let habits = &self.story.hosts[self.story.people[account].host];

@@ -309,6 +309,7 @@ mod tests {
             expiry: Expiry::Exact,
             lead: Duration::from_secs(9),
             rejected: false,
+            dead: false,
         };
         let mut grant = Grant {
             account: Account::new("work").unwrap(),

@@ -229,7 +229,7 @@ impl Renewal {
         }
         let live = lease
             .filter(|lease| waiter.could_do_with(lease, cx))
-            .filter(|lease| !lease.rejected || self.grant.renewable);
+            .filter(|lease| !lease.dead && (!lease.rejected || self.grant.renewable));
         if let Some(refusal) = self.standing_refusal(waiter, next, cx) {
             let live = live.filter(|_| !planted::is(Bug::NeedsLoginStopsServing));
             return Some(match live {
@@ -382,11 +382,16 @@ impl Waiter {
     /// Whether the client can do with a live token that has less than the floor, or that somebody
     /// else reported as refused, when there is no other.
     fn could_do_with(&self, lease: &Lease, cx: &Context<'_>) -> bool {
-        self.min_ttl.is_none()
-            && self.is_new_enough(lease)
+        let needed = match lease.rejected {
+            // By hearsay it may be refused; by the clock it is what was asked for.
+            true => self.min_ttl.unwrap_or_default(),
+            false if self.min_ttl.is_some() => return false,
+            false => Duration::ZERO,
+        };
+        self.is_new_enough(lease)
             && lease
                 .remaining(cx.now, cx.boot_id)
-                .is_none_or(|left| !left.is_zero())
+                .is_none_or(|left| !left.is_zero() && left >= needed)
     }
 
     /// The most that a token of this kind can have, when the client asks for more: its whole life,

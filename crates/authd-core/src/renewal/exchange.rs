@@ -299,7 +299,7 @@ impl Renewal {
         self.note_what_reports_brought(key, before.is_some_and(|lease| lease.rejected));
         if let (Some(before), Some(after)) = (before, self.grant.leases.get(key)) {
             let after = after.fingerprint;
-            self.validation.renewed(before.fingerprint, after);
+            self.validation.renewed(key, before.dead.then_some(after));
         }
     }
 
@@ -314,7 +314,7 @@ impl Renewal {
             if let Some(lease) = self.grant_mut().leases.get_mut(key)
                 && lease.fingerprint == old.fingerprint
             {
-                lease.rejected = true;
+                (lease.rejected, lease.dead) = (true, old.dead);
             }
         }
         if self.grant.flags.stale_store != before.flags.stale_store {
@@ -403,6 +403,7 @@ pub(crate) fn new_lease(
         expiry,
         lead,
         rejected: false,
+        dead: false,
     }
 }
 

@@ -133,6 +133,8 @@ pub(crate) struct Renewal {
     refused: Option<Refused>,
     /// What came of asking the provider about tokens.
     validation: Validation,
+    /// When the token endpoint was last found at another path.
+    moved: Option<Boot>,
     /// Refusals in no known form, in a row.
     unintelligible: u32,
     /// Leases whose exchange alone is held back.
@@ -168,6 +170,7 @@ impl Renewal {
             reports: Reports::default(),
             refused: None,
             validation: Validation::default(),
+            moved: None,
             unintelligible: 0,
             bars: BTreeMap::new(),
             learned_leads: BTreeMap::new(),

@@ -3,12 +3,18 @@
 //! A new path on the host that the login was made at is taken over. Another host is somebody else
 //! until the person says otherwise, by logging in: the refresh token is sent to nobody new.
 
+use std::time::Duration;
+
 use super::{Context, Renewal};
 use crate::{
     broker::{Decided, Effect},
     flag::Raised,
-    grant::{Endpoints, Provider},
+    grant::{Endpoints, origin},
+    time::Boot,
 };
+
+/// After one move another is followed no sooner than a misconfigured client is tried again.
+const BETWEEN_MOVES: Duration = Duration::from_secs(1800);
 
 impl Renewal {
     /// Asks the provider's metadata where the endpoint went, if there is a place to ask.
@@ -21,31 +27,22 @@ impl Renewal {
 
     /// The metadata was fetched again; `None` when it could not be.
     pub(crate) fn rediscovered(&mut self, found: Option<Endpoints>, cx: &mut Context<'_>) {
-        let Some(found) = found.filter(|found| found.token != self.grant.provider.endpoints.token)
-        else {
+        let before = &self.grant.provider.endpoints;
+        let Some(found) = found.filter(|found| found.token != before.token) else {
             return;
         };
-        let before = &self.grant.provider.endpoints;
-        // What the metadata lacks was given by hand.
-        let endpoints = Endpoints {
-            authorization: found.authorization.or(before.authorization.clone()),
-            token: found.token,
-            device_authorization: found
-                .device_authorization
-                .or(before.device_authorization.clone()),
-            revocation: found.revocation.or(before.revocation.clone()),
-            introspection: found.introspection.or(before.introspection.clone()),
-            userinfo: found.userinfo.or(before.userinfo.clone()),
-        };
-        let there = Provider {
-            endpoints,
-            ..self.grant.provider.clone()
-        };
-        let (from, to) = (self.grant.provider.host(), there.host());
+        let (from, to) = (origin(&before.token), origin(&found.token));
         if from == to {
-            self.grant_mut().provider = there;
-            self.grant_mut().flags.misconfigured = None;
-            self.backoff.reset();
+            let endpoints = taken_over(before, found);
+            self.grant_mut().provider.endpoints = endpoints;
+            let now = cx.now.boot;
+            // One that moves to and fro is followed at the pace of the tries.
+            let is_settled = |moved: Boot| now.since(moved) >= BETWEEN_MOVES;
+            if self.moved.is_none_or(is_settled) {
+                self.moved = Some(now);
+                self.grant_mut().flags.misconfigured = None;
+                self.backoff.reset();
+            }
         } else {
             let reason = format!("the provider's token endpoint is at {to} now, not at {from}");
             let since = cx.now.wall;
@@ -53,5 +50,26 @@ impl Renewal {
         }
         self.record(Decided::EndpointMoved { from, to }, None, cx);
         self.keep(cx);
+    }
+}
+
+/// The new token endpoint, and of the others those that did not leave their host either: tokens are sent
+/// to them too.
+fn taken_over(before: &Endpoints, found: Endpoints) -> Endpoints {
+    let kept = |before: &Option<String>, found: Option<String>| {
+        let stays = |found: &String| {
+            before
+                .as_ref()
+                .is_some_and(|it| origin(it) == origin(found))
+        };
+        found.filter(stays).or_else(|| before.clone())
+    };
+    Endpoints {
+        authorization: kept(&before.authorization, found.authorization),
+        token: found.token,
+        device_authorization: kept(&before.device_authorization, found.device_authorization),
+        revocation: kept(&before.revocation, found.revocation),
+        introspection: kept(&before.introspection, found.introspection),
+        userinfo: kept(&before.userinfo, found.userinfo),
     }
 }

@@ -282,7 +282,11 @@ impl Renewal {
 
     /// ... sooner, if nothing is left to serve meanwhile.
     pub(super) fn hasten_confirmation(&mut self, key: &LeaseKey, cx: &mut Context<'_>) {
+        // What was never fetched has not run out.
+        let own = LeaseKey::of_login(&self.grant);
+        let is_held = self.lease(key).is_some() || self.remaining(&own, cx).is_zero();
         if let Some(confirm_at) = self.confirm_at
+            && is_held
             && self.remaining(key, cx).is_zero()
         {
             let soon = Duration::from_secs_f64(2.0 + 3.0 * cx.rng.f64());

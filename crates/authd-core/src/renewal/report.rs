@@ -6,7 +6,7 @@ use std::{collections::VecDeque, time::Duration};
 use super::{Cause, Context, Renewal};
 use crate::{
     broker::{Decided, Demand, Notice, Refusal, Report, Unavailable},
-    flag::{Raised, Rejecting},
+    flag::{LoginReason, Raised, Rejecting},
     id::{ClientId, Fingerprint, Generation},
     lease::LeaseKey,
     planted::{self, Bug},
@@ -51,6 +51,10 @@ pub(super) struct Reports {
     brought: Option<Brought>,
     /// The one whom renewing does not help; nothing is renewed for it until it was for others.
     disbelieved: Option<ClientId>,
+    /// The one who reported a token that cannot be renewed.
+    doubter: Option<ClientId>,
+    /// When one that changed nothing was last written down.
+    set_aside_at: Option<Boot>,
 }
 
 impl Renewal {
@@ -62,7 +66,7 @@ impl Renewal {
     /// says so, and for all when somebody else says so too.
     pub(crate) fn reject(&mut self, report: Report, mut demand: Demand, cx: &mut Context<'_>) {
         let Some((key, generation)) = self.reported(report.fingerprint) else {
-            self.record(Decided::ReportSetAside, None, cx);
+            self.set_aside(cx);
             return self.demand(demand, cx);
         };
         demand.key = key.clone();
@@ -77,15 +81,18 @@ impl Renewal {
         if self.is_disbelieved(report.client) {
             return self.reply(demand.ticket, Err(Refusal::ProviderRejects), cx);
         }
-        if let Some(refusal) = self.no_renewal().filter(|_| self.grant.renewable) {
+        if !self.grant.renewable {
+            return self.doubt(report.teaches.then_some(report.client), demand, cx);
+        }
+        if let Some(refusal) = self.no_renewal() {
             // Where a report can bring nothing about, it takes nothing from the others either.
-            self.record(Decided::ReportSetAside, None, cx);
+            self.set_aside(cx);
             return self.reply(demand.ticket, Err(refusal), cx);
         }
         let age = self.age(&key, cx);
         let helps = !report.teaches || self.renewing_helps(report.client, &key, generation, age);
         if let Some(wait) = self.reports_pause(BETWEEN_REPORTS, 1, cx.now.boot) {
-            self.record(Decided::ReportSetAside, None, cx);
+            self.set_aside(cx);
             return self.reply(demand.ticket, Err(too_many(wait)), cx);
         }
         if !helps {
@@ -93,7 +100,7 @@ impl Renewal {
             return self.reply(demand.ticket, Err(Refusal::ProviderRejects), cx);
         }
         if let Some(wait) = self.reports_pause(REPORT_WINDOW, REPORTS, cx.now.boot) {
-            self.record(Decided::ReportSetAside, None, cx);
+            self.set_aside(cx);
             return self.reply(demand.ticket, Err(too_many(wait)), cx);
         }
         self.reports.believed.push_back(cx.now.boot);
@@ -108,8 +115,40 @@ impl Renewal {
         if let Some(lease) = self.grant_mut().leases.get_mut(&key) {
             lease.rejected = true;
         }
-        self.note_end(cx);
         self.wait_for(demand, Some(generation), Cause::Reported, cx);
+    }
+
+    /// A report of a token that nothing can take the place of: it ends the login when a second client
+    /// says the same. Until then it counts for the one who made it.
+    fn doubt(&mut self, teacher: Option<ClientId>, demand: Demand, cx: &mut Context<'_>) {
+        let witness = self.reports.doubter;
+        match teacher {
+            Some(client) if witness.is_some_and(|witness| witness != client) => {
+                self.record(Decided::ReportBelieved, None, cx);
+                if let Some(lease) = self.grant_mut().leases.get_mut(&demand.key) {
+                    lease.rejected = true;
+                }
+                self.note_end(cx);
+            }
+            Some(client) if witness.is_none() => {
+                self.reports.doubter = Some(client);
+                self.raise_provider_rejects(Rejecting::OneClient, cx);
+            }
+            _ => self.set_aside(cx),
+        }
+        let refusal = Refusal::LoginRequired(LoginReason::NotRenewable);
+        self.reply(demand.ticket, Err(refusal), cx);
+    }
+
+    /// Not every one of a client in a loop is worth remembering.
+    fn set_aside(&mut self, cx: &mut Context<'_>) {
+        let now = cx.now.boot;
+        let told = self.reports.set_aside_at.replace(now);
+        if told.is_some_and(|told| now.since(told) < BETWEEN_REPORTS) {
+            self.reports.set_aside_at = told;
+        } else {
+            self.record(Decided::ReportSetAside, None, cx);
+        }
     }
 
     /// How long until the last `most` believed reports are `window` old; `None` when they are.
@@ -223,15 +262,17 @@ impl Renewal {
     fn disbelieve(&mut self, client: ClientId, cx: &mut Context<'_>) {
         let brought = self.reports.brought.as_ref();
         let witness = brought.map(|brought| brought.by.client);
-        let is_alone = client != ClientId::default()
-            && witness == Some(client)
-            && self.reports.disbelieved.is_none();
+        let is_alone = witness == Some(client) && self.reports.disbelieved.is_none();
         let reason = if is_alone {
             self.reports.disbelieved = Some(client);
             Rejecting::OneClient
         } else {
             Rejecting::SeveralClients
         };
+        self.raise_provider_rejects(reason, cx);
+    }
+
+    fn raise_provider_rejects(&mut self, reason: Rejecting, cx: &mut Context<'_>) {
         let since = cx.now.wall;
         self.grant_mut().flags.provider_rejects = Some(Raised { reason, since });
         self.record(Decided::RenewingDoesNotHelp(reason), None, cx);

@@ -111,11 +111,9 @@ impl Renewal {
         }
         let lease = self.grant.leases.get(key)?;
         if lease.rejected {
-            let is_dead = self.validation.found_dead(lease.fingerprint);
-            let cause = if is_dead {
-                Cause::Inactive
-            } else {
-                Cause::Reported
+            let cause = match lease.dead {
+                true => Cause::Inactive,
+                false => Cause::Reported,
             };
             return Some((now, cause));
         }
@@ -213,9 +211,12 @@ impl Renewal {
             let left = lease.remaining(cx.now, cx.boot_id)?;
             Some(left.saturating_sub(2 * floor_of(lease.lifetime?)))
         };
+        // A token is given up by the provider's word, or by a report of one who may teach: hearsay puts
+        // none at risk.
+        let is_lost = |lease: &Lease| lease.dead || (lease.rejected && self.refused.is_some());
         let at_stake =
             self.grant.leases.iter().filter(|(other, lease)| {
-                !lease.rejected && (*other == key || self.in_use(other, cx))
+                !is_lost(lease) && (*other == key || self.in_use(other, cx))
             });
         let longest = at_stake.filter_map(|(_, lease)| spare(lease)).max();
         now.after(longest.unwrap_or_default())

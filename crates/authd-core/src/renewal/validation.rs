@@ -18,6 +18,8 @@ use crate::{
 
 /// Longest distance of questions to a provider that gives no answer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
+/// Use is told once a minute; what was used since is in use.
+const USE_IS_TOLD: Duration = Duration::from_secs(120);
 /// How much sooner than believed a token must end, by the provider's word, for that to count.
 const TOLERANCE: Duration = Duration::from_secs(5);
 /// The scope that lets a token ask who its user is (OpenID Connect Core §5.3).
@@ -28,44 +30,45 @@ const OPENID: &str = "openid";
 pub(super) struct Validation {
     /// The question under way.
     asked: Option<Check>,
-    /// When clients last used each lease.
-    used: BTreeMap<LeaseKey, Boot>,
-    /// When each lease was last asked about.
-    latest: BTreeMap<LeaseKey, Boot>,
+    /// Each lease that clients use.
+    leases: BTreeMap<LeaseKey, Known>,
     /// No question before this.
     not_before: Boot,
     /// Questions in a row that told nothing.
     unanswered: u32,
-    /// The provider has called a token alive before.
+}
+
+/// What is known of one lease's tokens.
+#[derive(Debug, Default)]
+struct Known {
+    /// When clients last used it.
+    used: Boot,
+    /// When it was last asked about.
+    latest: Option<Boot>,
+    /// A token of it was called alive before.
     proven: bool,
-    /// It calls even new tokens dead: it is not asked any more.
+    /// Even new ones are called dead: it is not asked about any more.
     distrusted: bool,
     /// The token that was last found alive, and how old it was then.
     alive: Option<(Fingerprint, Duration)>,
-    /// The token that was last found dead.
-    dead: Option<Fingerprint>,
-    /// The token that took its place.
+    /// The token that took a dead one's place.
     successor: Option<Fingerprint>,
 }
 
 impl Validation {
     pub(super) fn used(&mut self, key: &LeaseKey, now: Boot) {
-        self.used.insert(key.clone(), now);
+        self.leases.entry(key.clone()).or_default().used = now;
     }
 
     pub(super) fn forget_unless(&mut self, held: impl Fn(&LeaseKey) -> bool) {
-        self.used.retain(|key, _| held(key));
-        self.latest.retain(|key, _| held(key));
+        self.leases.retain(|key, _| held(key));
     }
 
-    /// Whether the provider itself called this token dead.
-    pub(super) fn found_dead(&self, fingerprint: Fingerprint) -> bool {
-        self.dead == Some(fingerprint)
-    }
-
-    /// `before` was renewed by `after`.
-    pub(super) fn renewed(&mut self, before: Fingerprint, after: Fingerprint) {
-        self.successor = self.found_dead(before).then_some(after);
+    /// The lease was renewed; with the token that took a dead one's place.
+    pub(super) fn renewed(&mut self, key: &LeaseKey, successor: Option<Fingerprint>) {
+        if let Some(known) = self.leases.get_mut(key) {
+            known.successor = successor;
+        }
     }
 
     fn heard_nothing(&mut self, every: Duration, now: Boot) {
@@ -82,7 +85,7 @@ impl Renewal {
         let every = cx.config.validate_every?;
         let validation = &self.validation;
         let closed = cx.stopping || cx.suspended || self.leaving.is_some();
-        if closed || validation.asked.is_some() || validation.distrusted || !self.is_resting() {
+        if closed || validation.asked.is_some() || !self.is_resting() {
             return None;
         }
         let leases = self.grant.leases.iter();
@@ -110,20 +113,20 @@ impl Renewal {
         cx: &Context<'_>,
     ) -> Option<Boot> {
         let now = cx.now.boot;
-        let used = self.validation.used.get(key)?;
+        let known = self.validation.leases.get(key)?;
         let is_spent = lease.remaining(cx.now, cx.boot_id) == Some(Duration::ZERO);
         let is_short = lease.lifetime.is_some_and(|lifetime| lifetime <= every);
-        if now.since(*used) >= 2 * every || lease.rejected || is_spent || is_short {
+        let is_unused = now.since(known.used) >= (2 * every).max(USE_IS_TOLD);
+        if known.distrusted || is_unused || lease.rejected || is_spent || is_short {
             return None;
         }
         // What took the place of a dead token shows whether the provider is to be believed.
-        if !self.validation.proven || self.validation.successor == Some(lease.fingerprint) {
+        if !known.proven || known.successor == Some(lease.fingerprint) {
             return Some(now);
         }
         // That it was issued, or called alive, is what is known of it.
         let age = lease.issued.age(cx.now, cx.boot_id).unwrap_or(every);
-        let asked = self.validation.latest.get(key);
-        let known_for = asked.map_or(age, |asked| now.since(*asked).min(age));
+        let known_for = known.latest.map_or(age, |asked| now.since(asked).min(age));
         // A little sooner than asked for, differently for each token: a thousand accounts do not
         // come in step, and the interval holds.
         let early = every.mul_f64(0.15 * f64::from(lease.fingerprint.0[0]) / 255.0);
@@ -164,27 +167,36 @@ impl Renewal {
         }
         let now = cx.now.boot;
         let every = cx.config.validate_every.unwrap_or_default();
-        self.validation.latest.insert(check.key.clone(), now);
+        let known = self.validation.leases.entry(check.key.clone()).or_default();
+        known.latest = Some(now);
         let lease = self.grant.leases.get(&check.key);
         let Some(lease) = lease.filter(|lease| lease.fingerprint == check.fingerprint) else {
             // It was renewed meanwhile.
             return;
         };
         let age = lease.issued.age(cx.now, cx.boot_id).unwrap_or_default();
-        let successor = &mut self.validation.successor;
+        let successor = &mut known.successor;
         let is_successor = successor.take_if(|it| *it == check.fingerprint).is_some();
         match finding {
             Finding::Active { expires_in } => {
-                let validation = &mut self.validation;
-                (validation.proven, validation.unanswered) = (true, 0);
-                validation.alive = Some((check.fingerprint, age));
+                known.proven = true;
+                known.alive = Some((check.fingerprint, age));
+                self.validation.unanswered = 0;
                 if let Some(left) = expires_in {
                     self.ends_in(&check.key, age, left, cx);
                 }
             }
             // Dead as soon as it was issued: then it is the answer that is wrong.
-            Finding::Inactive if is_successor => self.distrust(&check.key, cx),
-            Finding::Inactive if self.validation.proven => self.is_dead(check, age, cx),
+            Finding::Inactive if is_successor => {
+                known.distrusted = true;
+                self.distrust(&check.key, cx);
+            }
+            Finding::Inactive if known.proven => {
+                let alive = known.alive;
+                let alive = alive.filter(|(fingerprint, _)| *fingerprint == check.fingerprint);
+                let lived = alive.map_or(age, |(_, age)| age);
+                self.is_dead(&check.key, lived, cx);
+            }
             // "Inactive" from one who never said anything else is no answer.
             Finding::Inactive | Finding::Unknown => self.validation.heard_nothing(every, now),
         }
@@ -192,26 +204,21 @@ impl Renewal {
 
     /// The provider calls even new tokens dead: nothing is learned from it, and it is asked no more.
     fn distrust(&mut self, key: &LeaseKey, cx: &mut Context<'_>) {
-        self.validation.distrusted = true;
         self.grant_mut().learned.remove(key);
         self.record(Decided::Validated(Finding::Unknown), None, cx);
         self.keep(cx);
     }
 
-    fn is_dead(&mut self, check: &Check, age: Duration, cx: &mut Context<'_>) {
-        let finding = Decided::Validated(Finding::Inactive);
-        let alive = self.validation.alive;
-        let known = alive.filter(|(fingerprint, _)| *fingerprint == check.fingerprint);
-        let lived = known.map_or(age, |(_, age)| age);
-        self.validation.dead = Some(check.fingerprint);
+    /// The token is dead: it lived for `lived` at least, and is served to nobody.
+    fn is_dead(&mut self, key: &LeaseKey, lived: Duration, cx: &mut Context<'_>) {
         self.refused = None;
         if self.grant.renewable {
-            self.learn(&check.key, lived, cx);
+            self.learn(key, lived, cx);
         }
-        if let Some(lease) = self.grant_mut().leases.get_mut(&check.key) {
-            lease.rejected = true;
+        if let Some(lease) = self.grant_mut().leases.get_mut(key) {
+            (lease.rejected, lease.dead) = (true, true);
         }
-        self.record(finding, None, cx);
+        self.record(Decided::Validated(Finding::Inactive), None, cx);
         self.keep(cx);
         self.note_end(cx);
     }

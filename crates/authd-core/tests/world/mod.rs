@@ -556,6 +556,7 @@ fn first_grant(
         expiry: Expiry::Exact,
         lead: lifetime / 3,
         rejected: false,
+        dead: false,
     };
     Grant {
         account,

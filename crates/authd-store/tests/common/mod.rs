@@ -50,6 +50,7 @@ pub(crate) fn record(name: &str, grant: u64, generation: u64) -> Record {
         expiry: Expiry::Exact,
         lead: Duration::from_secs(1200),
         rejected: false,
+        dead: false,
     };
     Record {
         grant: Grant {

@@ -424,9 +424,29 @@ fn a_token_of_unknown_life_is_served_until_it_is_rejected() {
     let ticket = bench.ask();
     assert_eq!(bench.served(ticket).ttl, None);
     let fingerprint = bench.lease().fingerprint;
-    let ticket = bench.reject(fingerprint);
-    assert!(matches!(bench.refusal(ticket), Refusal::LoginRequired(_)));
-    assert_eq!(bench.notices().len(), 1);
+    for _ in 0..3 {
+        let ticket = bench.reject(fingerprint);
+        assert!(matches!(bench.refusal(ticket), Refusal::LoginRequired(_)));
+        bench.pass(secs(60));
+    }
+    assert_eq!(bench.notices(), [&Notice::ProviderRejects]);
+    let other = bench.ask();
+    assert!(
+        bench.reply(other).unwrap().is_ok(),
+        "the word of one is not enough"
+    );
+    let report = |client, teaches| Report {
+        fingerprint,
+        client: ClientId(client),
+        teaches,
+    };
+    bench.report(report(2, false));
+    let other = bench.ask();
+    assert!(bench.reply(other).unwrap().is_ok(), "nor is hearsay");
+    bench.report(report(2, true));
+    let other = bench.ask();
+    assert!(matches!(bench.refusal(other), Refusal::LoginRequired(_)));
+    assert_eq!(bench.notices().len(), 2);
 }
 
 #[test]

@@ -41,6 +41,7 @@ pub(super) fn grant(name: &str, now: Now) -> Grant {
         expiry: Expiry::Exact,
         lead: secs(1200),
         rejected: false,
+        dead: false,
     };
     Grant {
         account: account(name),

@@ -91,3 +91,68 @@ fn a_provider_without_an_issuer_has_no_metadata_to_ask() {
     bench.answer(plain(404, Body::Html));
     assert_eq!(asked(&bench), 0);
 }
+
+#[test]
+fn no_endpoint_that_a_token_is_sent_to_leaves_its_host() {
+    let mut bench = Bench::empty();
+    let mut grant = grant("work", bench.now);
+    let before = Endpoints {
+        token: "https://idp.example/token".to_owned(),
+        revocation: Some("https://idp.example/revoke".to_owned()),
+        userinfo: Some("https://me.example/userinfo".to_owned()),
+        ..Endpoints::default()
+    };
+    grant.provider.issuer = Some("https://idp.example".to_owned());
+    grant.provider.endpoints = before;
+    bench.happen(Event::Loaded {
+        grant: Box::new(grant),
+        interrupted: None,
+        stale: None,
+    });
+    bench.pass(secs(2400));
+    bench.answer(plain(404, Body::Html));
+    let endpoints = Endpoints {
+        token: "https://idp.example/v2/token".to_owned(),
+        revocation: Some("https://evil.example/revoke".to_owned()),
+        introspection: Some("https://evil.example/introspect".to_owned()),
+        userinfo: Some("https://me.example/v2/userinfo".to_owned()),
+        ..Endpoints::default()
+    };
+    bench.happen(Event::Rediscovered {
+        account: work(),
+        endpoints: Some(endpoints),
+    });
+    let now = &bench.grant().provider.endpoints;
+    assert_eq!(now.token, "https://idp.example/v2/token");
+    assert_eq!(
+        now.revocation.as_deref(),
+        Some("https://idp.example/revoke")
+    );
+    assert_eq!(now.introspection, None);
+    assert_eq!(
+        now.userinfo.as_deref(),
+        Some("https://me.example/v2/userinfo")
+    );
+}
+
+#[test]
+fn inv_16_an_endpoint_that_moves_to_and_fro_is_followed_at_the_pace_of_the_tries() {
+    let mut bench = gone();
+    bench.server = Server::Says(plain(404, Body::Html));
+    let mut answered = 0;
+    for _ in 0..7200 {
+        if asked(&bench) > answered {
+            answered = asked(&bench);
+            found(
+                &mut bench,
+                &format!("https://idp.example/token{}", answered % 2),
+            );
+        }
+        bench.pass(secs(1));
+    }
+    assert!(
+        bench.sent.len() <= 12,
+        "{} exchanges in two hours",
+        bench.sent.len()
+    );
+}

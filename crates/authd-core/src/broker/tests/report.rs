@@ -279,3 +279,73 @@ fn a_young_token_refused_too_soon_to_count_counts_when_it_is_reported_again() {
     assert_eq!(*bench.refusal(ticket), Refusal::ProviderRejects);
     assert_eq!(bench.sent.len(), 1);
 }
+
+fn hearsay(bench: &mut Bench) -> Ticket {
+    let fingerprint = bench.lease().fingerprint;
+    bench.report(Report {
+        fingerprint,
+        client: ClientId(9),
+        teaches: false,
+    })
+}
+
+#[test]
+fn inv_03_hearsay_of_a_refused_token_puts_none_at_risk() {
+    let mut bench = Bench::with_profile(|profile| profile.rotation = Rotation::ReuseDetected);
+    bench.pass(secs(600));
+    hearsay(&mut bench);
+    bench.answer(lost());
+    bench.pass(secs(600));
+    assert_eq!(bench.sent.len(), 1, "not before the token is nearly spent");
+}
+
+#[test]
+fn inv_01_in_an_outage_a_report_takes_nothing_from_those_who_want_time() {
+    let (mut bench, _) = ready();
+    bench.server = Server::Says(unreachable());
+    hearsay(&mut bench);
+    let ticket = bench.ask_with(|demand| demand.min_ttl = Some(secs(300)));
+    assert!(bench.served(ticket).low);
+    let ticket = bench.ask_with(|demand| demand.min_ttl = Some(secs(3500)));
+    bench.pass(secs(61));
+    assert!(bench.reply(ticket).unwrap().is_err(), "more than there is");
+}
+
+#[test]
+fn whoever_is_not_told_apart_is_one_witness() {
+    let (mut bench, _) = ready();
+    bench.server = Server::Says(tokens());
+    for _ in 0..2 {
+        let fingerprint = bench.lease().fingerprint;
+        bench.report(Report {
+            fingerprint,
+            client: ClientId::default(),
+            teaches: true,
+        });
+        bench.pass(secs(31));
+    }
+    let raised = bench.flags().provider_rejects.clone();
+    assert_eq!(raised.unwrap().reason, Rejecting::OneClient);
+    let honest = reports_of(&mut bench);
+    assert!(bench.served(honest).renewed);
+}
+
+#[test]
+fn a_client_in_a_loop_does_not_fill_the_story() {
+    let (mut bench, _) = ready();
+    for _ in 0..1000 {
+        bench.reject(Fingerprint([9; 16]));
+    }
+    bench.pass(secs(31));
+    bench.reject(Fingerprint([9; 16]));
+    let told = bench.count(|effect| {
+        matches!(
+            effect,
+            Effect::Record(Record {
+                what: Decided::ReportSetAside,
+                ..
+            })
+        )
+    });
+    assert_eq!(told, 2);
+}

@@ -212,3 +212,52 @@ fn inv_16_a_question_that_waits_for_a_renewal_that_waits_for_its_turn_ends_no_da
     bench.pass(secs(900));
     assert_eq!(bench.out.len(), 1);
 }
+
+#[test]
+fn inv_01_a_token_that_the_provider_calls_dead_is_served_to_nobody() {
+    let mut bench = asked_about();
+    use_for(&mut bench, 600, ALIVE);
+    bench.server = Server::Says(error(400, "invalid_grant"));
+    bench.ask();
+    bench.pass(secs(EVERY));
+    found(&mut bench, Finding::Inactive);
+    assert!(bench.flags().suspect.is_some());
+    let ticket = bench.ask();
+    bench.pass(secs(130));
+    assert!(bench.reply(ticket).unwrap().is_err());
+    assert!(bench.flags().needs_login.is_some());
+    let ticket = bench.ask();
+    assert!(matches!(bench.refusal(ticket), Refusal::LoginRequired(_)));
+}
+
+#[test]
+fn what_is_said_of_one_lease_says_nothing_of_the_others() {
+    let mut bench = asked_about();
+    bench.ask();
+    found(&mut bench, ALIVE);
+    for _ in 0..3 {
+        let ticket = bench.ask_with(|demand| demand.key = key("api"));
+        assert!(bench.reply(ticket).unwrap().is_ok());
+        bench.pass(secs(1));
+        let check = checks(&bench).pop().unwrap();
+        assert_eq!(check.key, key("api"));
+        bench.happen(Event::Validated {
+            check,
+            finding: Finding::Inactive,
+        });
+        bench.pass(secs(86_400));
+    }
+    assert!(
+        !bench.causes().contains(&Cause::Inactive),
+        "never proven for it"
+    );
+    use_for(&mut bench, 3600, ALIVE);
+    let own = LeaseKey::default();
+    assert!(
+        checks(&bench)
+            .iter()
+            .rev()
+            .take(3)
+            .any(|check| check.key == own)
+    );
+}

@@ -188,3 +188,13 @@ fn inv_13_other_scopes_are_told_once_and_not_taken_over() {
     bench.pass(secs(7200));
     assert_eq!(bench.flags().scope_changed, None);
 }
+
+#[test]
+fn inv_09_a_lease_that_was_never_fetched_hastens_no_confirmation() {
+    let mut bench = Bench::new();
+    bench.pass(secs(2400));
+    bench.answer(error(400, "invalid_grant"));
+    bench.ask_with(|demand| demand.key = key("api"));
+    bench.pass(secs(50));
+    assert_eq!(bench.sent.len(), 1, "the login's own token lives");
+}
