@@ -71,6 +71,7 @@ mod tests {
             scopes.without(&ScopeSet::parse("api")).to_string(),
             "email openid"
         );
+        assert!(!scopes.is_empty() && ScopeSet::parse(" ").is_empty());
         assert!(ScopeSet::parse("api").is_subset(&scopes));
         assert!(!scopes.is_subset(&ScopeSet::parse("api")));
     }

@@ -334,6 +334,26 @@ mod tests {
     }
 
     #[test]
+    fn a_question_that_is_no_exchange_takes_only_what_can_be_spared() {
+        let mut schedule = Schedule::default();
+        let idp = host("h");
+        let later = Err(Boot(0).after(CHECKS_PUT_OFF));
+        let asked = (0..).take_while(|_| schedule.admit_check(&idp, Boot(0)).is_ok());
+        assert_eq!(asked.count(), 16, "half of the burst is left");
+        schedule.ask(&idp, wish("a", true, 1), Boot(0));
+        assert_eq!(schedule.admit_check(&idp, Boot(0)), later, "somebody waits");
+        schedule.withdraw(&idp, &Account::new("a").unwrap());
+        assert_eq!(schedule.admit_check(&idp, Boot(10_000)), Ok(()));
+        schedule.probe(Boot(10_000));
+        let later = Err(Boot(10_000).after(CHECKS_PUT_OFF));
+        assert_eq!(
+            schedule.admit_check(&idp, Boot(10_000)),
+            later,
+            "not proven"
+        );
+    }
+
+    #[test]
     fn asking_again_puts_no_canary_off() {
         let mut schedule = Schedule::default();
         for n in 0..5 {

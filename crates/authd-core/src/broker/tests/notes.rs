@@ -91,3 +91,38 @@ fn inv_21_each_record_names_its_attempt_and_what_comes_next() {
         assert_eq!(record.grant, GrantId(1));
     }
 }
+
+fn shown(bench: &Bench) -> usize {
+    bench.count(|effect| matches!(effect, Effect::Publish { .. }))
+}
+
+#[test]
+fn readers_are_shown_what_is_news_to_them_and_nothing_else() {
+    let mut bench = Bench::new();
+    assert_eq!(shown(&bench), 1);
+    bench.pass(secs(1000));
+    bench.happen(Event::Tick);
+    let (account, key) = (work(), LeaseKey::default());
+    bench.happen(Event::Used { account, key });
+    assert_eq!(shown(&bench), 1, "nothing changed");
+    bench.pass(secs(1400));
+    let view = &bench.views[&work()];
+    assert_eq!(view.refreshing, Some(LeaseKey::default()));
+    assert_eq!(shown(&bench), 2, "it is being renewed");
+    bench.answer(unreachable());
+    let view = &bench.views[&work()];
+    assert_eq!(view.refreshing, None);
+    assert!(view.grant.flags.offline.is_some());
+    let planned = view.next_renewal.expect("a next try");
+    assert!(planned >= bench.now.boot);
+    let before = shown(&bench);
+    bench.happen(Event::Tick);
+    assert_eq!(shown(&bench), before, "a plan that stands is no news");
+}
+
+#[test]
+fn the_logins_own_lease_is_the_one_for_its_own_resource() {
+    let mut grant = grant("work", Bench::empty().now);
+    grant.resource = Some("https://mail.example".to_owned());
+    assert_eq!(LeaseKey::of_login(&grant), of("https://mail.example"));
+}
