@@ -14,8 +14,9 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::{Instance, PATIENCE};
 
-/// What keeps the daemon to the test: no key store and no desktop of the person who runs it.
-const CONFIGURATION: &str = "[key]\nprotection = \"file\"\n[notify]\ndesktop = false\n";
+/// What keeps the daemon to the test: no key store and no desktop of the person who runs it. It is the
+/// configuration of an instance that has none.
+pub const CONFIGURATION: &str = "[key]\nprotection = \"file\"\n[notify]\ndesktop = false\n";
 
 /// One time for the machine and for the provider.
 #[derive(Clone, Debug)]
@@ -119,7 +120,9 @@ impl<'a> DrivenDaemon<'a> {
 type Ended = mpsc::Receiver<Result<(), String>>;
 
 fn start(instance: &Instance, clock: &DrivenClock, signs: Signs) -> Ended {
-    instance.configure(CONFIGURATION);
+    if !instance.config_dir().join("config.toml").exists() {
+        instance.configure(CONFIGURATION);
+    }
     let environment = Environment {
         state_dir: Some(instance.state_dir().into()),
         config_dir: Some(instance.config_dir().into()),

@@ -8,8 +8,13 @@ use crate::setup::{self, Permission};
 use crate::tool;
 
 /// All three steps build alike, or each would replace the binaries of the one before. The end-to-end
-/// tests make the daemon die and stall where they want.
-const EVERYTHING: [&str; 3] = ["--workspace", "--features=authd/failpoints", "--locked"];
+/// tests make the daemon die and stall where they want. The engine's planted bugs are inert until a
+/// thread of the simulator's tests switches one on for itself.
+const EVERYTHING: [&str; 3] = [
+    "--workspace",
+    "--features=authd/failpoints,authd-sim/planted",
+    "--locked",
+];
 
 /// Runs the ordinary tier, or every test when `full`. `nextest` goes to `cargo nextest run`.
 ///

@@ -107,3 +107,33 @@ pub enum StaleStore {
     /// Its generation is behind the anchor: an older copy was restored.
     OlderGeneration,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_of_the_moment_is_not_kept() {
+        fn raised<R>(reason: R) -> Option<Raised<R>> {
+            let since = Wall(1);
+            Some(Raised { reason, since })
+        }
+        let standing = Flags {
+            ambiguous: raised(Ambiguity::AnswerLost),
+            suspect: raised("invalid_grant".to_owned()),
+            needs_login: raised(LoginReason::Revoked),
+            provider_rejects: raised(Rejecting::OneClient),
+            misconfigured: raised("invalid_client".to_owned()),
+            stale_store: raised(StaleStore::OtherMachine),
+            scope_changed: raised(ScopeSet::parse("api")),
+            ..Flags::default()
+        };
+        let all = Flags {
+            offline: raised("dns"),
+            throttled: raised(Boot(7)),
+            store_degraded: raised("full".to_owned()),
+            ..standing.clone()
+        };
+        assert_eq!(all.standing(), standing);
+    }
+}

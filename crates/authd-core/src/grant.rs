@@ -225,6 +225,8 @@ mod tests {
             ("http://127.0.0.1:8080/token?x=1", "http://127.0.0.1:8080"),
             ("https://idp.example.com?x", "https://idp.example.com"),
             ("https://idp.example.com", "https://idp.example.com"),
+            ("http://a/token", "http://a"),
+            ("a/token", "a"),
         ] {
             let provider = Provider {
                 endpoints: Endpoints {
@@ -235,5 +237,14 @@ mod tests {
             };
             assert_eq!(&*provider.host().0, host);
         }
+    }
+
+    #[test]
+    fn people_know_a_provider_by_its_issuer_or_its_host() {
+        let mut provider = Provider::default();
+        provider.endpoints.token = "https://idp.example/token".to_owned();
+        assert_eq!(provider.name(), "https://idp.example");
+        provider.issuer = Some("https://idp.example/tenant".to_owned());
+        assert_eq!(provider.name(), "https://idp.example/tenant");
     }
 }

@@ -230,6 +230,23 @@ mod tests {
     }
 
     #[test]
+    fn names_and_numbers_are_shown_as_people_know_them() {
+        let account = Account::new("work").unwrap();
+        assert_eq!(format!("{account} {account:?}"), "work work");
+        assert_eq!(String::from(account.clone()), "work");
+        let borrowed: &str = account.borrow();
+        assert_eq!(borrowed, "work");
+        assert_eq!(Generation(7).next().to_string(), "8");
+        assert_eq!(Generation(u64::MAX).next(), Generation(u64::MAX));
+        assert_eq!(
+            format!("{0} {0:?}", AttemptId(255)),
+            "attempt-ff attempt-ff"
+        );
+        let fingerprint = Fingerprint([0xab; 16]);
+        assert_eq!(format!("{fingerprint:?}"), "ab".repeat(16));
+    }
+
+    #[test]
     fn fingerprints_round_trip_as_hex() {
         let fingerprint = Fingerprint(*b"0123456789abcdef");
         assert_eq!(fingerprint.to_string().parse(), Ok(fingerprint));

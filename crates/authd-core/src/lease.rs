@@ -179,6 +179,12 @@ mod tests {
     }
 
     #[test]
+    fn it_ends_a_life_after_its_request_was_sent() {
+        let end = Wall::from_unix_secs(1_700_003_600);
+        assert_eq!(lease(Some(3600)).expires_at(), Some(end));
+    }
+
+    #[test]
     fn the_floor_scales_with_short_lives() {
         assert_eq!(lease(Some(20)).floor(), Duration::from_secs(5));
         assert_eq!(lease(Some(3600)).floor(), Duration::from_secs(60));

@@ -244,6 +244,12 @@ impl World<'_> {
             .as_ref()
             .and_then(|broker| broker.grant(&self.accounts[account]))
             .cloned();
+        let is_spent = before
+            .as_ref()
+            .is_some_and(|before| self.least_left(before) == 0)
+            || before
+                .as_ref()
+                .is_some_and(|before| before.leases.values().any(|lease| lease.rejected));
         let truth = &mut self.truths[account];
         let mut out = truth.out.swap_remove(at);
         out.request_id.clone_from(&answer.request_id);
@@ -267,6 +273,10 @@ impl World<'_> {
             truth.held_until = t + 130 * SECOND;
             truth.exclude(t, t + 130 * SECOND);
         }
+        if out.too_early && is_spent {
+            // It takes our token for new, and says so in words that mean a configuration.
+            truth.exclude(t, t + 31 * MINUTE);
+        }
         if out.too_early {
             truth.refused_early = true;
             truth.unintelligible += 1;
@@ -281,9 +291,7 @@ impl World<'_> {
                     let asked = asked.min(60 * MINUTE);
                     truth.throttled_until = truth.throttled_until.max(out.sent + asked);
                 }
-                let hold = patience(answer)
-                    .unwrap_or(0)
-                    .clamp(5 * MINUTE, 60 * MINUTE);
+                let hold = patience(answer).unwrap_or(0).clamp(5 * MINUTE, 60 * MINUTE);
                 truth.exclude(t, t + hold);
                 truth.held_until = truth.held_until.max(t + hold);
             }
@@ -469,6 +477,7 @@ impl World<'_> {
         truth.committed = found.row.attempt;
         truth.secured = Some((grant, generation));
         truth.stale = found.stale.is_some();
+        truth.needs_login = found.row.grant.flags.needs_login.is_some();
     }
 
     /// Invariant 6.

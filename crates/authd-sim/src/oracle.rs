@@ -235,7 +235,9 @@ impl Truth {
         self.stale = false;
     }
 
-    pub(crate) fn restored(&mut self, is_older: bool) {
+    pub(crate) fn restored(&mut self, is_older: bool, t: Ms) {
+        // Its tokens are of another time.
+        self.exclude(0, t);
         self.secured = None;
         // What was sent with a newer refresh token says nothing of the older.
         self.unresolved = None;

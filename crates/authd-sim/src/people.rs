@@ -403,9 +403,15 @@ impl World<'_> {
             Kind::Rival => self.fates[account].rival = true,
             Kind::NetworkUp => self.happen(Event::NetworkUp),
             Kind::Liar => {
-                for reader in &mut self.readers {
+                let token = self.published_token(account, &self.key(false));
+                for number in 0..self.readers.len() {
+                    let reader = &mut self.readers[number];
                     if reader.account == account {
-                        reader.lies_until = t + length.min(30 * MINUTE);
+                        reader.lies_until = t + length.clamp(5 * MINUTE, 30 * MINUTE);
+                        if let Some(token) = token {
+                            let reader = number;
+                            self.schedule(t + SECOND, What::Report { reader, token });
+                        }
                     }
                 }
             }
@@ -510,7 +516,8 @@ impl World<'_> {
         let is_older = self.places[account].restore();
         self.say(|| format!("    an older copy of the store is put back: {is_older}"));
         self.places[account].yesterday = None;
-        self.truths[account].restored(is_older);
+        let t = self.t;
+        self.truths[account].restored(is_older, t);
     }
 
     fn log_out(&mut self, account: usize, revoke: bool) {

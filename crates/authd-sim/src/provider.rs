@@ -229,6 +229,18 @@ impl Ledger {
         None
     }
 
+    /// Whether the provider holds that it is too early for a refresh: by the newest access token, which
+    /// the client need not have got.
+    #[must_use]
+    pub fn is_too_early(&self, refresh_token: u32, habits: &Habits, t: Ms) -> bool {
+        let family = &self.families[self.refresh_tokens[refresh_token as usize].family as usize];
+        let latest = family.latest_access_token;
+        habits.early.is_some_and(|early| {
+            let left = self.access_tokens[latest as usize].end.saturating_sub(t);
+            self.is_alive(latest, t) && left as f64 > early.share * habits.life as f64
+        })
+    }
+
     /// A refresh token comes in.
     pub fn refresh(
         &mut self,
@@ -246,12 +258,8 @@ impl Ledger {
             return Err(denied);
         }
         let before = self.families[number as usize].latest_access_token;
-        if let Some(early) = habits.early {
-            let end = self.access_tokens[before as usize].end;
-            let left = end.saturating_sub(t) as f64;
-            if self.is_alive(before, t) && left > early.share * habits.life as f64 {
-                return Err(Denied::TooEarly);
-            }
+        if self.is_too_early(refresh_token, habits, t) {
+            return Err(Denied::TooEarly);
         }
         if habits.kills_old {
             self.access_tokens[before as usize].killed.get_or_insert(t);

@@ -136,6 +136,7 @@ impl World<'_> {
             (!lease.rejected && !left.is_zero()).then_some(left)
         });
         if wait.demand.min_ttl.is_none()
+            && self.shell.departing[account].is_none()
             && !self.stopping
             && let Some(left) = live
         {
@@ -147,7 +148,10 @@ impl World<'_> {
         }
         let held = self.newest(account);
         let habits = &self.story.hosts[self.story.people[account].host];
-        let is_valid = held.is_some_and(|held| self.ledger.denial(held, habits, self.t).is_none());
+        let is_valid = held.is_some_and(|held| {
+            self.ledger.denial(held, habits, self.t).is_none()
+                && !self.ledger.is_too_early(held, habits, self.t)
+        }) && self.shell.departing[account].is_none();
         let is_short = wait.demand.wait < Duration::from_secs(40);
         let truth = &self.truths[account];
         let is_calm = !truth.was_troubled(wait.at.saturating_sub(15 * SECOND), self.t)
@@ -235,7 +239,15 @@ impl World<'_> {
             return;
         }
         let habits = &self.story.hosts[self.story.people[account].host];
-        if habits.early.is_some() && !self.is_known(named(lease.fingerprint)) {
+        // A provider that refuses early goes by the newest token that it issued.
+        let is_misled = self.newest(account).is_some_and(|held| {
+            self.ledger.is_too_early(
+                held,
+                habits,
+                self.t.min(self.clocks.when(lease.issued.at.boot) + life),
+            )
+        });
+        if habits.early.is_some() && (is_misled || !self.is_known(named(lease.fingerprint))) {
             return;
         }
         let lead = lease.lead.as_millis() as Ms;

@@ -240,7 +240,7 @@ impl World<'_> {
             }
             work => self.places[account].apply(work, self.disk),
         };
-        if is_keep && done == Done::Superseded {
+        if is_keep && done == Done::Superseded && !self.truths[account].stale {
             self.violate(11, || {
                 "flags of an older generation were to be written over a newer".into()
             });

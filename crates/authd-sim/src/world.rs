@@ -553,6 +553,10 @@ impl<'s> World<'s> {
             delay = 3 * SECOND;
         }
         let until = self.t + delay + length;
+        let t = self.t;
+        for truth in &mut self.truths {
+            truth.exclude(t, until);
+        }
         self.schedule(self.t + delay, What::Sleep { until, tells });
     }
 

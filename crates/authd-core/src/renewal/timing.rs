@@ -73,7 +73,13 @@ impl Renewal {
             // A person knows what they do; only the provider's own limits hold them back.
             Boot(0)
         } else {
-            let barred_until = self.bars.get(key).map_or(Boot(0), |bar| bar.until);
+            // "Too early" was said of a token that lived: when it is spent or dead, it holds no more.
+            let is_of_use = self
+                .lease(key)
+                .is_some_and(|lease| !lease.rejected && !self.remaining(key, cx).is_zero());
+            let bar = self.bars.get(key);
+            let bar = bar.filter(|bar| bar.words.is_some() || is_of_use);
+            let barred_until = bar.map_or(Boot(0), |bar| bar.until);
             self.least_distance(key, cause, cx)
                 .max(self.backoff.not_before())
                 .max(barred_until)

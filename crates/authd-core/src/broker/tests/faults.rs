@@ -245,6 +245,20 @@ fn inv_23_a_pause_that_ends_while_a_client_waits_is_waited_for() {
 }
 
 #[test]
+fn inv_23_too_early_holds_back_no_renewal_of_a_token_that_is_dead() {
+    let mut bench = due();
+    bench.answer(plain(400, Body::Empty));
+    bench.server = Server::Says(tokens());
+    let current = bench.lease().fingerprint;
+    let ticket = bench.reject(current);
+    bench.pass(secs(1));
+    assert!(
+        bench.served(ticket).renewed,
+        "and does not wait for the later renew point"
+    );
+}
+
+#[test]
 fn inv_08_what_may_mean_too_early_asks_nobody_to_log_in_while_the_token_lives() {
     let no = plain(400, Body::Empty);
     let mut bench = due();

@@ -8,6 +8,7 @@ mod faults;
 mod fixture;
 mod login;
 mod moving;
+mod notes;
 mod report;
 mod scale;
 mod store;
@@ -25,7 +26,7 @@ use crate::{
     grant::{Endpoints, Profile, Provider, Rotation, Subject},
     id::{ClientId, Fingerprint, Generation, GrantId},
     lease::{Expiry, Lease, LeaseKey},
-    renewal::Cause,
+    renewal::{Cause, Verdict},
     scope::ScopeSet,
     time::{Stamp, Wall},
 };
