@@ -144,7 +144,11 @@ async fn serve_until_stopped(start: &mut Start) -> Result<(), RunError> {
     daemon.journal.add(EventKind::Daemon, |event| {
         event.outcome = Some("started".to_owned())
     });
-    signs::listen(std::mem::replace(&mut start.signs, Signs::System), &mailbox);
+    signs::listen(
+        std::mem::replace(&mut start.signs, Signs::System),
+        &mailbox,
+        &daemon.clock,
+    );
     service::ready();
     if let Some(on_ready) = start.on_ready.take() {
         on_ready();
