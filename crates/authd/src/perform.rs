@@ -22,6 +22,8 @@ use authd_store::{PendingRevocation, Record, Secrets, Store};
 
 pub(crate) use self::departure::Departed;
 pub(crate) use self::exchange::Material;
+#[cfg(test)]
+pub(crate) use self::store::CLOSING;
 use self::{departure::Departure, story::Stories, waiting::Waiting};
 use crate::{
     daemon::Shared,

@@ -25,7 +25,7 @@ use crate::{
 /// How long clients wait at the start for the store; a key store that hangs must not hang them too.
 const PATIENCE_AT_START: Duration = Duration::from_secs(3);
 /// How long connections may take at the end to write what they owe.
-const PATIENCE_AT_END: Duration = Duration::from_secs(2);
+pub(crate) const PATIENCE_AT_END: Duration = Duration::from_secs(2);
 
 /// Why the daemon does not run.
 #[derive(Debug, thiserror::Error)]
