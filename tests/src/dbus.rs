@@ -30,7 +30,7 @@ const PASSWORD: &[u8] = b"a password of the tests";
 /// A bus on which nothing is started by itself: what is on it was put there.
 const CONFIGURATION: &str = r#"<busconfig>
   <type>session</type>
-  <listen>unix:dir=DIRECTORY</listen>
+  <listen>unix:path=DIRECTORY/socket</listen>
   <policy context="default">
     <allow send_destination="*"/>
     <allow receive_type="method_call"/>
@@ -61,6 +61,22 @@ impl Bus {
         let configuration = dir.join("bus.conf");
         let text = CONFIGURATION.replace("DIRECTORY", &dir.display().to_string());
         fs::write(&configuration, text).expect("a writable directory");
+        Self::run(dir)
+    }
+
+    /// Ends it and starts it again: nobody who was on it is on it any more.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn restart(self) -> Self {
+        let dir = self.dir.clone();
+        drop(self);
+        Self::run(dir)
+    }
+
+    fn run(dir: PathBuf) -> Self {
+        let configuration = dir.join("bus.conf");
         let mut process = Process::spawn(
             Command::new(tool::required("dbus-run-session"))
                 .arg("--config-file")
@@ -73,12 +89,14 @@ impl Bus {
                 .stderr(Stdio::null()),
         );
         let stdout = process.child().stdout.take().expect("a pipe was asked for");
-        let address = in_time(move || {
+        let line = in_time(move || {
             let mut line = String::new();
             // Nothing read is no address, and is told below.
             let _ = BufReader::new(stdout).read_line(&mut line);
-            line.trim().to_owned()
+            line
         });
+        // Without its id, which is another one when it is started again.
+        let address = line.trim().split(',').next().unwrap_or_default().to_owned();
         assert!(!address.is_empty(), "the session bus does not come up");
         Self {
             process,

@@ -3,7 +3,11 @@
 
 use std::{
     io::{PipeReader, Read as _},
-    sync::mpsc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
     time::Duration,
 };
 
@@ -22,6 +26,7 @@ const MANAGER: &str = "org.freedesktop.login1.Manager";
 pub struct Logind {
     connection: Connection,
     taken: mpsc::Receiver<Inhibitor>,
+    asked: Arc<AtomicUsize>,
 }
 
 /// A lock that delays sleep, as the one who gave it sees it.
@@ -31,6 +36,9 @@ pub struct Inhibitor {
 
 struct Manager {
     taken: mpsc::Sender<Inhibitor>,
+    asked: Arc<AtomicUsize>,
+    /// How many of the first questions for a lock are refused.
+    refused: usize,
 }
 
 #[interface(name = "org.freedesktop.login1.Manager")]
@@ -38,6 +46,9 @@ impl Manager {
     fn inhibit(&self, what: &str, who: &str, why: &str, mode: &str) -> fdo::Result<OwnedFd> {
         if (what, who, mode) != ("sleep", "authd", "delay") || why.is_empty() {
             return Err(fdo::Error::InvalidArgs("an unexpected lock".to_owned()));
+        }
+        if self.asked.fetch_add(1, Ordering::Relaxed) < self.refused {
+            return Err(fdo::Error::LimitsExceeded("too many locks".to_owned()));
         }
         let (reader, writer) =
             std::io::pipe().map_err(|error| fdo::Error::Failed(error.to_string()))?;
@@ -54,17 +65,58 @@ impl Logind {
     /// When the bus does not take it.
     #[must_use]
     pub fn start(bus: &Bus) -> Self {
+        Self::start_refusing(bus, 0)
+    }
+
+    /// The same; it refuses so many locks first.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn start_refusing(bus: &Bus, refused: usize) -> Self {
         let connection = bus.connection();
         let (tell, taken) = mpsc::channel();
+        let asked = Arc::default();
+        let manager = Manager {
+            taken: tell,
+            asked: Arc::clone(&asked),
+            refused,
+        };
         let connection = in_time(move || {
-            let manager = Manager { taken: tell };
             let added = connection.object_server().at(PATH, manager);
             added.expect("an object on the bus");
             let named = connection.request_name("org.freedesktop.login1");
             named.expect("a name on the bus");
             connection
         });
-        Self { connection, taken }
+        Self {
+            connection,
+            taken,
+            asked,
+        }
+    }
+
+    /// How often it was asked for a lock.
+    #[must_use]
+    pub fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    /// A lock that somebody has taken by now.
+    #[must_use]
+    pub fn inhibitor_so_far(&self) -> Option<Inhibitor> {
+        self.taken.try_recv().ok()
+    }
+
+    /// It ends: its name and its connection go.
+    ///
+    /// # Panics
+    /// When the bus does not let it.
+    pub fn stop(self) {
+        in_time(move || {
+            let closed = self.connection.close();
+            closed.expect("an end of the connection");
+        });
     }
 
     /// The next lock that somebody takes.

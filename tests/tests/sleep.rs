@@ -170,3 +170,74 @@ fn sleep_waits_for_the_exchange_under_way_and_no_other_starts_before_the_wake() 
     assert_eq!(server.counts().refreshes(), 2);
     assert!(logind.inhibitor().is_held(), "for the next sleep");
 }
+
+/// Lets time pass, pause by pause, until it happens.
+fn in_some_pauses<T>(what: &str, time: &Time, mut happens: impl FnMut() -> Option<T>) -> T {
+    let mut found = None;
+    until(what, || {
+        time.advance(Duration::from_secs(30));
+        found = happens();
+        found.is_some()
+    });
+    found.expect("it has happened")
+}
+
+#[test]
+fn a_lock_that_logind_refused_is_asked_for_again_and_its_word_counts_meanwhile() {
+    let time = Time::stopped(Alarms::ThroughSuspend);
+    let instance = Instance::new();
+    let bus = Bus::start(instance.dir());
+    let logind = Logind::start_refusing(&bus, 2);
+    let signs = Signs::Bus(bus.address().to_owned());
+    let _daemon = DrivenDaemon::start_hearing(&instance, &time.machine, signs);
+    let mut watcher = instance.watch();
+    until("it asks for a lock", || logind.asked() == 1);
+
+    logind.prepare_for_sleep(true);
+    watcher.wait_for(PATIENCE, |event| is_daemon(event, "suspending"));
+    // On waking it asks at once.
+    logind.prepare_for_sleep(false);
+    watcher.wait_for(PATIENCE, |event| is_daemon(event, "resumed"));
+    until("it asks for a lock", || logind.asked() == 2);
+
+    let inhibitor = in_some_pauses("it has a lock", &time, || logind.inhibitor_so_far());
+    assert_eq!(logind.asked(), 3);
+    assert!(inhibitor.is_held());
+    logind.prepare_for_sleep(true);
+    watcher.wait_for(PATIENCE, |event| is_daemon(event, "suspending"));
+    inhibitor.wait_until_given_back();
+}
+
+#[test]
+fn a_logind_that_goes_away_and_comes_back_is_heard_again() {
+    let time = Time::stopped(Alarms::ThroughSuspend);
+    let instance = Instance::new();
+    let bus = Bus::start(instance.dir());
+    let logind = Logind::start(&bus);
+    let signs = Signs::Bus(bus.address().to_owned());
+    let _daemon = DrivenDaemon::start_hearing(&instance, &time.machine, signs);
+    let mut watcher = instance.watch();
+    let mut heard_by = |logind: &Logind| {
+        logind.prepare_for_sleep(true);
+        watcher.wait_for(PATIENCE, |event| is_daemon(event, "suspending"));
+        logind.prepare_for_sleep(false);
+        watcher.wait_for(PATIENCE, |event| is_daemon(event, "resumed"));
+        // More than a moment, or the next wake would be taken for the same one.
+        time.advance(Duration::from_secs(20));
+    };
+    assert!(logind.inhibitor().is_held());
+    heard_by(&logind);
+
+    // Another one on the same bus: the bus tells.
+    logind.stop();
+    let logind = Logind::start(&bus);
+    assert!(logind.inhibitor().is_held());
+    heard_by(&logind);
+
+    // The bus itself goes; nobody tells when it is back.
+    let bus = bus.restart();
+    let logind = Logind::start(&bus);
+    let inhibitor = in_some_pauses("it is on the bus", &time, || logind.inhibitor_so_far());
+    assert!(inhibitor.is_held());
+    heard_by(&logind);
+}

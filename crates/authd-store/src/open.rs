@@ -4,7 +4,11 @@
 //! damaged is removed before a copy of it is kept; no spill file is dropped before database and
 //! mirror have its answer.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 
 use authd_core::id::Account;
 
@@ -119,6 +123,7 @@ pub(crate) fn open(
         revocations: BTreeMap::new(),
         backlog: Vec::new(),
         unsaved: BTreeMap::new(),
+        logins: BTreeSet::new(),
         owed_mirrors: BTreeMap::new(),
         giving_back: BTreeMap::new(),
         spent_slots: Vec::new(),

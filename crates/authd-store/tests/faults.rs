@@ -5,7 +5,7 @@ mod common;
 
 use std::{io, path::PathBuf};
 
-use authd_core::id::{AttemptId, GrantId};
+use authd_core::id::{AttemptId, Generation, GrantId};
 use authd_store::{
     CommitOutcome, DiskTrouble, OpenError, StoreError,
     fault::{Keep, Memory, Op, Rule},
@@ -163,6 +163,52 @@ fn a_login_that_failed_for_the_disk_keeps_an_earlier_answer_that_is_still_owed()
     close(store).unwrap();
     let (_store, loaded) = machine.open().unwrap();
     assert_eq!(summary(&loaded)[2], line("work", 1, 3));
+}
+
+#[test]
+fn inv_11_a_login_that_was_replaced_never_comes_back() {
+    let machine = settled();
+    let (store, _) = machine.open().unwrap();
+    machine.faults.add(Rule::disk_full().on("authd.redb"));
+    let first = commit(&store, record("work", 8, 1), 8).unwrap();
+    assert!(
+        matches!(first, CommitOutcome::Spilled { .. }),
+        "{first:?}: its write is due once more"
+    );
+    machine.faults.heal();
+    let second = commit(&store, record("work", 9, 1), 9);
+    assert_eq!(second, Ok(CommitOutcome::Durable));
+
+    // The write that was due comes late, as its own attempt and as that of the login that stands.
+    let (held, offered) = (Generation(1), Generation(1));
+    let late = Err(StoreError::Superseded { held, offered });
+    for attempt in [8, 9] {
+        assert_eq!(commit(&store, record("work", 8, 1), attempt), late);
+    }
+    intend(&store, intent("work", 9, 1, 10)).unwrap();
+    let after = restarted(&machine, Keep::Everything);
+    close(store).unwrap();
+    for machine in [machine, after] {
+        let (store, loaded) = machine.open().unwrap();
+        assert_eq!(summary(&loaded)[2], line("work", 9, 1));
+        // The same when all that is known of the login that stands is on disk.
+        assert_eq!(commit(&store, record("work", 8, 1), 9), late);
+    }
+}
+
+#[test]
+fn inv_11_a_late_write_brings_back_no_account_that_was_forgotten() {
+    let machine = settled();
+    let (store, _) = machine.open().unwrap();
+    assert_eq!(
+        commit(&store, record("new", 8, 1), 8),
+        Ok(CommitOutcome::Durable)
+    );
+    wait(|done| store.erase(account("new"), GrantId(8), done)).unwrap();
+    let late = commit(&store, record("new", 8, 1), 8);
+    assert_eq!(late, Err(StoreError::NotHeld(account("new"))));
+    // Another login is another matter.
+    login(&store, "new", 9);
 }
 
 #[test]

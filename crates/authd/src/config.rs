@@ -12,7 +12,7 @@ use serde::Deserialize;
 const LARGEST: u64 = 1024 * 1024;
 
 /// Most seconds for a request to a provider: a stop waits for those under way, and not for ever.
-const LONGEST_REQUEST: u64 = 60;
+pub(crate) const LONGEST_REQUEST: u64 = 60;
 
 /// All that can be set. `config.toml` has the same shape.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

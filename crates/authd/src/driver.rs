@@ -498,3 +498,28 @@ impl Driver {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::LONGEST_REQUEST, perform::CLOSING, run::PATIENCE_AT_END};
+
+    #[test]
+    fn service_managers_let_a_stop_take_its_longest() {
+        // Requests in flight, then what is owed, then the store, then what clients are owed.
+        let longest = Duration::from_secs(2 * LONGEST_REQUEST)
+            + GRACE_AT_STOP
+            + 2 * CLOSING
+            + PATIENCE_AT_END;
+        let number_after = |text: &str, before: &str| {
+            let (_, rest) = text.split_once(before).unwrap();
+            let rest = rest.trim_start_matches(|c: char| !c.is_ascii_digit());
+            let digits = rest.split(|c: char| !c.is_ascii_digit()).next().unwrap();
+            Duration::from_secs(digits.parse().unwrap())
+        };
+        let systemd = include_str!("../../../systemd/authd.service");
+        assert!(number_after(systemd, "\nTimeoutStopSec=") > longest);
+        let launchd = include_str!("../../../launchd/authd.plist");
+        assert!(number_after(launchd, "<key>ExitTimeOut</key>") > longest);
+    }
+}

@@ -5,6 +5,8 @@ mod exchange;
 mod questions;
 mod store;
 mod story;
+#[cfg(test)]
+mod tests;
 mod waiting;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -12,7 +14,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use authd_core::{
     broker::{CommitOutcome, Effect, Event, Refusal, Served, View},
     grant::Grant,
-    id::{Account, AttemptId, Ticket},
+    id::{Account, AttemptId, GrantId, Ticket},
     secret::Secret,
 };
 use authd_oauth::Tokens;
@@ -20,6 +22,8 @@ use authd_store::{PendingRevocation, Record, Secrets, Store};
 
 pub(crate) use self::departure::Departed;
 pub(crate) use self::exchange::Material;
+#[cfg(test)]
+pub(crate) use self::store::CLOSING;
 use self::{departure::Departure, story::Stories, waiting::Waiting};
 use crate::{
     daemon::Shared,
@@ -41,8 +45,9 @@ pub(crate) struct Performer {
     logging_in: BTreeMap<AttemptId, Option<Secret>>,
     /// Answers on their way to the disk.
     committing: BTreeMap<AttemptId, Secrets>,
-    /// The attempt whose answer the database did not take.
-    unsaved: BTreeMap<Account, AttemptId>,
+    /// The attempt of the newest answer of each login that is told to the store: under that it is
+    /// told once more. Of an account, that of a login that is to replace it stands beside its own.
+    unsaved: BTreeMap<(Account, GrantId), AttemptId>,
     waiting: Waiting,
     stories: Stories,
     /// What readers are to see next.
@@ -156,6 +161,8 @@ impl Performer {
         let account = view.grant.account.clone();
         if let Some(secrets) = attempt.and_then(|attempt| self.committing.remove(&attempt)) {
             self.vault.insert(account.clone(), secrets);
+            self.unsaved
+                .retain(|(of, id), _| *of != account || *id == view.grant.id);
         }
         let no_secrets = Secrets::default();
         let secrets = self.vault.get(&account).unwrap_or(&no_secrets);
@@ -187,7 +194,8 @@ impl Performer {
     fn save(&self, grant: &Arc<Grant>) {
         let account = grant.account.clone();
         let mailbox = self.daemon.mailbox.clone();
-        let attempt = self.unsaved.get(&account).copied();
+        // Never under another login's attempt: the store would take the one for the other.
+        let attempt = self.unsaved.get(&(account.clone(), grant.id)).copied();
         let Some(((store, record), attempt)) = self.record(grant).zip(attempt) else {
             return;
         };
@@ -249,7 +257,10 @@ impl Performer {
     pub(crate) fn conclude(&mut self, attempt: AttemptId) {
         self.answers.remove(&attempt);
         self.logging_in.remove(&attempt);
-        self.committing.remove(&attempt);
+        if self.committing.remove(&attempt).is_some() {
+            // It did not count.
+            self.unsaved.retain(|_, unsaved| *unsaved != attempt);
+        }
         self.stories.forget(attempt);
     }
 

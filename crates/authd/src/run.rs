@@ -25,7 +25,7 @@ use crate::{
 /// How long clients wait at the start for the store; a key store that hangs must not hang them too.
 const PATIENCE_AT_START: Duration = Duration::from_secs(3);
 /// How long connections may take at the end to write what they owe.
-const PATIENCE_AT_END: Duration = Duration::from_secs(2);
+pub(crate) const PATIENCE_AT_END: Duration = Duration::from_secs(2);
 
 /// Why the daemon does not run.
 #[derive(Debug, thiserror::Error)]
@@ -144,7 +144,11 @@ async fn serve_until_stopped(start: &mut Start) -> Result<(), RunError> {
     daemon.journal.add(EventKind::Daemon, |event| {
         event.outcome = Some("started".to_owned())
     });
-    signs::listen(std::mem::replace(&mut start.signs, Signs::System), &mailbox);
+    signs::listen(
+        std::mem::replace(&mut start.signs, Signs::System),
+        &mailbox,
+        &daemon.clock,
+    );
     service::ready();
     if let Some(on_ready) = start.on_ready.take() {
         on_ready();

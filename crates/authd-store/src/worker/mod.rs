@@ -64,6 +64,8 @@ pub(crate) struct Worker {
     /// Changes that the database owes; they go before or with the next ones.
     pub(crate) backlog: Vec<Change>,
     pub(crate) unsaved: BTreeMap<AttemptId, Unsaved>,
+    /// The attempts of logins that were committed since the start. One that comes again is late.
+    pub(crate) logins: BTreeSet<AttemptId>,
     /// Mirrors that lag behind the database.
     pub(crate) owed_mirrors: BTreeMap<String, Arc<[u8]>>,
     /// Slots that go back once the mirror of their account is written: until then they have the only
@@ -123,11 +125,14 @@ impl Worker {
                 {
                     return Ok(self.commit_again(attempt));
                 }
-                // A new login starts at generation 1; anything else of another login is a loser.
+                // A new login starts at generation 1 and comes once; anything else of another login
+                // is a loser.
                 let newer = if held.grant == id {
                     generation > held.generation
                 } else {
                     generation == Generation(1)
+                        && held.attempt != Some(attempt)
+                        && !self.logins.contains(&attempt)
                 };
                 if !newer {
                     let (held, offered) = (held.generation, generation);
@@ -135,7 +140,9 @@ impl Worker {
                 }
             }
             // Forgotten while the exchange was in flight: it stays forgotten.
-            None if generation > Generation(1) => return Err(StoreError::NotHeld(account)),
+            None if generation > Generation(1) || self.logins.contains(&attempt) => {
+                return Err(StoreError::NotHeld(account));
+            }
             None => {}
         }
         let ordinal = self.next_ordinal;
@@ -203,6 +210,9 @@ impl Worker {
             }
         };
         self.held.insert(name, held);
+        if replaces {
+            self.logins.insert(attempt);
+        }
         if outcome == CommitOutcome::Durable {
             if replaces {
                 self.spill.copy_answer(attempt, name, &sealed);

@@ -102,11 +102,9 @@ impl Performer {
     pub(super) fn erase(&mut self, account: Account, revoke: bool) {
         let secrets = self.vault.remove(&account).unwrap_or_default();
         // An answer on its way to the disk is that of a login that takes the grant's place.
-        if let Some(attempt) = self.unsaved.get(&account)
-            && !self.committing.contains_key(attempt)
-        {
-            self.unsaved.remove(&account);
-        }
+        let committing = &self.committing;
+        self.unsaved
+            .retain(|(of, _), attempt| *of != account || committing.contains_key(attempt));
         let Some(departure) = self.departures.get_mut(&account) else {
             return;
         };

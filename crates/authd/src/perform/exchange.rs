@@ -140,7 +140,7 @@ impl Performer {
         };
         let secrets = successor(before, tokens, grant);
         self.committing.insert(attempt, secrets.clone());
-        self.unsaved.insert(account, attempt);
+        self.unsaved.insert((account, grant.id), attempt);
         self.stories.committing(attempt, grant);
         let record = Record {
             grant: Grant::clone(grant),

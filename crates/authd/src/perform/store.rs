@@ -20,8 +20,8 @@ const BETWEEN_OPENINGS: Duration = Duration::from_secs(15);
 
 /// Pause between tries to write what is in memory alone, at the end.
 const BETWEEN_FLUSHES: Duration = Duration::from_millis(250);
-/// Longest that closing the store may take.
-const CLOSING: Duration = Duration::from_secs(10);
+/// Longest that closing the store may take, and as long for writing what is owed before.
+pub(crate) const CLOSING: Duration = Duration::from_secs(10);
 
 impl Performer {
     /// The store was opened, or is to be tried again.

@@ -16,7 +16,7 @@ use std::{
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{Sign, tell};
-use crate::driver::Mailbox;
+use crate::{clock::Clock, driver::Mailbox};
 
 /// How long what belongs together may take to come.
 const SETTLING: Duration = Duration::from_secs(1);
@@ -35,7 +35,7 @@ unsafe extern "C" {
     ) -> u32;
 }
 
-pub(super) fn listen(mailbox: &Mailbox) {
+pub(super) fn listen(mailbox: &Mailbox, _clock: &Clock) {
     let mailbox = mailbox.clone();
     tokio::spawn(async move {
         if let Err(error) = network(&mailbox).await {

@@ -16,7 +16,10 @@ mod system;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::driver::{Mailbox, Message};
+use crate::{
+    clock::Clock,
+    driver::{Mailbox, Message},
+};
 
 /// Where the daemon hears of sleep and of the network.
 #[derive(Debug)]
@@ -44,13 +47,14 @@ pub enum Sign {
 /// Holds the machine's sleep back for as long as it lives, or for as long as the system bears it.
 pub(crate) type Hold = Box<dyn Send>;
 
-/// Listens from now on; each word goes to the driver. Belongs into the runtime that the daemon serves
+/// Listens from now on; each word goes to the driver. What fails is tried
+/// again as `clock` says. Belongs into the runtime that the daemon serves
 /// in, and ends with it.
-pub(crate) fn listen(signs: Signs, mailbox: &Mailbox) {
+pub(crate) fn listen(signs: Signs, mailbox: &Mailbox, clock: &Clock) {
     match signs {
-        Signs::System => system::listen(mailbox),
+        Signs::System => system::listen(mailbox, clock),
         #[cfg(target_os = "linux")]
-        Signs::Bus(address) => system::listen_on(Some(address), mailbox),
+        Signs::Bus(address) => system::listen_on(Some(address), mailbox, clock),
         Signs::Driven(mut signs) => {
             let mailbox = mailbox.clone();
             tokio::spawn(async move {

@@ -89,8 +89,7 @@ fn take_in(socket: &AsyncFd<OwnedFd>, network: &mut Network) -> io::Result<bool>
                 }
             }
             Ok(_) | Err(Errno::INTR) => {}
-            // More came than the socket holds: what it was is not known.
-            Err(Errno::NOBUFS) => news = true,
+            Err(Errno::NOBUFS) => news |= network.lose_track(),
             Err(Errno::AGAIN) => return Ok(news),
             Err(error) => return Err(error.into()),
         }
@@ -117,6 +116,13 @@ impl Way {
 }
 
 impl Network {
+    /// More came than the socket holds, and what it was is not known: a way may have appeared, and one
+    /// that is remembered may have gone, so that it is news when it comes again. Always news.
+    fn lose_track(&mut self) -> bool {
+        self.0.clear();
+        true
+    }
+
     /// Takes in a datagram; whether there is a way in it that was not there before.
     fn take(&mut self, datagram: &[u8]) -> bool {
         let mut news = false;
@@ -266,6 +272,17 @@ mod tests {
         assert!(network.take(&address(NEWADDR, 0, UNIVERSE, 3, 7)));
         assert!(!network.take(&address(DELADDR, 0, UNIVERSE, 2, 7)));
         assert!(network.take(&came));
+    }
+
+    #[test]
+    fn after_a_gap_in_what_the_kernel_told_every_address_is_news() {
+        let mut network = Network::default();
+        let came = address(NEWADDR, 0, UNIVERSE, 2, 7);
+        assert!(network.take(&came));
+        // Somewhere in what was lost it went.
+        assert!(network.lose_track());
+        assert!(network.take(&came));
+        assert!(!network.take(&came));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use windows_sys::Win32::{
 };
 
 use super::{Sign, tell};
-use crate::driver::Mailbox;
+use crate::{clock::Clock, driver::Mailbox};
 
 /// How long what belongs together may take to come.
 const SETTLING: Duration = Duration::from_secs(1);
@@ -30,7 +30,7 @@ struct Listener {
     addresses: UnboundedSender<()>,
 }
 
-pub(super) fn listen(mailbox: &Mailbox) {
+pub(super) fn listen(mailbox: &Mailbox, _clock: &Clock) {
     let (addresses, mut told) = unbounded_channel();
     let listener: &'static Listener = Box::leak(Box::new(Listener {
         mailbox: mailbox.clone(),

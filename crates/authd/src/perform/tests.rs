@@ -1,0 +1,230 @@
+//! Two logins of one account on their way to a disk that fails.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use arc_swap::ArcSwap;
+use authd_core::{
+    broker::{CommitOutcome, Effect, Event, View},
+    grant::Grant,
+    id::{Account, AttemptId, Generation, GrantId},
+    secret::Secret,
+    time::Wall,
+};
+use authd_oauth::Tokens;
+use authd_store::{
+    DataKey, Loaded, Options, Store,
+    fault::{Faults, Faulty, Memory, Rule},
+};
+use tokio::sync::{Notify, mpsc::UnboundedReceiver, watch};
+
+use super::Performer;
+use crate::{
+    authorize::Logins,
+    clock::{Alarms, Clock, DrivenClock},
+    config::Config,
+    daemon::{Daemon, Figures, Place, Standing},
+    driver::{Mailbox, Message},
+    fingerprint::Fingerprinter,
+    journal::Journal,
+    network::Network,
+    published::Published,
+};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const FIRST: (u64, AttemptId) = (1, AttemptId(11));
+const SECOND: (u64, AttemptId) = (2, AttemptId(22));
+
+/// The performer as the driver has it, with a real store on a disk in memory.
+struct Bench {
+    performer: Performer,
+    mail: UnboundedReceiver<Message>,
+    memory: Memory,
+    faults: Faults,
+    _dir: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let clock = Clock::Driven(DrivenClock::at(since_epoch, Alarms::ThroughSuspend));
+        let (mailbox, mail) = Mailbox::new();
+        let config = Config::default();
+        let daemon = Daemon {
+            published: Published::new(clock.boot_id()),
+            mailbox,
+            network: Network::start(&config.network).unwrap(),
+            fingerprints: Fingerprinter::default(),
+            journal: Journal::open(dir.path().join("events"), clock.clone()),
+            logins: Logins::default(),
+            standing: ArcSwap::from_pointee(Standing::opening()),
+            figures: Figures::new(&clock),
+            place: Place {
+                socket: dir.path().join("socket"),
+                state_dir: dir.path().to_owned(),
+                config_path: dir.path().join("config.toml"),
+                anchor_path: dir.path().join("anchor"),
+            },
+            opened: Notify::new(),
+            stopping: watch::Sender::new(false),
+            stopped: watch::Sender::new(false),
+            config: ArcSwap::from_pointee(config),
+            clock,
+        };
+        let (memory, faults) = (Memory::default(), Faults::default());
+        let mut performer = Performer::new(Arc::new(daemon));
+        performer.store = Some(open(&memory, &faults).0);
+        Self {
+            performer,
+            mail,
+            memory,
+            faults,
+            _dir: dir,
+        }
+    }
+
+    /// The provider answered a login, and the engine has it written.
+    fn commit(&mut self, (grant, attempt): (u64, AttemptId)) {
+        let tokens = Tokens {
+            access_token: Secret::new(format!("CANARY-at-{grant}")),
+            refresh_token: Some(Secret::new(refresh_token(grant))),
+            id_token: None,
+        };
+        self.performer.keep_answer(attempt, Some(tokens));
+        self.performer.logging_in.insert(attempt, None);
+        let grant = login(grant);
+        self.performer.perform(Effect::Commit { attempt, grant });
+    }
+
+    /// Whether the engine heard that the login is written; what it does then is done.
+    fn committed(&mut self, (grant, expected): (u64, AttemptId)) -> CommitOutcome {
+        let Event::Committed { attempt, outcome } = self.event() else {
+            panic!("something else comes first");
+        };
+        assert_eq!(attempt, expected);
+        let counts = matches!(outcome, CommitOutcome::Durable | CommitOutcome::Spilled(_));
+        if counts {
+            let view = View {
+                grant: login(grant),
+                refreshing: None,
+                next_renewal: None,
+            };
+            let attempt = Some(attempt);
+            self.performer.perform(Effect::Publish { attempt, view });
+        }
+        self.performer.conclude(attempt);
+        outcome
+    }
+
+    /// The write that is due once more.
+    fn save(&mut self, (grant, _): (u64, AttemptId)) {
+        let grant = login(grant);
+        self.performer.perform(Effect::Save { grant });
+    }
+
+    fn saved(&mut self) -> Result<(), String> {
+        match self.event() {
+            Event::Saved { result, .. } => result,
+            _ => panic!("something else comes first"),
+        }
+    }
+
+    fn event(&mut self) -> Event {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let message = runtime.block_on(async {
+            let message = tokio::time::timeout(PATIENCE, self.mail.recv());
+            message.await.unwrap().unwrap()
+        });
+        match message {
+            Message::Event(event) => *event,
+            _ => panic!("no event"),
+        }
+    }
+
+    /// What the next start finds: grants and their refresh tokens.
+    fn restarted(mut self) -> Vec<(GrantId, String)> {
+        self.performer.close_store();
+        let (_store, loaded) = open(&self.memory, &Faults::default());
+        let found = loaded.records.into_iter().map(|record| {
+            let refresh_token = record.secrets.refresh_token.unwrap();
+            (record.grant.id, refresh_token.expose().to_owned())
+        });
+        found.collect()
+    }
+}
+
+fn open(memory: &Memory, faults: &Faults) -> (Store, Loaded) {
+    let mut options = Options::new("/state", [3; 32], Wall(0));
+    options.disk = Arc::new(Faulty::new(memory.clone(), faults.clone()));
+    Store::open(options, DataKey::from_bytes(&[7; 32]).unwrap()).unwrap()
+}
+
+fn refresh_token(grant: u64) -> String {
+    format!("CANARY-rt-{grant}")
+}
+
+/// The first generation of a login.
+fn login(grant: u64) -> Arc<Grant> {
+    Arc::new(Grant {
+        account: Account::new("work").unwrap(),
+        id: GrantId(grant),
+        generation: Generation(1),
+        provider: Default::default(),
+        subject: None,
+        scopes: Default::default(),
+        resource: None,
+        resources: Default::default(),
+        renewable: true,
+        leases: Default::default(),
+        learned: Default::default(),
+        flags: Default::default(),
+        renewals: 0,
+        created_at: Wall(0),
+        last_error: None,
+    })
+}
+
+#[test]
+fn inv_11_a_late_write_of_a_login_leaves_the_one_that_replaced_it() {
+    let mut bench = Bench::new();
+    bench.faults.add(Rule::disk_full().on("authd.redb"));
+    bench.commit(FIRST);
+    let outcome = bench.committed(FIRST);
+    assert!(matches!(outcome, CommitOutcome::Spilled(_)), "{outcome:?}");
+
+    // The person logs in again. Before the engine hears that this is written, the first one's write
+    // is due once more.
+    bench.faults.heal();
+    bench.commit(SECOND);
+    bench.save(FIRST);
+    assert_eq!(bench.committed(SECOND), CommitOutcome::Durable);
+    assert!(bench.saved().is_err(), "it is replaced");
+    assert_eq!(bench.restarted(), [(GrantId(2), refresh_token(2))]);
+}
+
+#[test]
+fn a_login_that_failed_for_the_disk_leaves_the_one_before_it_to_be_written() {
+    let mut bench = Bench::new();
+    bench.faults.add(Rule::disk_full().on("authd.redb"));
+    bench.commit(FIRST);
+    let outcome = bench.committed(FIRST);
+    assert!(matches!(outcome, CommitOutcome::Spilled(_)), "{outcome:?}");
+
+    bench.faults.add(Rule::read_only());
+    bench.commit(SECOND);
+    let outcome = bench.committed(SECOND);
+    assert!(
+        matches!(outcome, CommitOutcome::MemoryOnly(_)),
+        "{outcome:?}"
+    );
+    bench.faults.heal();
+    bench.save(FIRST);
+    assert_eq!(bench.saved(), Ok(()));
+    assert_eq!(bench.restarted(), [(GrantId(1), refresh_token(1))]);
+}
