@@ -8,7 +8,7 @@ use authd_core::{
     flag::LoginReason,
     grant::Grant,
     id::{AttemptId, Generation},
-    lease::floor_of,
+    lease::{Lease, floor_of},
     renewal::Cause,
 };
 
@@ -340,7 +340,7 @@ impl World<'_> {
             return;
         };
         let lost = before.renewable && !after.renewable;
-        let is_there = |(key, lease): (&_, &authd_core::lease::Lease)| {
+        let is_there = |(key, lease): (&_, &Lease)| {
             let after = after.leases.get(key);
             after.is_some_and(|after| after.fingerprint == lease.fingerprint)
         };
@@ -535,8 +535,12 @@ impl World<'_> {
             || flags.suspect.is_some()
             || (flags.ambiguous.is_some() && self.story.people[account].second)
             || !grant.renewable;
+        let sent = |lease: &Lease| self.ledger.access_token(named(lease.fingerprint)).sent;
+        let oldest = grant.leases.values().map(sent).min();
         let t = self.t;
-        self.truths[account].block(blocked, t);
+        let truth = &mut self.truths[account];
+        truth.oldest = oldest.unwrap_or(t);
+        truth.block(blocked, t);
     }
 
     /// The lead is drawn once for each token, within its bounds.

@@ -18,6 +18,7 @@ mod served;
 mod shell;
 pub mod store;
 pub mod story;
+pub mod wake;
 pub mod world;
 
 pub use run::{Outcome, minimise, run};

@@ -14,10 +14,19 @@ use std::{
     time::Instant,
 };
 
-use authd_sim::{Outcome, clock, coverage::Coverage, minimise, oracle::Margin, run, story::Story};
+use authd_sim::{
+    Outcome, clock,
+    coverage::Coverage,
+    minimise,
+    oracle::Margin,
+    run,
+    story::Story,
+    wake::{self, Wake},
+};
 
 const USAGE: &str = "\
 usage: authd-sim [--seeds N] [--days D] [--renewals R] [--jobs J] [--seed S [--trace]]
+       authd-sim --scenario wake [--seed S]
 
   --seeds N     how many seeds (default 200)
   --first F     the first of them (default 0)
@@ -26,6 +35,8 @@ usage: authd-sim [--seeds N] [--days D] [--renewals R] [--jobs J] [--seed S [--t
   --jobs J      threads (default: one for each processor)
   --seed S      this one alone
   --trace       with its last lines, all items left as they are
+  --scenario wake
+                a machine with 10,000 accounts wakes, and clients of 300 wait
 ";
 
 /// Runs that the search for a smaller story may take.
@@ -43,6 +54,7 @@ struct Options {
     jobs: usize,
     seed: Option<u64>,
     trace: bool,
+    wake: bool,
 }
 
 fn options() -> Result<Option<Options>, lexopt::Error> {
@@ -55,6 +67,7 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
         jobs: thread::available_parallelism().map_or(2, Into::into),
         seed: None,
         trace: false,
+        wake: false,
     };
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
@@ -66,6 +79,10 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
             Long("jobs") => options.jobs = parser.value()?.parse::<usize>()?.max(1),
             Long("seed") => options.seed = Some(parser.value()?.parse()?),
             Long("trace") => options.trace = true,
+            Long("scenario") => match parser.value()?.string()?.as_str() {
+                "wake" => options.wake = true,
+                other => return Err(format!("there is no scenario {other}").into()),
+            },
             Long("help") | Short('h') => return Ok(None),
             _ => return Err(argument.unexpected()),
         }
@@ -78,6 +95,7 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
     let mut out = io::stdout().lock();
     let done = match options() {
+        Ok(Some(options)) if options.wake => woken(&options, &mut out),
         Ok(Some(options)) => match options.seed {
             Some(seed) => one(&options, seed, &mut out),
             None => many(&options, &mut out),
@@ -90,6 +108,45 @@ fn main() -> ExitCode {
         // A reader that went away wants no more.
         Ok(false) | Err(_) => ExitCode::FAILURE,
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "it says how long it took")]
+fn woken(options: &Options, out: &mut impl Write) -> io::Result<bool> {
+    let began = Instant::now();
+    let wake = Wake {
+        seed: options.seed.unwrap_or_default(),
+        ..Wake::default()
+    };
+    let woken = wake::run(&wake);
+    let misses = woken.misses(&wake);
+    for miss in &misses {
+        writeln!(out, "missed: {miss}")?;
+    }
+    let secs = |millis: u64| millis as f64 / 1000.0;
+    writeln!(
+        out,
+        "{} accounts over {} hosts of {}/s and {} at once; {} were renewed within {:.1} s of the wake",
+        wake.accounts,
+        wake.hosts,
+        wake.rate,
+        wake.burst,
+        woken.renewed,
+        secs(woken.all_renewed_after)
+    )?;
+    let share = woken.throttled as f64 * 100.0 / woken.exchanges.max(1) as f64;
+    writeln!(
+        out,
+        "wake: served={} of {} longest_wait={:.1}s last_served_after={:.1}s 429s={} ({share:.2} %) \
+         exchanges={} took={:.1}s",
+        woken.served,
+        wake.in_demand,
+        secs(woken.longest_wait),
+        secs(woken.all_served_after),
+        woken.throttled,
+        woken.exchanges,
+        began.elapsed().as_secs_f64()
+    )?;
+    Ok(misses.is_empty())
 }
 
 #[derive(Default)]

@@ -94,8 +94,10 @@ pub(crate) struct Use {
 pub(crate) struct Truth {
     pub(crate) spans: Vec<Span>,
     pub(crate) room: usize,
-    /// For how long what was amiss still counts.
+    /// For how long what was amiss still counts, ...
     pub(crate) remembers: Ms,
+    /// ... from when the oldest token that readers see was asked for.
+    pub(crate) oldest: Ms,
     pub(crate) uses: [Option<Use>; 2],
     pub(crate) grant: Option<GrantId>,
     pub(crate) generation: Generation,
@@ -146,7 +148,7 @@ impl Truth {
         }
         if self.spans.len() >= self.room.max(64) {
             // Of an older time than any token that is still looked at.
-            let (oldest, life) = (from, self.remembers);
+            let (oldest, life) = (from.min(self.oldest), self.remembers);
             self.spans.retain(|span| span.to + life > oldest);
             self.room = 2 * self.spans.len();
         }
@@ -196,8 +198,11 @@ impl Truth {
         self.committing.clear();
         self.throttled_until = 0;
         self.was_throttled = false;
-        // What was refused in no known form is counted anew.
-        self.blocked_since = None;
+        // What was refused in no known form is counted anew; what could not be done before the end
+        // stays undone.
+        if let Some(since) = self.blocked_since.take() {
+            self.exclude(since, t);
+        }
         self.jump = None;
         self.believed.clear();
         // What was heard may not have been on disk yet.
@@ -215,6 +220,8 @@ impl Truth {
 
     /// It could not go.
     pub(crate) fn back(&mut self, grant: &Grant) {
+        // It is loaded as after a start, and knows no more than that of what it did before.
+        self.last_start = None;
         self.secured = Some((grant.id, grant.generation));
         (self.grant, self.generation) = (Some(grant.id), grant.generation);
     }

@@ -15,7 +15,7 @@ use fastrand::Rng;
 use crate::{
     clock::Ms,
     fault::Fault,
-    provider::{States, Tells},
+    provider::{States, Tells, named},
     shell::{Asked, LoginUnderWay, Wait},
     store::Work,
     story::{Disk, Kind, Knows, MINUTE, SECOND},
@@ -518,6 +518,12 @@ impl World<'_> {
         self.places[account].yesterday = None;
         let t = self.t;
         self.truths[account].restored(is_older, t);
+        // Its tokens are due when they were at the time of the copy.
+        let grant = self.places[account].durable().map(|row| &row.grant);
+        for lease in grant.iter().flat_map(|grant| grant.leases.values()) {
+            let token = self.ledger.access_token_mut(named(lease.fingerprint));
+            token.lead = Some(lease.lead.as_millis() as u64);
+        }
     }
 
     fn log_out(&mut self, account: usize, revoke: bool) {

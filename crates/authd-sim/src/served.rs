@@ -163,7 +163,9 @@ impl World<'_> {
         let is_in_doubt = habits.early.is_some()
             && (self.published_token(account, &wait.demand.key))
                 .is_some_and(|token| !self.is_known(token));
-        if is_valid && is_calm && !is_short && !is_in_doubt {
+        // Another daemon's generation stands on disk: only the person can say whose is right.
+        let is_rightly_stale = truth.stale && matches!(refusal, Refusal::StaleStore(_));
+        if is_valid && is_calm && !is_short && !is_in_doubt && !is_rightly_stale {
             self.refusals += 1;
             self.violate(23, || format!("refused although all is well: {refusal:?}"));
         }
@@ -264,6 +266,13 @@ impl World<'_> {
             return;
         }
         let until = late_at.min(self.t);
+        // A calendar that was set makes a token look spent: it is then renewed, or that fails, long
+        // before its time.
+        let token = named(lease.fingerprint);
+        let due = match self.is_known(token) {
+            true => due,
+            false => due.min(self.ledger.access_token(token).sent),
+        };
         let spans = truth
             .spans
             .iter()
