@@ -260,6 +260,7 @@ impl Machine {
             expiry: Expiry::Exact,
             lead: lead(life, None, &provider.profile, self.rng.f64()),
             rejected: false,
+            dead: false,
         };
         let grant = Grant {
             account: name(account),
