@@ -7,6 +7,7 @@ use authd_core::{
     grant::Grant,
     id::Ticket,
     lease::{Lease, LeaseKey, floor_of},
+    renewal::classify::reuse_is_dangerous,
 };
 
 use crate::{
@@ -285,7 +286,11 @@ impl World<'_> {
         if excluded {
             return;
         }
-        let bound = self.bound(life, lead, floor, grant);
+        let mut bound = self.bound(life, lead, floor, grant);
+        if grant.flags.ambiguous.is_some() && reuse_is_dangerous(&grant.provider.profile) {
+            // The retry waits until two floors are left: one time-out is what that bears.
+            bound = bound.min(30 * SECOND);
+        }
         let trouble = (from != Ms::MAX).then(|| to.saturating_sub(from));
         if self.t <= late_at {
             if let Some(trouble) = trouble.filter(|_| bound > 0 && self.t > to) {
