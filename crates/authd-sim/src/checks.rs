@@ -101,6 +101,9 @@ impl World<'_> {
         };
         let is_known = self.is_known(token);
         let token = self.ledger.access_token(token);
+        let view = self.shell.published[account].as_ref();
+        let believed = view.and_then(|view| view.grant.leases.get(&exchange.key)?.lifetime);
+        let life = believed.map_or(life, |believed| life.min(believed.as_millis() as Ms));
         let distance = (life / 20).max(SECOND);
         if is_known && self.t + 2 < token.sent + distance {
             let after = self.t - token.sent;
@@ -281,6 +284,7 @@ impl World<'_> {
             truth.refused_early = true;
             truth.unintelligible += 1;
         }
+        let is_throttled = out.fault.is_some_and(Fault::is_throttle);
         if let Some(fault) = out.fault {
             if fault.is_throttle() {
                 truth.was_throttled = true;
@@ -307,6 +311,15 @@ impl World<'_> {
                 truth.held_until = truth.held_until.max(t + 6 * MINUTE);
             }
             truth.interaction |= matches!(fault, Fault::InteractionRequired | Fault::InvalidRapt);
+        }
+        if is_throttled {
+            // A host that says "too many" is asked less by all: once in ten seconds at the least.
+            let people = &self.story.people;
+            for (person, truth) in people.iter().zip(&mut self.truths) {
+                if person.host == people[account].host {
+                    truth.troubled(t, t + 10 * SECOND);
+                }
+            }
         }
         Some(Known {
             account,
@@ -461,6 +474,7 @@ impl World<'_> {
 
     /// Invariant 6.
     pub(crate) fn check_found(&mut self, account: usize, found: &Found) {
+        let t = self.t;
         let truth = &mut self.truths[account];
         let (grant, generation) = (found.row.grant.id, found.row.grant.generation);
         if let Some((secured, of)) = truth.secured
@@ -473,6 +487,10 @@ impl World<'_> {
         let is_other = truth.grant != Some(grant) || truth.generation != generation;
         if is_other {
             truth.renewed(grant, generation);
+        }
+        if found.row.grant.flags.suspect.is_some() && truth.words.is_empty() {
+            // The record says that the word was heard, be it in another life.
+            truth.words.push(t);
         }
         truth.committed = found.row.attempt;
         truth.secured = Some((grant, generation));
@@ -668,7 +686,13 @@ impl World<'_> {
                 .verdict(authd_core::renewal::Verdict::Accepted);
         }
         self.say(|| format!("    a{account}: {:?}", record.what));
+        let is_truthful = self.story.hosts[self.story.people[account].host].is_truthful();
         let truth = &mut self.truths[account];
+        if let (Decided::LifetimeLearned { lifetime, .. }, false) = (&record.what, is_truthful) {
+            // Of a provider that lies, nobody could know before.
+            let lived = lifetime.as_millis() as Ms;
+            truth.exclude(self.t.saturating_sub(lived), self.t + SECOND);
+        }
         if let Decided::Renewal(cause) = record.what {
             truth.cause = Some(cause);
         }

@@ -536,6 +536,10 @@ impl World<'_> {
         let secrets = self.shell.vault[account].clone().unwrap_or_default();
         self.shell.departing[account] = Some((std::sync::Arc::clone(&view.grant), secrets));
         self.truths[account].exclude(self.t, self.t + MINUTE);
+        // Who leaves takes back what they began.
+        for login in self.logins.values_mut() {
+            login.is_spoilt |= login.account == account;
+        }
         let whose = self.accounts[account].clone();
         self.plan_login(account);
         self.happen(Event::Leave {

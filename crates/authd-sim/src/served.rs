@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use authd_core::{
-    broker::{Refusal, Served},
+    broker::{Refusal, Served, Unavailable},
+    flag::Ambiguity,
     grant::Grant,
     id::Ticket,
     lease::{Lease, LeaseKey, floor_of},
+    renewal::classify::reuse_is_dangerous,
 };
 
 use crate::{
@@ -165,7 +167,21 @@ impl World<'_> {
                 .is_some_and(|token| !self.is_known(token));
         // Another daemon's generation stands on disk: only the person can say whose is right.
         let is_rightly_stale = truth.stale && matches!(refusal, Refusal::StaleStore(_));
-        if is_valid && is_calm && !is_short && !is_in_doubt && !is_rightly_stale {
+        // The process died between an intent and its outcome: the engine cannot know that nothing left.
+        let flags = published.as_ref().map(|view| &view.grant.flags);
+        let interrupted = flags
+            .and_then(|flags| flags.ambiguous.as_ref())
+            .is_some_and(|raised| raised.reason == Ambiguity::Interrupted);
+        let why_ambiguous = matches!(
+            refusal,
+            Refusal::Unavailable {
+                why: Unavailable::Ambiguous,
+                ..
+            }
+        );
+        let is_rightly_unsure = interrupted && why_ambiguous;
+        let is_excused = is_in_doubt || is_rightly_stale || is_rightly_unsure;
+        if is_valid && is_calm && !is_short && !is_excused {
             self.refusals += 1;
             self.violate(23, || format!("refused although all is well: {refusal:?}"));
         }
@@ -285,7 +301,11 @@ impl World<'_> {
         if excluded {
             return;
         }
-        let bound = self.bound(life, lead, floor, grant);
+        let mut bound = self.bound(life, lead, floor, grant);
+        if grant.flags.ambiguous.is_some() && reuse_is_dangerous(&grant.provider.profile) {
+            // The retry waits until two floors are left: one time-out is what that bears.
+            bound = bound.min(30 * SECOND);
+        }
         let trouble = (from != Ms::MAX).then(|| to.saturating_sub(from));
         if self.t <= late_at {
             if let Some(trouble) = trouble.filter(|_| bound > 0 && self.t > to) {

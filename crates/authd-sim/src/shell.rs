@@ -380,6 +380,9 @@ impl World<'_> {
             self.shell.vault[account] = secrets;
         }
         self.check_view(account, attempt, &view);
+        if let Some((grant, _)) = &mut self.shell.departing[account] {
+            grant.clone_from(&view.grant);
+        }
         self.shell.published[account] = Some(view);
     }
 

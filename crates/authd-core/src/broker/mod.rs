@@ -418,6 +418,9 @@ impl Broker {
     /// Planted mistakes: what one account met is taken for every other's.
     #[cfg(feature = "planted")]
     fn leak(&mut self, account: &Account, health: Health, now: Now) {
+        if !planted::is(Bug::ThrottleLeaks) && !planted::is(Bug::OneFailureDelaysOthers) {
+            return;
+        }
         let Some(grant) = self.grant(account).cloned() else {
             return;
         };

@@ -46,7 +46,7 @@ impl Breaker {
     /// opened.
     ///
     /// `soonest` is what the most pressing account can bear: a canary never waits longer than an
-    /// eighth of what is left of its token.
+    /// eighth of what is left of its token, nor for one that hangs.
     pub(super) fn admit(
         &self,
         now: Boot,
@@ -57,14 +57,14 @@ impl Breaker {
             Some(_) if planted::is(Bug::BreakerNeverCloses) => Err(now.after(LONGEST_WAIT)),
             None => Ok(()),
             Some(open) => {
-                let next = open.next_canary.min(soonest());
-                if in_flight > 0 {
-                    Err(Boot(u64::MAX))
-                } else if now < next {
-                    Err(next)
-                } else {
-                    Ok(())
-                }
+                let soonest = soonest();
+                let next = match in_flight {
+                    0 => open.next_canary.min(soonest),
+                    // What one account met says little: a second may try as well.
+                    1 => soonest,
+                    _ => return Err(Boot(u64::MAX)),
+                };
+                if now < next { Err(next) } else { Ok(()) }
             }
         }
     }
@@ -111,6 +111,17 @@ mod tests {
 
     fn account(name: &str) -> Account {
         Account::new(name).unwrap()
+    }
+
+    #[test]
+    fn inv_17_a_canary_that_hangs_holds_nobody_longer_than_they_can_bear() {
+        let mut breaker = Breaker::default();
+        breaker.probe(Boot(0));
+        let bears = || Boot(900);
+        assert_eq!(breaker.admit(Boot(0), 1, bears), Err(Boot(900)));
+        assert_eq!(breaker.admit(Boot(900), 1, bears), Ok(()));
+        assert_eq!(breaker.admit(Boot(900), 2, bears), Err(Boot(u64::MAX)));
+        assert_eq!(breaker.admit(Boot(900), 1, NEVER), Err(Boot(u64::MAX)));
     }
 
     #[test]
