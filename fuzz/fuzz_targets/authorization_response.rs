@@ -36,6 +36,8 @@ fn attempt() -> AuthorizationAttempt {
         resources: &[],
         extra: &[],
         iss_expected: true,
+        dpop_jkt: None,
+        jarm: None,
     };
     // The same state each time, so that a finding replays.
     AuthorizationAttempt::begin(request, &mut |bytes| bytes.fill(7))

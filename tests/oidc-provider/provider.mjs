@@ -33,7 +33,15 @@ if (settings.untilStdinCloses) {
 process.stdout.write(`${JSON.stringify({ issuer, port })}\n`);
 
 /** oidc-provider's configuration, from ours. */
-function configuration({ accessTokenTtl, refreshTokenTtl, rotation, clients, resources }) {
+function configuration({
+  accessTokenTtl,
+  refreshTokenTtl,
+  rotation,
+  clients,
+  resources,
+  requirePushedAuthorizationRequests,
+  dpopNonce,
+}) {
   const signingKey = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey;
   return {
     clients,
@@ -55,6 +63,15 @@ function configuration({ accessTokenTtl, refreshTokenTtl, rotation, clients, res
       // Its place is taken by /test/interaction, which needs no person.
       devInteractions: { enabled: false },
       deviceFlow: { enabled: true },
+      pushedAuthorizationRequests: {
+        enabled: true,
+        requirePushedAuthorizationRequests,
+      },
+      dPoP: {
+        enabled: true,
+        nonceSecret: randomBytes(32),
+        requireNonce: () => dpopNonce,
+      },
       revocation: { enabled: true, allowedPolicy: () => true },
       introspection: { enabled: true, allowedPolicy: () => true },
       resourceIndicators: {
@@ -156,6 +173,7 @@ async function introspect(value) {
     scope: token.scope,
     aud: token.aud,
     exp: token.exp,
+    jkt: token.jkt,
   };
 }
 

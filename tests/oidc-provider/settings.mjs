@@ -21,6 +21,10 @@ const DEFAULTS = {
   rotation: true,
   /** Seconds between a device's polls, as told to it. */
   deviceInterval: 1,
+  /** Every authorization request must be pushed (RFC 9126); they may be in any case. */
+  requirePushedAuthorizationRequests: false,
+  /** Proofs of possession (RFC 9449) must hold a nonce of the provider's. */
+  dpopNonce: false,
   /** End when stdin is closed, so that no test leaves it behind. */
   untilStdinCloses: false,
   /** The protected resources that tokens can be asked for (RFC 8707). */

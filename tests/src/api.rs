@@ -35,11 +35,20 @@ impl Api {
     /// # Panics
     /// When the server does not answer.
     pub fn ping(&mut self, token: &str) -> u16 {
-        let answer = self
-            .agent
-            .get(&self.url)
-            .header("Authorization", format!("Bearer {token}"))
-            .call();
+        self.call_with(&format!("Authorization: Bearer {token}"))
+    }
+
+    /// The same with these header fields (`Name: value` lines).
+    ///
+    /// # Panics
+    /// As [`ping`].
+    pub fn call_with(&mut self, fields: &str) -> u16 {
+        let mut request = self.agent.get(&self.url);
+        for line in fields.lines() {
+            let (name, value) = line.split_once(": ").expect("a header field");
+            request = request.header(name, value);
+        }
+        let answer = request.call();
         let mut answer = answer.expect("an answer of the API");
         // Read to its end, or the connection cannot be used again.
         let read = answer.body_mut().read_to_vec();

@@ -32,10 +32,16 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// Successful exchanges of this grant type.
+    #[must_use]
+    pub fn exchanges(&self, grant_type: &str) -> u64 {
+        self.exchanges.get(grant_type).copied().unwrap_or(0)
+    }
+
     /// Successful exchanges of a refresh token.
     #[must_use]
     pub fn refreshes(&self) -> u64 {
-        self.exchanges.get("refresh_token").copied().unwrap_or(0)
+        self.exchanges("refresh_token")
     }
 }
 
@@ -49,15 +55,27 @@ impl Provider {
     /// When it is not installed, or does not come up within [`PATIENCE`].
     #[must_use]
     pub fn start(lifetime: Duration) -> Self {
+        Self::start_with(lifetime, &json!({}))
+    }
+
+    /// The same with more settings (`tests/oidc-provider/README.md`).
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn start_with(lifetime: Duration, more: &Value) -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("oidc-provider");
         assert!(
             folder.join("node_modules/oidc-provider").is_dir(),
             "oidc-provider is not installed: run cargo xtask setup"
         );
-        let settings = json!({
+        let mut settings = json!({
             "accessTokenTtl": lifetime.as_secs(),
             "untilStdinCloses": true,
         });
+        for (name, value) in more.as_object().into_iter().flatten() {
+            settings[name] = value.clone();
+        }
         let mut process = Process::spawn(
             Command::new(tool::required("node"))
                 .arg(folder.join("provider.mjs"))
@@ -146,6 +164,24 @@ impl Provider {
     #[must_use]
     pub fn is_active(&self, token: &str) -> bool {
         self.introspect(token)["active"] == true
+    }
+
+    /// Calls its userinfo endpoint, a protected resource, with these header fields (`Name: value` lines);
+    /// the status and the nonce that it gives.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[must_use]
+    pub fn call_with(&self, fields: &str) -> (u16, Option<String>) {
+        let mut request = self.http.get(format!("{}/me", self.issuer));
+        for line in fields.lines() {
+            let (name, value) = line.split_once(": ").expect("a header field");
+            request = request.header(name, value);
+        }
+        let answer = request.call().expect("the provider's answer");
+        let nonce = answer.headers().get("dpop-nonce");
+        let nonce = nonce.and_then(|nonce| nonce.to_str().ok());
+        (answer.status().as_u16(), nonce.map(str::to_owned))
     }
 
     /// What its token endpoint has seen until now.

@@ -17,8 +17,14 @@ use authd_proto::{
     request::{TokenGet, TokenReject},
 };
 use authd_testkit::{
-    Client, ClientAuthentication, Endpoint, FakeServer, Fault, Options, Phase, Settings,
+    Client, ClientAuthentication, Endpoint, FakeServer, Fault, Options, Phase, Settings, Support,
 };
+
+/// How every private key of a DPoP account begins, as the store holds it (PKCS #8 of P-256) and in
+/// base64, of either alphabet.
+const KEY: &[u8] =
+    b"\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x04";
+const KEY_TEXT: &str = "AgEAMBMGByqGSM49AgEGCCqGSM49AwEH";
 
 /// In every secret of this test's, so that what other tests do is no concern of it.
 const MARK: &str = "sweepmark";
@@ -28,6 +34,7 @@ fn server() -> FakeServer {
     let settings = Settings {
         access_token_prefix: "canary-at-sweepmark-".to_owned(),
         refresh_token_prefix: "canary-rt-sweepmark-".to_owned(),
+        dpop: Support::Offered,
         ..Settings::default()
     };
     let clients = vec![
@@ -50,6 +57,7 @@ fn no_secret_is_in_a_log_an_argument_an_environment_or_a_file() {
     let daemon = instance.start_daemon();
     instance.login(&server, "demo");
     log_in_confidentially(&instance, &server);
+    log_in_with_a_key(&instance, &server);
     let token = instance.token("demo", Duration::ZERO).unwrap();
     let token = token.access_token.expose();
 
@@ -84,6 +92,22 @@ fn log_in_confidentially(instance: &Instance, server: &FakeServer) {
     assert_eq!(pending.browse().status, 200);
     let (done, finished) = pending.finish();
     assert_eq!(done["event"], "done", "{finished:?}");
+}
+
+/// Its tokens are bound to a key, and its proofs are printed: they show the public half of it alone.
+fn log_in_with_a_key(instance: &Instance, server: &FakeServer) {
+    let mut pending = instance.begin_login("bound", server.issuer(), &["--dpop"]);
+    assert_eq!(pending.browse().status, 200);
+    let (done, finished) = pending.finish();
+    assert_eq!(done["dpop"], "bound", "{finished:?}");
+    let url = server.url(Endpoint::Api);
+    let printed = instance.authctl(&["token", "bound", "--format", "header", "--url", &url]);
+    let (_, proof) = printed.stdout.split_once("DPoP: ").expect("a proof");
+    assert_eq!(proof.trim_end().split('.').count(), 3, "a proof");
+    for text in [&printed.stdout, &printed.stderr, &finished.stdout] {
+        assert!(!holds_key(text.as_bytes()), "the private key is printed");
+    }
+    assert_eq!(instance.authctl(&["renew", "bound"]).code(), 0);
 }
 
 /// The errors of an exchange: each has words of its own, some of them the provider's.
@@ -235,14 +259,24 @@ fn leaks_of_processes() -> Vec<PathBuf> {
         .collect()
 }
 
-/// The mark of the tokens and the client secret, or an authorization code of the fake server's.
+/// The mark of the tokens and the client secret, an authorization code of the fake server's, or a private
+/// key.
 fn holds_secret(bytes: &[u8]) -> bool {
-    let finds = |needle: &str| {
-        bytes
-            .windows(needle.len())
-            .any(|window| window == needle.as_bytes())
-    };
-    finds(MARK) || finds("canary-code-")
+    finds(bytes, MARK.as_bytes()) || finds(bytes, b"canary-code-") || holds_key(bytes)
+}
+
+fn holds_key(bytes: &[u8]) -> bool {
+    finds(bytes, KEY) || finds(bytes, KEY_TEXT.as_bytes())
+}
+
+fn finds(bytes: &[u8], needle: &[u8]) -> bool {
+    bytes.windows(needle.len()).any(|window| window == needle)
+}
+
+#[test]
+fn the_sweep_knows_a_private_key() {
+    let key = authd_oauth::DpopKey::generate().unwrap();
+    assert!(holds_secret(key.stored().expose().as_bytes()));
 }
 
 #[test]

@@ -207,8 +207,8 @@ fn confidential_clients_authenticate_in_the_header_or_in_the_body() {
 
     let more = ["--client-secret-stdin", "--scope", "openid offline_access"];
     let mut wrong = provider.login(&instance, "wrong", "basic", &more);
-    let mut pending = PendingLogin::start_with_input(&mut wrong, "not the secret\n");
-    pending.browse();
+    let pending = PendingLogin::start_with_input(&mut wrong, "not the secret\n");
+    // The client proves itself when the request is pushed, before a browser opens.
     let (error, finished) = pending.finish();
     assert_eq!(error["event"], "error", "{finished:?}");
     let message = error["message"].as_str().unwrap();

@@ -1,6 +1,6 @@
 //! What is not well with an account, in a sentence, with what mends it: for `status` and `doctor`.
 
-use authd_proto::response::{AccountInfo, Flag, FlagName, LeaseInfo, State};
+use authd_proto::response::{AccountInfo, Dpop, Flag, FlagName, LeaseInfo, State};
 
 use crate::output::span;
 
@@ -42,6 +42,14 @@ pub(crate) fn of(account: &AccountInfo, now: u64) -> Vec<Trouble> {
         troubles.push(of_flag(&flag, account, now));
     }
     troubles.extend(account.leases.iter().filter_map(learned));
+    if account.dpop == Some(Dpop::Bearer) {
+        troubles.push(Trouble {
+            severity: Severity::Know,
+            what: "its tokens are bound to no key, although one was shown to the provider"
+                .to_owned(),
+            mend: "nothing to do; whoever gets hold of one can use it until it expires".to_owned(),
+        });
+    }
     troubles
 }
 

@@ -32,6 +32,9 @@ pub struct Endpoints {
     pub introspection: Option<String>,
     /// OpenID Connect Core §5.3.
     pub userinfo: Option<String>,
+    /// RFC 9126.
+    #[serde(default)]
+    pub pushed_authorization_request: Option<String>,
 }
 
 /// How the client proves itself at the token endpoint (RFC 6749 §2.3).
@@ -106,6 +109,10 @@ pub struct Profile {
     /// A refresh token dies when unused for this long.
     #[serde(with = "secs")]
     pub inactivity_limit: Option<Duration>,
+    /// Whether tokens are to be bound to a key (RFC 9449) although nobody asked for it.
+    pub dpop: bool,
+    /// Whether it wants to sign its authorization responses (JARM) although its metadata does not say.
+    pub jarm: bool,
     /// Departures from the RFCs that the classification must know.
     pub quirks: Vec<Quirk>,
 }

@@ -9,13 +9,14 @@ use oauth2::{
     AuthUrl, ClientId, CsrfToken, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope,
     basic::BasicClient,
 };
-use url::form_urlencoded;
+use url::{Url, form_urlencoded};
 use zeroize::Zeroizing;
 
 use crate::{
     error::Refusal,
     exchange::ExchangeRequest,
     http::{BadEndpoint, endpoint},
+    jarm::{Jarm, JarmError},
     text::clean,
 };
 
@@ -23,7 +24,6 @@ use crate::{
 const RANDOM_BYTES: usize = 32;
 
 /// What the browser is sent to the provider with.
-#[derive(Clone, Copy)]
 pub struct AuthorizationRequest<'a> {
     /// The provider; its authorization endpoint, client id and issuer are used.
     pub provider: &'a Provider,
@@ -39,6 +39,10 @@ pub struct AuthorizationRequest<'a> {
     pub extra: &'a [(String, String)],
     /// Whether the metadata promises `iss` in every response (RFC 9207 §3).
     pub iss_expected: bool,
+    /// RFC 9449 §10: the thumbprint of the key that the code is to be bound to.
+    pub dpop_jkt: Option<&'a str>,
+    /// To ask for a signed response and to take no other, where the provider insists on them.
+    pub jarm: Option<Jarm>,
 }
 
 /// Why no attempt can begin. The user must mend the configuration.
@@ -60,7 +64,9 @@ pub enum BadAuthorizationRequest {
 
 /// One attempt to log in. It cannot be printed: it holds the code verifier.
 pub struct AuthorizationAttempt {
-    url: String,
+    url: Url,
+    /// The authorization endpoint itself.
+    endpoint: Url,
     state: Secret,
     nonce: Option<Secret>,
     code_verifier: Secret,
@@ -68,6 +74,8 @@ pub struct AuthorizationAttempt {
     resource: Option<String>,
     issuer: Option<String>,
     iss_expected: bool,
+    client_id: String,
+    jarm: Option<Jarm>,
 }
 
 /// What an attempt yielded, for one exchange. It cannot be printed.
@@ -120,6 +128,10 @@ pub enum AuthorizationError {
     /// The provider refused the request; its code says who must act.
     #[error("the provider refused the login: {0}")]
     Refused(Refusal),
+    /// The signed response does not hold. The attempt is over; the provider must act, or the user is
+    /// under attack.
+    #[error("the provider's signed answer does not count: {0}")]
+    Signed(#[from] JarmError),
     /// The provider's response has neither a code nor an error, or both.
     #[error("the provider's answer has neither a code nor an error, or both")]
     Malformed,
@@ -127,12 +139,15 @@ pub enum AuthorizationError {
 
 /// The parameters of an authorization response (RFC 6749 §4.1.2, RFC 9207 §2). It cannot be
 /// printed.
+#[derive(Default)]
 pub struct AuthorizationResponse {
     code: Option<Secret>,
     state: Option<Secret>,
     iss: Option<String>,
     error: Option<String>,
     error_description: Option<String>,
+    /// All of these, signed (JARM §2.3.1).
+    response: Option<Secret>,
 }
 
 /// A parameter stands twice in an authorization response (RFC 6749 §3.1).
@@ -147,28 +162,28 @@ impl AuthorizationResponse {
     /// [`DuplicateParameter`]; even of a parameter that nobody asks for.
     pub fn from_query(query: &str) -> Result<Self, DuplicateParameter> {
         let mut seen: Vec<String> = Vec::new();
-        let mut response = Self {
-            code: None,
-            state: None,
-            iss: None,
-            error: None,
-            error_description: None,
-        };
+        let mut response = Self::default();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             if seen.iter().any(|earlier| *earlier == name) {
                 return Err(DuplicateParameter);
             }
-            match &*name {
-                "code" => response.code = Some(Secret::from(value.into_owned())),
-                "state" => response.state = Some(Secret::from(value.into_owned())),
-                "iss" => response.iss = Some(value.into_owned()),
-                "error" => response.error = Some(value.into_owned()),
-                "error_description" => response.error_description = Some(value.into_owned()),
-                _ => {}
-            }
+            response.take(&name, value.into_owned());
             seen.push(name.into_owned());
         }
         Ok(response)
+    }
+
+    /// Takes one parameter, if it is one that counts.
+    pub(crate) fn take(&mut self, name: &str, value: String) {
+        match name {
+            "code" => self.code = Some(Secret::from(value)),
+            "state" => self.state = Some(Secret::from(value)),
+            "iss" => self.iss = Some(value),
+            "error" => self.error = Some(value),
+            "error_description" => self.error_description = Some(value),
+            "response" => self.response = Some(Secret::from(value)),
+            _ => {}
+        }
     }
 }
 
@@ -189,6 +204,8 @@ impl AuthorizationAttempt {
             resources,
             extra,
             iss_expected,
+            dpop_jkt,
+            jarm,
         } = request;
         let authorization = provider
             .endpoints
@@ -196,7 +213,8 @@ impl AuthorizationAttempt {
             .as_deref()
             .ok_or(BadAuthorizationRequest::NoEndpoint)?;
         // authd never speaks to it, the browser does; so a private address does no harm here.
-        let authorization = AuthUrl::from_url(endpoint(authorization, true)?);
+        let endpoint = endpoint(authorization, true)?;
+        let authorization = AuthUrl::from_url(endpoint.clone());
         let redirect = RedirectUrl::new(redirect_uri.to_owned())
             .map_err(|_| BadAuthorizationRequest::RedirectUri)?;
         if let Some((name, _)) = extra.iter().find(|(name, _)| is_reserved(name)) {
@@ -222,12 +240,19 @@ impl AuthorizationAttempt {
         for resource in resources {
             authorize = authorize.add_extra_param("resource", resource);
         }
+        if let Some(jkt) = dpop_jkt {
+            authorize = authorize.add_extra_param("dpop_jkt", jkt);
+        }
+        if jarm.is_some() {
+            authorize = authorize.add_extra_param("response_mode", "query.jwt");
+        }
         for (name, value) in extra {
             authorize = authorize.add_extra_param(name, value);
         }
         let (url, _) = authorize.url();
         Ok(Self {
-            url: url.into(),
+            url,
+            endpoint,
             state: Secret::from(state),
             nonce: nonce.map(Secret::from),
             code_verifier: Secret::from(code_verifier.into_secret()),
@@ -235,17 +260,45 @@ impl AuthorizationAttempt {
             resource: resources.first().cloned(),
             issuer: provider.issuer.clone(),
             iss_expected,
+            client_id: provider.client_id.clone(),
+            jarm,
         })
+    }
+
+    /// The parameters of the request, but for `client_id`, as they are pushed (RFC 9126 §2.1).
+    pub(crate) fn parameters(&self) -> Vec<(String, String)> {
+        let own = self.endpoint.query_pairs().count();
+        self.url
+            .query_pairs()
+            .skip(own)
+            .filter(|(name, _)| name != "client_id")
+            .map(|(name, value)| (name.into_owned(), value.into_owned()))
+            .collect()
+    }
+
+    /// What of the request must not come back in a text that is printed.
+    pub(crate) fn secrets(&self) -> Vec<&Secret> {
+        [&self.state].into_iter().chain(&self.nonce).collect()
+    }
+
+    /// The request was pushed: the browser carries its name alone (RFC 9126 §4).
+    pub(crate) fn pushed(&mut self, client_id: &str, request_uri: &str) {
+        self.url = self.endpoint.clone();
+        self.url
+            .query_pairs_mut()
+            .append_pair("client_id", client_id)
+            .append_pair("request_uri", request_uri);
     }
 
     /// What the browser shall open. It holds `state` and `nonce`, so it is for the user alone.
     #[must_use]
     pub fn url(&self) -> &str {
-        &self.url
+        self.url.as_str()
     }
 
     /// Judges a response: `state` first and in constant time, then the issuer, on errors too
-    /// (RFC 9207 §2.4), then the rest.
+    /// (RFC 9207 §2.4), then the rest. Of a signed response the `state` is looked at before the
+    /// signature: a page that does not know it can end no attempt.
     ///
     /// # Errors
     /// [`AuthorizationError`]. After [`AuthorizationError::WrongState`] the attempt goes on as if
@@ -254,10 +307,17 @@ impl AuthorizationAttempt {
         &self,
         response: AuthorizationResponse,
     ) -> Result<AuthorizationGrant, AuthorizationError> {
-        let state = response.state.as_ref().map_or("", Secret::expose);
-        if !self.state.matches(state) {
+        let signed = response.response.as_ref().filter(|_| self.jarm.is_some());
+        let claimed = signed.and_then(Jarm::claimed_state);
+        let state = claimed.as_ref().or(response.state.as_ref());
+        if !self.state.matches(state.map_or("", Secret::expose)) {
             return Err(AuthorizationError::WrongState);
         }
+        let response = match (&self.jarm, signed) {
+            (Some(jarm), Some(signed)) => jarm.open(signed, &self.client_id)?,
+            (Some(_), None) => return Err(JarmError::NotSigned.into()),
+            (None, _) => response,
+        };
         self.check_issuer(response.iss.as_deref())?;
         match (response.code, response.error) {
             (Some(code), None) if !code.is_empty() => Ok(self.grant(code)),
@@ -289,7 +349,10 @@ impl AuthorizationAttempt {
         let text = text.split('#').next().unwrap_or_default();
         let query = if text.contains("://") {
             Some(text.split_once('?').map_or("", |(_, query)| query))
-        } else if text.contains("code=") || text.contains("error=") {
+        } else if ["code=", "error=", "response="]
+            .iter()
+            .any(|name| text.contains(name))
+        {
             Some(text.trim_start_matches('?'))
         } else {
             None
@@ -299,7 +362,7 @@ impl AuthorizationAttempt {
                 AuthorizationResponse::from_query(query)
                     .map_err(|DuplicateParameter| AuthorizationError::Malformed)?,
             ),
-            None if self.iss_expected || text.is_empty() => {
+            None if self.iss_expected || self.jarm.is_some() || text.is_empty() => {
                 Err(AuthorizationError::WholeAddressNeeded)
             }
             None => Ok(self.grant(Secret::new(text))),
@@ -333,7 +396,7 @@ impl AuthorizationAttempt {
 }
 
 fn is_reserved(name: &str) -> bool {
-    const RESERVED: [&str; 11] = [
+    const RESERVED: [&str; 14] = [
         "response_type",
         "response_mode",
         "client_id",
@@ -345,6 +408,9 @@ fn is_reserved(name: &str) -> bool {
         "code_challenge",
         "code_challenge_method",
         "resource",
+        "dpop_jkt",
+        "request",
+        "request_uri",
     ];
     RESERVED.contains(&name)
 }

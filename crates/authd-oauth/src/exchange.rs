@@ -2,7 +2,10 @@
 //!
 //! Nothing is judged here. The [`Answer`] holds facts, and the engine decides what they mean.
 
-use std::sync::Mutex;
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, Ordering},
+};
 
 use authd_core::{
     answer::{Answer, Body, GrantType, Received},
@@ -16,6 +19,7 @@ use http::header;
 
 use crate::{
     client::Client,
+    dpop::{self, Dpop, Proofs},
     http::{Http, Incoming, TransportError},
     id_token::{self, Expected},
     request::Form,
@@ -86,6 +90,10 @@ pub struct Exchanged {
     pub answer: Answer,
     /// The secrets, exactly when `answer` has [`Body::Tokens`].
     pub tokens: Option<Tokens>,
+    /// Whether the request that was answered came with a proof of possession (RFC 9449 §5). What it
+    /// yielded is then bound to the key, unless `token_type` says otherwise; a public client's refresh
+    /// token is bound even so.
+    pub proved: bool,
 }
 
 /// What else an exchange needs from its caller.
@@ -95,9 +103,18 @@ pub struct Surroundings<'a> {
     pub fingerprint: &'a (dyn Fn(&str) -> Fingerprint + Send + Sync),
     /// Called once, just before the first byte of the request can leave; not at all when none did.
     pub on_bytes_sent: &'a (dyn Fn() + Send + Sync),
+    /// What proofs of possession are made with, where there are any.
+    pub dpop: Option<Dpop<'a>>,
 }
 
 /// Makes one exchange: exactly one request, never sent again, no redirect followed.
+///
+/// The one exception are the refusals of RFC 9449, which say that nothing was looked at but the proof:
+/// nothing is spent by then, and the request is sent again at once, once for each of them:
+/// - `use_dpop_nonce` with a nonce (§8): again with that nonce.
+/// - `invalid_dpop_proof` while the server's `Date` is far from the proof's: again with a proof of the
+///   server's own date.
+/// - either, when no proof was sent and [`Proving::WhenDemanded`] allows one: again with one.
 ///
 /// Never fails: whatever happens is a fact of the [`Answer`]. Dropping the future abandons the
 /// request where it stands, so run it as a task of its own.
@@ -112,42 +129,60 @@ pub async fn exchange(
     request: ExchangeRequest<'_>,
     surroundings: Surroundings<'_>,
 ) -> Exchanged {
-    let Surroundings {
-        fingerprint,
-        on_bytes_sent,
-    } = surroundings;
-    let called_at = client.ambient.now();
-    let first_byte_at = Mutex::new(None);
-    let before_first_byte = || {
-        if let Ok(mut at) = first_byte_at.lock() {
-            *at = Some(client.ambient.now());
+    let told = AtomicBool::new(false);
+    let on_first_byte = || {
+        if !told.swap(true, Ordering::AcqRel) {
+            (surroundings.on_bytes_sent)();
         }
-        on_bytes_sent();
     };
-    let sent = send(http, client, &request, &before_first_byte).await;
-    let sent_at = first_byte_at
-        .into_inner()
-        .ok()
-        .flatten()
-        .unwrap_or(called_at);
-    match sent {
-        Ok(response) => answered(sent_at, response, client, &request, fingerprint),
-        Err(TransportError {
-            failure,
-            bytes_left,
-        }) => Exchanged {
-            answer: Answer {
-                sent_at,
-                received: Received::Nothing {
-                    bytes_left,
-                    failure: failure.failure(),
-                },
-                date: None,
-                retry_after: None,
-                request_id: None,
+    let fingerprint = surroundings.fingerprint;
+    let mut proofs = Proofs::new(surroundings.dpop);
+    loop {
+        let called_at = client.ambient.now();
+        let first_byte_at = Mutex::new(None);
+        let before_first_byte = || {
+            if let Ok(mut at) = first_byte_at.lock() {
+                *at = Some(client.ambient.now());
+            }
+            on_first_byte();
+        };
+        let sent = send(http, client, &request, &mut proofs, &before_first_byte).await;
+        let sent_at = first_byte_at
+            .into_inner()
+            .ok()
+            .flatten()
+            .unwrap_or(called_at);
+        let mut exchanged = match sent {
+            Ok(response) => {
+                let nonce = dpop::nonce(&response.headers).is_some();
+                let exchanged = answered(sent_at, response, client, &request, fingerprint);
+                if proofs.may_mend(&exchanged.answer, nonce) {
+                    continue;
+                }
+                exchanged
+            }
+            Err(error) => nothing(sent_at, error),
+        };
+        exchanged.proved = proofs.proving();
+        return exchanged;
+    }
+}
+
+/// No whole response. Where it was sent again, what came before it had spent nothing.
+fn nothing(sent_at: Now, error: TransportError) -> Exchanged {
+    Exchanged {
+        answer: Answer {
+            sent_at,
+            received: Received::Nothing {
+                bytes_left: error.bytes_left,
+                failure: error.failure.failure(),
             },
-            tokens: None,
+            date: None,
+            retry_after: None,
+            request_id: None,
         },
+        tokens: None,
+        proved: false,
     }
 }
 
@@ -155,6 +190,7 @@ async fn send(
     http: &Http,
     client: Client<'_>,
     request: &ExchangeRequest<'_>,
+    proofs: &mut Proofs<'_>,
     before_first_byte: &(dyn Fn() + Send + Sync),
 ) -> Result<Incoming, TransportError> {
     let url = http.endpoint(&client.provider.endpoints.token)?;
@@ -195,14 +231,20 @@ async fn send(
             .with("grant_type", "client_credentials")
             .with_some("resource", resource),
     };
-    let outgoing = form
+    let unsent = |failure| TransportError {
+        failure,
+        bytes_left: false,
+    };
+    let mut outgoing = form
         .with_some("scope", Some(&scope))
-        .post(url, client)
-        .map_err(|failure| TransportError {
-            failure,
-            bytes_left: false,
-        })?;
-    http.send(outgoing, before_first_byte).await
+        .post(url.clone(), client)
+        .map_err(unsent)?;
+    proofs
+        .attach(&mut outgoing, client.ambient)
+        .map_err(unsent)?;
+    let response = http.send(outgoing, before_first_byte).await?;
+    proofs.hear(&url, &response.headers, client.ambient.now());
+    Ok(response)
 }
 
 fn answered(
@@ -246,6 +288,7 @@ fn answered(
             request_id: reading.request_id(&response.headers),
         },
         tokens: parsed.tokens,
+        proved: false,
     }
 }
 

@@ -95,15 +95,9 @@ pub(crate) fn subject(id_token: &str, expected: Expected<'_>) -> Result<Subject,
 /// Items 3 to 5: our client is among the audiences, and where there are several, or an authorized
 /// party is named, it is that party.
 fn check_audience(claims: &Members, client_id: &str) -> Result<(), IdTokenError> {
-    let (ours, several) = match claims.value("aud") {
-        Some(Value::String(audience)) => (audience == client_id, false),
-        Some(Value::Array(list)) => (
-            list.iter()
-                .any(|audience| audience.as_str() == Some(client_id)),
-            list.len() > 1,
-        ),
-        _ => (false, false),
-    };
+    let audience = claims.value("aud").ok_or(IdTokenError::Audience)?;
+    let ours = is_audience(audience, client_id);
+    let several = audience.as_array().is_some_and(|list| list.len() > 1);
     let authorized = match claims.value("azp") {
         Some(party) => party.as_str() == Some(client_id),
         None => !several,
@@ -112,6 +106,15 @@ fn check_audience(claims: &Members, client_id: &str) -> Result<(), IdTokenError>
         Ok(())
     } else {
         Err(IdTokenError::Audience)
+    }
+}
+
+/// Whether `aud` (RFC 7519 §4.1.3) names this client.
+pub(crate) fn is_audience(audience: &Value, client_id: &str) -> bool {
+    match audience {
+        Value::String(audience) => audience == client_id,
+        Value::Array(list) => list.iter().any(|one| one.as_str() == Some(client_id)),
+        _ => false,
     }
 }
 

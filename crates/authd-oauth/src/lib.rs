@@ -4,11 +4,14 @@
 //! |---|---|
 //! | Discovery (RFC 8414, OpenID Connect Discovery) | [`discover`] |
 //! | Authorization code with PKCE (RFC 6749 §4.1, RFC 7636, RFC 9207) | [`AuthorizationAttempt`] |
+//! | Pushed authorization requests (RFC 9126) | [`push`] |
+//! | Signed authorization responses (JARM) | [`Jarm`] |
 //! | Loopback redirect (RFC 8252 §7.3) | [`LoopbackRedirect`] |
 //! | Device authorization (RFC 8628) | [`authorize_device`] |
 //! | Token endpoint (RFC 6749 §3.2) | [`exchange`](fn@exchange) |
 //! | Revocation (RFC 7009) | [`revoke`] |
 //! | Introspection (RFC 7662) | [`introspect`] |
+//! | Proof of possession (RFC 9449) | [`DpopKey`], [`DpopServers`] |
 //! | Signed tokens (RFC 7515) | [`sign`], [`KeySet`] |
 //! | Who signed in (OpenID Connect Core) | [`exchange`](fn@exchange) by the ID token, [`userinfo`](fn@userinfo) |
 //!
@@ -18,14 +21,17 @@
 mod authorization_code;
 mod client;
 mod device_authorization;
+mod dpop;
 mod error;
 mod exchange;
 mod http;
 mod id_token;
 mod introspection;
+mod jarm;
 mod jws;
 mod loopback;
 mod metadata;
+mod pushed;
 mod request;
 mod response;
 mod revocation;
@@ -39,6 +45,7 @@ pub use self::{
     },
     client::{Ambient, Client, Credential},
     device_authorization::{DeviceAuthorization, authorize_device},
+    dpop::{Dpop, DpopKey, DpopServers, ProofError, ProofRequest, Proving},
     error::{EndpointError, Refusal},
     exchange::{ExchangeRequest, Exchanged, ID_TOKEN_REJECTED, Surroundings, exchange},
     http::{
@@ -47,9 +54,11 @@ pub use self::{
     },
     id_token::IdTokenError,
     introspection::{Introspection, introspect},
+    jarm::{Jarm, JarmError},
     jws::{Algorithm, BadKey, KeySet, SignatureError, SigningError, SigningKey, Verified, sign},
     loopback::{BadRedirectUri, DEFAULT_REDIRECT_URI, LoopbackError, LoopbackRedirect},
     metadata::{BadIssuer, DiscoveryError, Metadata, Unusable, check_endpoints, discover},
+    pushed::push,
     response::Tokens,
     revocation::{Revocation, RevocationFailure, TokenTypeHint, revoke},
     userinfo::userinfo,

@@ -35,6 +35,14 @@ pub struct Metadata {
     pub issuer: String,
     /// Where it listens. Every URL is checked; an optional one that fails the check is left out.
     pub endpoints: Endpoints,
+    /// Where the keys are that the provider signs by.
+    pub jwks_uri: Option<String>,
+    /// RFC 9126 §5: whether every authorization request must be pushed.
+    pub require_pushed_authorization_requests: bool,
+    /// RFC 9449 §5.1; `None` when not stated.
+    pub dpop_signing_alg_values_supported: Option<Vec<String>>,
+    /// `None` when not stated.
+    pub response_modes_supported: Option<Vec<String>>,
     /// RFC 9207 §3: whether `iss` comes with every authorization response and must be demanded.
     pub authorization_response_iss_parameter_supported: bool,
     /// RFC 7636 by RFC 8414; `None` when not stated.
@@ -66,6 +74,23 @@ impl Metadata {
             }
             None => ClientAuth::Basic,
         }
+    }
+
+    /// Whether proofs of possession by ES256, the only ones that authd makes, are taken (RFC 9449 §5.1).
+    #[must_use]
+    pub fn takes_dpop(&self) -> bool {
+        let algorithms = self.dpop_signing_alg_values_supported.as_ref();
+        algorithms.is_some_and(|algorithms| algorithms.iter().any(|name| name == "ES256"))
+    }
+
+    /// Whether authorization responses come back in a query only when they are signed (JARM).
+    #[must_use]
+    pub fn insists_on_jarm(&self) -> bool {
+        let Some(modes) = &self.response_modes_supported else {
+            return false;
+        };
+        let offers = |name: &str| modes.iter().any(|mode| mode == name);
+        !offers("query") && (offers("query.jwt") || offers("jwt"))
     }
 
     /// Whether the metadata rules out a grant type. One that is not stated at all rules out none:
@@ -182,7 +207,7 @@ pub fn check_endpoints(
     Ok(())
 }
 
-fn optional(endpoints: &Endpoints) -> [(&'static str, &Option<String>); 5] {
+fn optional(endpoints: &Endpoints) -> [(&'static str, &Option<String>); 6] {
     [
         ("authorization_endpoint", &endpoints.authorization),
         (
@@ -192,6 +217,10 @@ fn optional(endpoints: &Endpoints) -> [(&'static str, &Option<String>); 5] {
         ("revocation_endpoint", &endpoints.revocation),
         ("introspection_endpoint", &endpoints.introspection),
         ("userinfo_endpoint", &endpoints.userinfo),
+        (
+            "pushed_authorization_request_endpoint",
+            &endpoints.pushed_authorization_request,
+        ),
     ]
 }
 
@@ -321,6 +350,7 @@ fn read(
                 .collect(),
         )
     };
+    let stated = |member| document.value(member) == Some(&Value::Bool(true));
     Ok(Metadata {
         issuer: issuer.to_owned(),
         endpoints: Endpoints {
@@ -330,10 +360,15 @@ fn read(
             revocation: optional("revocation_endpoint"),
             introspection: optional("introspection_endpoint"),
             userinfo: optional("userinfo_endpoint"),
+            pushed_authorization_request: optional("pushed_authorization_request_endpoint"),
         },
-        authorization_response_iss_parameter_supported: document
-            .value("authorization_response_iss_parameter_supported")
-            == Some(&Value::Bool(true)),
+        jwks_uri: optional("jwks_uri"),
+        require_pushed_authorization_requests: stated("require_pushed_authorization_requests"),
+        dpop_signing_alg_values_supported: list("dpop_signing_alg_values_supported"),
+        response_modes_supported: list("response_modes_supported"),
+        authorization_response_iss_parameter_supported: stated(
+            "authorization_response_iss_parameter_supported",
+        ),
         code_challenge_methods_supported: list("code_challenge_methods_supported"),
         grant_types_supported: list("grant_types_supported"),
         scopes_supported: list("scopes_supported"),

@@ -16,19 +16,19 @@ use crate::{
 };
 
 /// A form that is wiped when dropped, and never moved while it grows.
-pub(crate) struct Form<'a>(Vec<(&'static str, &'a str)>);
+pub(crate) struct Form<'a>(Vec<(&'a str, &'a str)>);
 
 impl<'a> Form<'a> {
     pub(crate) fn new() -> Self {
         Self(Vec::new())
     }
 
-    pub(crate) fn with(mut self, name: &'static str, value: &'a str) -> Self {
+    pub(crate) fn with(mut self, name: &'a str, value: &'a str) -> Self {
         self.0.push((name, value));
         self
     }
 
-    pub(crate) fn with_some(self, name: &'static str, value: Option<&'a str>) -> Self {
+    pub(crate) fn with_some(self, name: &'a str, value: Option<&'a str>) -> Self {
         match value {
             Some(value) if !value.is_empty() => self.with(name, value),
             _ => self,

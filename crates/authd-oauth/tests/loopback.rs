@@ -45,6 +45,8 @@ fn attempt(redirect_uri: &str) -> AuthorizationAttempt {
         resources: &[],
         extra: &[],
         iss_expected: true,
+        dpop_jkt: None,
+        jarm: None,
     };
     AuthorizationAttempt::begin(request, &mut |bytes| bytes.fill(7)).unwrap()
 }

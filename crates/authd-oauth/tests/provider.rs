@@ -78,6 +78,7 @@ fn surroundings() -> Surroundings<'static> {
     Surroundings {
         fingerprint: &fingerprint,
         on_bytes_sent: &|| (),
+        dpop: None,
     }
 }
 
@@ -131,6 +132,8 @@ async fn log_in(
         resources: &resource.map(str::to_owned).into_iter().collect::<Vec<_>>(),
         extra: &[("prompt".into(), "consent".into())],
         iss_expected: metadata.authorization_response_iss_parameter_supported,
+        dpop_jkt: None,
+        jarm: None,
     };
     let attempt = AuthorizationAttempt::begin(request, &mut random).unwrap();
     let mut browser = Browser::new();
@@ -537,10 +540,15 @@ async fn who_signed_in_and_whether_a_token_lives_can_be_asked() {
         let (_, tokens) = accepted(log_in(&server, "openid api", None).await.unwrap());
         let (_, mut provider) = discovered(&server).await;
         assert_eq!(
-            userinfo(&http(), &provider, &tokens.access_token)
-                .await
-                .unwrap()
-                .sub,
+            userinfo(
+                &http(),
+                client(&provider, &NO_CREDENTIAL),
+                &tokens.access_token,
+                None
+            )
+            .await
+            .unwrap()
+            .sub,
             "user-1"
         );
 
@@ -564,9 +572,14 @@ async fn who_signed_in_and_whether_a_token_lives_can_be_asked() {
         .await
         .unwrap();
         assert!(!dead.active);
-        let refused = userinfo(&http(), &provider, &tokens.access_token)
-            .await
-            .unwrap_err();
+        let refused = userinfo(
+            &http(),
+            client(&provider, &NO_CREDENTIAL),
+            &tokens.access_token,
+            None,
+        )
+        .await
+        .unwrap_err();
         assert!(
             matches!(
                 refused,
@@ -584,7 +597,9 @@ async fn who_signed_in_and_whether_a_token_lives_can_be_asked() {
             .await
             .unwrap_err();
         assert_eq!(nothing, EndpointError::NotOffered);
-        let nothing = userinfo(&http(), &provider, token).await.unwrap_err();
+        let nothing = userinfo(&http(), client(&provider, &NO_CREDENTIAL), token, None)
+            .await
+            .unwrap_err();
         assert_eq!(nothing, EndpointError::NotOffered);
         assert_eq!(
             revoke(&http(), client(&provider, &NO_CREDENTIAL), token, hint).await,
@@ -663,6 +678,8 @@ fn request<'a>(
         resources: &*RESOURCES,
         extra,
         iss_expected: false,
+        dpop_jkt: None,
+        jarm: None,
     }
 }
 
@@ -748,8 +765,8 @@ fn an_attempt_that_would_be_unsafe_does_not_begin() {
 fn an_answer_can_be_pasted() {
     let provider = by_hand();
     let scopes = ScopeSet::default();
-    let mut wanted = request(&provider, &scopes, &[]);
-    let attempt = AuthorizationAttempt::begin(wanted, &mut random).unwrap();
+    let attempt =
+        AuthorizationAttempt::begin(request(&provider, &scopes, &[]), &mut random).unwrap();
     let state = |attempt: &AuthorizationAttempt| {
         let url = url::Url::parse(attempt.url()).unwrap();
         url.query_pairs()
@@ -792,6 +809,7 @@ fn an_answer_can_be_pasted() {
         assert_eq!(code(&attempt, text), Err(error), "{text}");
     }
 
+    let mut wanted = request(&provider, &scopes, &[]);
     wanted.iss_expected = true;
     let strict = AuthorizationAttempt::begin(wanted, &mut random).unwrap();
     assert_eq!(

@@ -90,6 +90,8 @@ async fn a_login_and_everything_after(log: &Log) {
         resources: &[],
         extra: &[],
         iss_expected: true,
+        dpop_jkt: None,
+        jarm: None,
     };
     let attempt = AuthorizationAttempt::begin(request, &mut |bytes| bytes.fill(0xff)).unwrap();
     let url = attempt.url().to_owned();
@@ -101,6 +103,7 @@ async fn a_login_and_everything_after(log: &Log) {
     let surroundings = authd_oauth::Surroundings {
         fingerprint: &fingerprint,
         on_bytes_sent: &|| (),
+        dpop: None,
     };
     let exchanged = exchange(
         &http(),
@@ -118,7 +121,7 @@ async fn a_login_and_everything_after(log: &Log) {
         format!("{:?}", exchanged.answer),
         format!(
             "{:?}",
-            userinfo(&http, &provider, &tokens.access_token).await
+            userinfo(&http, known, &tokens.access_token, None).await
         ),
         format!(
             "{:?}",

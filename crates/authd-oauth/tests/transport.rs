@@ -279,6 +279,7 @@ async fn a_token_lives_from_the_moment_the_request_left() {
     let surroundings = Surroundings {
         fingerprint: &fingerprint,
         on_bytes_sent: &|| (),
+        dpop: None,
     };
     let exchanged = bounded(exchange(
         &http(),
@@ -370,6 +371,7 @@ async fn each_grant_type_sends_its_own_form() {
     let surroundings = Surroundings {
         fingerprint: &fingerprint,
         on_bytes_sent: &|| (),
+        dpop: None,
     };
     for (request, form) in requests {
         bounded(exchange(

@@ -86,6 +86,8 @@ methods! {
     TokenGet<'a> = "token.get": req::TokenGet<'a> => res::TokenReply,
     /// Reports a token that a server answered with 401.
     TokenReject<'a> = "token.reject": req::TokenReject<'a> => res::TokenReply,
+    /// A proof that a bound token is ours, for one request with it.
+    DpopProof = "dpop.proof": req::DpopProof => res::DpopProofReply,
     /// A page of accounts.
     AccountList = "account.list": req::AccountList => res::AccountListReply,
     /// One account.
@@ -128,7 +130,6 @@ const RESERVED: &[&str] = &[
     "approval.",
     "key.",
     "socket.",
-    "dpop.proof",
     "account.import",
     "doctor.check",
     "sink.",

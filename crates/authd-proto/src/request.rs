@@ -94,6 +94,30 @@ pub struct TokenReject<'a> {
     pub wait_secs: Option<u64>,
 }
 
+/// `dpop.proof`: a proof of possession (RFC 9449 §4) for one request with a token that is bound to a key.
+/// No `Debug`: may hold a token.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct DpopProof {
+    /// Whose token.
+    pub account: String,
+    /// The HTTP method of the request; its case counts.
+    pub method: String,
+    /// Where the request goes. Query and fragment do not matter.
+    pub url: String,
+    /// The token that goes with the request; absent: the account's newest one of `scopes` and `resource`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_token: Option<WireSecret>,
+    /// As in the `token.get` it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Vec<String>>,
+    /// As in the `token.get` it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+    /// The newest `DPoP-Nonce` that the server gave (RFC 9449 §9).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<String>,
+}
+
 /// `account.list`: a page of accounts, sorted by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountList {
@@ -203,6 +227,9 @@ pub struct LoginStart {
     /// Absent: `http://127.0.0.1:PORT/callback`. Given: a loopback URL, used to the letter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redirect_uri: Option<String>,
+    /// Has the tokens bound to a key that stays in the daemon (RFC 9449).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub dpop: bool,
     /// Allows a login by someone else than the account belongs to.
     #[serde(default, skip_serializing_if = "is_false")]
     pub replace_subject: bool,

@@ -87,6 +87,30 @@ pub struct RenewReply {
     pub renewed: bool,
 }
 
+/// Of `dpop.proof`. No `Debug`: holds a proof.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct DpopProofReply {
+    /// The value of the `DPoP` header field, for one request.
+    pub proof: WireSecret,
+    /// Whose it is.
+    pub account: String,
+    /// The thumbprint of the key (RFC 7638).
+    pub jkt: String,
+}
+
+/// Whether tokens are bound to a key (RFC 9449), where they were asked to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dpop {
+    /// They are: each request with one needs a proof.
+    Bound,
+    /// The provider was shown the key and issues plain bearer tokens all the same.
+    Bearer,
+    /// Something of a newer version.
+    #[serde(other)]
+    Unknown,
+}
+
 /// The state of a lease, or of an account: then the worst of its leases, or one of the last two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -230,6 +254,9 @@ pub struct AccountInfo {
     /// The provider profile that applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
+    /// Whether its tokens are bound to a key, where they were asked to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dpop: Option<Dpop>,
     /// When it was made.
     pub created_at: u64,
     /// Every access token it has.
@@ -271,6 +298,9 @@ pub struct LoginStartReply {
     /// Browser: to open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorization_url: Option<String>,
+    /// Browser: how long that may wait to be opened, where the request was pushed (RFC 9126).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorization_url_expires_in_secs: Option<u64>,
     /// Browser: where the listener waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redirect_uri: Option<String>,
@@ -328,6 +358,9 @@ pub struct LoginDone {
     pub next_renewal_at: Option<u64>,
     /// The account's generation.
     pub generation: u64,
+    /// Whether its tokens are bound to a key, where they were asked to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dpop: Option<Dpop>,
 }
 
 /// Of `login.cancel`.

@@ -179,7 +179,7 @@ fn reserved_methods_are_unsupported_and_others_unknown() {
     for name in [
         "lock",
         "grant.create",
-        "dpop.proof",
+        "socket.create",
         "sink.x",
         "audit.query",
     ] {

@@ -40,6 +40,9 @@ pub struct Secrets {
     pub previous_refresh_token: Option<Secret>,
     /// The client's secret, where the client is confidential (RFC 6749 §2.3.1).
     pub client_secret: Option<Secret>,
+    /// The private key that the tokens are bound to (RFC 9449): it stands and falls with the refresh
+    /// token, so they are written as one.
+    pub dpop_key: Option<Secret>,
     /// The access tokens, one for each lease of the grant.
     pub access_tokens: BTreeMap<LeaseKey, Secret>,
 }
@@ -129,6 +132,7 @@ impl Stored {
             refresh_token: secrets.refresh_token.as_ref().map(Bare),
             previous_refresh_token: secrets.previous_refresh_token.as_ref().map(Bare),
             client_secret: secrets.client_secret.as_ref().map(Bare),
+            dpop_key: secrets.dpop_key.as_ref().map(Bare),
             access_tokens: secrets
                 .access_tokens
                 .iter()
@@ -149,6 +153,7 @@ impl Stored {
                     refresh_token: form.refresh_token.map(|token| token.0),
                     previous_refresh_token: form.previous_refresh_token.map(|token| token.0),
                     client_secret: form.client_secret.map(|secret| secret.0),
+                    dpop_key: form.dpop_key.map(|key| key.0),
                     access_tokens: form
                         .access_tokens
                         .into_iter()
@@ -212,6 +217,8 @@ struct StoredForm<G, T, K> {
     refresh_token: Option<T>,
     previous_refresh_token: Option<T>,
     client_secret: Option<T>,
+    /// Not in records from before there was one: a missing `Option` reads as `None`.
+    dpop_key: Option<T>,
     access_tokens: Vec<(K, T)>,
 }
 
@@ -349,6 +356,7 @@ mod tests {
                     refresh_token: Some(Secret::new("rt-3")),
                     previous_refresh_token: None,
                     client_secret: Some(Secret::new("")),
+                    dpop_key: Some(Secret::new("key-3")),
                     access_tokens: BTreeMap::from([(key, Secret::new("at-3"))]),
                 },
             },
@@ -368,9 +376,38 @@ mod tests {
         assert!(secrets.refresh_token.unwrap().matches("rt-3"));
         assert!(secrets.previous_refresh_token.is_none());
         assert!(secrets.client_secret.unwrap().is_empty());
+        assert!(secrets.dpop_key.unwrap().matches("key-3"));
         let (key, token) = secrets.access_tokens.into_iter().next().unwrap();
         assert_eq!(key.scopes.to_string(), "a b");
         assert!(token.matches("at-3"));
+    }
+
+    #[test]
+    fn a_record_from_before_there_were_keys_is_read() {
+        #[derive(Serialize)]
+        struct Before {
+            ordinal: u64,
+            attempt: Option<AttemptId>,
+            grant: Grant,
+            refresh_token: Option<String>,
+            previous_refresh_token: Option<String>,
+            client_secret: Option<String>,
+            access_tokens: Vec<(LeaseKey, String)>,
+        }
+        let stored = stored();
+        let payload = encode(&Before {
+            ordinal: 12,
+            attempt: None,
+            grant: stored.record.grant.clone(),
+            refresh_token: Some("rt-3".to_owned()),
+            previous_refresh_token: None,
+            client_secret: None,
+            access_tokens: Vec::new(),
+        });
+        let back = Stored::decode(&payload.unwrap()).unwrap().record;
+        assert_eq!(back.grant, stored.record.grant);
+        assert!(back.secrets.refresh_token.unwrap().matches("rt-3"));
+        assert!(back.secrets.dpop_key.is_none());
     }
 
     #[test]

@@ -47,6 +47,13 @@ fn a_login_and_its_renewals_come_back_and_a_clean_stop_is_noticed() {
     assert_eq!(again.instance_id, loaded.instance_id);
     let client_secret = again.records[0].secrets.client_secret.as_ref().unwrap();
     assert!(client_secret.matches("CANARY-client-secret"));
+    for record in &again.records {
+        let key = format!(
+            "CANARY-dpop-key-{}-{}",
+            record.grant.account, record.grant.id.0
+        );
+        assert!(record.secrets.dpop_key.as_ref().unwrap().matches(&key));
+    }
     drop(store);
 }
 

@@ -24,6 +24,8 @@ pub enum Endpoint {
     Discovery,
     /// `/authorize`.
     Authorization,
+    /// `/par` (RFC 9126).
+    PushedAuthorization,
     /// `/token`.
     Token,
     /// `/device_authorization` (RFC 8628).
@@ -48,6 +50,7 @@ impl Endpoint {
         match self {
             Self::Discovery => "/.well-known/openid-configuration",
             Self::Authorization => "/authorize",
+            Self::PushedAuthorization => "/par",
             Self::Token => "/token",
             Self::DeviceAuthorization => "/device_authorization",
             Self::DeviceVerification => "/device",

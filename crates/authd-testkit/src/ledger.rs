@@ -57,6 +57,8 @@ pub struct Family {
     pub resources: Vec<String>,
     /// Why it was revoked, if it was.
     pub revoked: Option<Revocation>,
+    /// The key (RFC 7638 thumbprint) that its refresh tokens are bound to (RFC 9449 §5).
+    pub jkt: Option<String>,
     #[serde(skip)]
     pub(crate) nonce: Option<String>,
 }
@@ -149,6 +151,8 @@ pub struct AccessToken {
     pub expires_at: Duration,
     /// Whether it was revoked before that.
     pub revoked: bool,
+    /// The key (RFC 7638 thumbprint) that it is bound to (RFC 9449 §6).
+    pub jkt: Option<String>,
     /// How often the demo API accepted it.
     pub accepted: u64,
 }
@@ -172,6 +176,10 @@ pub struct Counts {
     pub families_revoked: u64,
     /// Refresh tokens presented that this server never issued.
     pub unknown_refresh_tokens: u64,
+    /// Proofs of possession (RFC 9449) that held.
+    pub dpop_proofs: u64,
+    /// Proofs that came a second time.
+    pub dpop_replays: u64,
     /// RFC 7009 requests that revoked something.
     pub revocations: u64,
     /// Demo API calls with a live token.
@@ -180,6 +188,8 @@ pub struct Counts {
     pub api_expired: u64,
     /// Demo API calls with a revoked token or one never issued: 401.
     pub api_unknown: u64,
+    /// Demo API calls with a live token that is bound to a key, and no proof of it that holds: 401.
+    pub api_unproven: u64,
     /// Demo API calls with no bearer token at all: 401.
     pub api_missing: u64,
 }

@@ -54,6 +54,6 @@ pub use self::{
     server::{FakeServer, NoSuchUserCode, Options, StartError, TimedOut},
     settings::{
         AccessTokenFormat, Consent, DeviceConsent, DiscoveryForm, ExpiresIn, RefreshTokenOnRefresh,
-        RefreshTokens, SendIss, Settings,
+        RefreshTokens, SendIss, Settings, Support,
     },
 };

@@ -76,6 +76,22 @@ pub struct Settings {
     pub advertise_iss: bool,
     /// The `iss` parameter of authorization responses.
     pub send_iss: SendIss,
+    /// Pushed authorization requests (RFC 9126).
+    pub pushed_authorization_requests: Support,
+    /// Lifetime of a pushed request.
+    #[serde(with = "seconds")]
+    pub request_uri_ttl: Duration,
+    /// Proof of possession (RFC 9449). A server that is `off` does not look at proofs at all.
+    pub dpop: Support,
+    /// The nonce that proofs must hold; another value from now on is a rotation.
+    pub dpop_nonce: Option<String>,
+    /// How far a proof's date may be off.
+    #[serde(with = "seconds")]
+    pub dpop_window: Duration,
+    /// Signed authorization responses (JARM).
+    pub jarm: Support,
+    /// Members laid over the claims of signed authorization responses; `null` removes one.
+    pub jarm_claims: Map<String, Value>,
     /// Lifetime of authorization codes.
     #[serde(with = "seconds")]
     pub code_ttl: Duration,
@@ -122,6 +138,13 @@ impl Default for Settings {
             metadata: Map::new(),
             advertise_iss: true,
             send_iss: SendIss::Issuer,
+            pushed_authorization_requests: Support::Off,
+            request_uri_ttl: Duration::from_secs(60),
+            dpop: Support::Off,
+            dpop_nonce: None,
+            dpop_window: Duration::from_secs(30),
+            jarm: Support::Off,
+            jarm_claims: Map::new(),
             code_ttl: Duration::from_secs(60),
             device_code_ttl: Duration::from_secs(600),
             device_interval: Duration::from_secs(5),
@@ -155,6 +178,18 @@ pub(crate) fn lay_over(document: &mut Value, overlay: &Map<String, Value>) {
             members.insert(name.clone(), value.clone());
         }
     }
+}
+
+/// Whether the server knows of an extension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Support {
+    /// It does not.
+    Off,
+    /// It does, and says so in its metadata.
+    Offered,
+    /// It takes nothing else.
+    Required,
 }
 
 /// When a login yields a refresh token.

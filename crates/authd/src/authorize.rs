@@ -1,6 +1,7 @@
 //! Logins under way: what the engine must not know of them, because it is secret or about a browser.
 
 mod begin;
+mod protection;
 
 use std::{
     collections::BTreeMap,
@@ -12,16 +13,16 @@ use authd_core::{
     broker::{Event, LoginFailure},
     grant::{Grant, Provider},
     id::{Account, LoginId},
-    lease::LeaseKey,
+    lease::{Lease, LeaseKey},
     scope::ScopeSet,
     secret::Secret,
     time::Now,
 };
-use authd_oauth::{AuthorizationAttempt, AuthorizationError, AuthorizationGrant};
+use authd_oauth::{AuthorizationAttempt, AuthorizationError, AuthorizationGrant, Proving};
 use authd_proto::{
     ErrorCode, WireError,
     event::EventKind,
-    response::{Expiry, LoginDone},
+    response::{Dpop as WireDpop, Expiry, LoginDone},
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
@@ -30,9 +31,14 @@ use tokio::{
 };
 
 pub(crate) use begin::begin;
+pub(crate) use protection::Binding;
 
 use crate::{
-    daemon::Shared, handler::refusal, journal::Origin, perform::Material, published::expiry,
+    daemon::Shared,
+    handler::refusal,
+    journal::Origin,
+    perform::{Material, is_bound},
+    published::{dpop, expiry},
 };
 
 /// A result is kept for so long after it was first told, so that a lost answer can be asked for again.
@@ -60,6 +66,8 @@ pub(crate) struct Login {
     provider: Provider,
     client_secret: Option<Secret>,
     asked: ScopeSet,
+    /// The key that its tokens are to be bound to: made before anything is asked of the provider.
+    binding: Option<Binding>,
     /// The browser's side of it; `None` for the device flow.
     attempt: Option<Arc<AuthorizationAttempt>>,
     proof: Mutex<Option<Arc<Proof>>>,
@@ -124,6 +132,7 @@ impl Logins {
             provider: login.provider.clone(),
             credential: login.client_secret.clone().into(),
             proof,
+            binding: login.binding.clone(),
         })
     }
 
@@ -317,6 +326,16 @@ impl Login {
             .collect()
     }
 
+    /// How the tokens are bound, where a key was to be proved from the start.
+    fn dpop(&self, lease: Option<&Lease>) -> Option<WireDpop> {
+        let lease = lease?;
+        let always = self
+            .binding
+            .as_ref()
+            .is_some_and(|binding| binding.when == Proving::Always);
+        (always || is_bound(&lease.token_type)).then(|| dpop(&lease.token_type))
+    }
+
     fn done(&self, grant: &Grant, now: Now) -> LoginDone {
         let lease = grant.leases.get(&LeaseKey::of_login(grant));
         let left = lease.and_then(|lease| {
@@ -346,6 +365,7 @@ impl Login {
             ttl_secs: left.map(|left| left.as_secs()),
             next_renewal_at: renewal,
             generation: grant.generation.0,
+            dpop: self.dpop(lease),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use authd_core::{id::Ticket, time::Now};
-use authd_oauth::Ambient;
+use authd_oauth::{Ambient, DpopServers};
 use authd_proto::{
     ErrorCode, WireError,
     response::{KeyProtection, StoreStatus},
@@ -38,6 +38,8 @@ pub(crate) struct Daemon {
     pub(crate) journal: Journal,
     /// Logins under way.
     pub(crate) logins: Logins,
+    /// What servers want to see in proofs of possession.
+    pub(crate) dpop: DpopServers,
     /// The configuration in force.
     pub(crate) config: ArcSwap<Config>,
     /// How the store is.

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::{
     connection::Session,
     daemon::Shared,
-    handler::{account, daemon as own, events, login, renew, token},
+    handler::{account, daemon as own, dpop, events, login, renew, token},
     journal::Origin,
     published::Token,
 };
@@ -27,7 +27,8 @@ pub(crate) enum Reply {
         token: Arc<Token>,
         tail: TokenTail,
     },
-    /// A whole frame. Never holds a secret.
+    /// A whole frame. Never holds a secret but a proof of possession, which is good for one request with
+    /// a token that is not in it.
     Frame(Vec<u8>),
     /// An error.
     Error {
@@ -74,6 +75,9 @@ pub(crate) fn dispatch(
         Call::TokenGet(get) => return token::get(daemon, shape, id, &get, origin, out),
         Call::TokenReject(reject) => {
             return token::reject(daemon, shape, id, &reject, session.process, origin, out);
+        }
+        Call::DpopProof(ask) => {
+            return later(daemon, id, shape, |daemon| dpop::proof(daemon, ask));
         }
         Call::Hello(hello) => now(out, id, own::hello(session, hello), session.errors),
         Call::AccountList(list) => now(out, id, account::list(daemon, &list), shape),

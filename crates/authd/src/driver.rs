@@ -23,7 +23,7 @@ use crate::{
     daemon::{Figures, Shared},
     journal::Origin,
     open::Opening,
-    perform::{Departed, Performer},
+    perform::{Departed, Performer, ProofMaterial},
     published::Token,
     signs::{Hold, Sign},
 };
@@ -117,6 +117,12 @@ pub(crate) enum Message {
         account: Account,
         done: oneshot::Sender<Option<Secret>>,
     },
+    /// A proof of possession is to be made.
+    Dpop {
+        account: Account,
+        key: LeaseKey,
+        done: oneshot::Sender<ProofMaterial>,
+    },
     /// The machine tells something.
     Sign {
         sign: Sign,
@@ -209,6 +215,13 @@ impl Mailbox {
         let (done, answer) = oneshot::channel();
         self.send(Message::ClientSecret { account, done });
         answer.await.ok().flatten()
+    }
+
+    /// What a proof of possession for a token of the account takes. Stays in this process.
+    pub(crate) async fn dpop(&self, account: Account, key: LeaseKey) -> ProofMaterial {
+        let (done, answer) = oneshot::channel();
+        self.send(Message::Dpop { account, key, done });
+        answer.await.unwrap_or_default()
     }
 
     /// Adopts, and says which; `None` when the daemon stops first.
@@ -430,8 +443,12 @@ impl Driver {
                 self.performer.asked();
             }
             Message::Answered { attempt, exchanged } => {
-                let Exchanged { answer, tokens } = *exchanged;
-                self.performer.keep_answer(attempt, tokens);
+                let Exchanged {
+                    answer,
+                    tokens,
+                    proved,
+                } = *exchanged;
+                self.performer.keep_answer(attempt, tokens, proved);
                 self.performer
                     .story_answered(attempt, answer.request_id.clone());
                 self.performer.at_hand(Some(attempt));
@@ -491,6 +508,10 @@ impl Driver {
             Message::ClientSecret { account, done } => {
                 // The one who asked may be gone.
                 let _ = done.send(self.performer.stored_client_secret(&account));
+            }
+            Message::Dpop { account, key, done } => {
+                // The one who asked may be gone.
+                let _ = done.send(self.performer.held(&account, &key));
             }
             Message::Sign { sign, hold } => self.told(sign, hold),
             Message::Configure(config) => self.broker.configure(config),

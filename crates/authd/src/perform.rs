@@ -15,13 +15,12 @@ use authd_core::{
     broker::{CommitOutcome, Effect, Event, Refusal, Served, View},
     grant::Grant,
     id::{Account, AttemptId, GrantId, Ticket},
-    secret::Secret,
 };
 use authd_oauth::Tokens;
 use authd_store::{PendingRevocation, Record, Secrets, Store};
 
 pub(crate) use self::departure::Departed;
-pub(crate) use self::exchange::Material;
+pub(crate) use self::exchange::{Material, ProofMaterial, is_bound};
 #[cfg(test)]
 pub(crate) use self::store::CLOSING;
 use self::{departure::Departure, story::Stories, waiting::Waiting};
@@ -41,8 +40,8 @@ pub(crate) struct Performer {
     vault: BTreeMap<Account, Secrets>,
     /// Answers that the engine has not judged yet.
     answers: BTreeMap<AttemptId, Tokens>,
-    /// The client secrets of logins whose exchange is under way.
-    logging_in: BTreeMap<AttemptId, Option<Secret>>,
+    /// What the record of a login begins with, of those whose exchange is under way.
+    logging_in: BTreeMap<AttemptId, Secrets>,
     /// Answers on their way to the disk.
     committing: BTreeMap<AttemptId, Secrets>,
     /// The attempt of the newest answer of each login that is told to the store: under that it is

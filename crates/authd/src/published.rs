@@ -23,9 +23,11 @@ use authd_core::{
 use authd_proto::{
     WireSecret,
     encode::EncodedToken,
-    response::{Expiry as WireExpiry, RenewReply, TokenReply},
+    response::{Dpop as WireDpop, Expiry as WireExpiry, RenewReply, TokenReply},
 };
 use authd_store::Secrets;
+
+use crate::perform::is_bound;
 
 /// How often the engine hears that a lease is in use.
 const BETWEEN_USES: u64 = 60_000;
@@ -44,6 +46,8 @@ pub(crate) type Accounts = HashMap<Account, Arc<Snapshot>>;
 pub(crate) struct Snapshot {
     /// The account as the engine sees it.
     pub(crate) view: View,
+    /// Whether a key is held that the tokens are asked to be bound to (RFC 9449).
+    pub(crate) holds_key: bool,
     tokens: BTreeMap<LeaseKey, Arc<Token>>,
 }
 
@@ -95,7 +99,11 @@ impl Snapshot {
                 Some((key.clone(), Arc::new(token)))
             })
             .collect();
-        Self { view, tokens }
+        Self {
+            view,
+            holds_key: secrets.dpop_key.is_some(),
+            tokens,
+        }
     }
 
     /// The token of a lease.
@@ -191,10 +199,21 @@ impl Token {
 fn spelled(token_type: &str) -> String {
     if token_type.eq_ignore_ascii_case("bearer") {
         "Bearer"
+    } else if is_bound(token_type) {
+        "DPoP"
     } else {
         token_type
     }
     .to_owned()
+}
+
+/// Whether a token of that type is bound to a key, where it was asked to be.
+pub(crate) fn dpop(token_type: &str) -> WireDpop {
+    if is_bound(token_type) {
+        WireDpop::Bound
+    } else {
+        WireDpop::Bearer
+    }
 }
 
 /// The engine's word in the wire's.

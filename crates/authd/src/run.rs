@@ -4,6 +4,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use authd_ipc::{Directories, Environment, InstanceLock, Listener, SocketPath};
+use authd_oauth::DpopServers;
 use authd_proto::event::EventKind;
 use tokio::sync::{Notify, watch};
 
@@ -111,6 +112,7 @@ async fn serve_until_stopped(start: &mut Start) -> Result<(), RunError> {
         fingerprints: Fingerprinter::default(),
         journal: Journal::open(place.state_dir.join("events"), clock.clone()),
         logins: Logins::default(),
+        dpop: DpopServers::default(),
         standing: ArcSwap::from_pointee(Standing::opening()),
         figures: Figures::new(&clock),
         place,

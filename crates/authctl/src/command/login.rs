@@ -93,6 +93,10 @@ pub(crate) struct LoginArgs {
     #[arg(long = "param", value_name = "KEY=VALUE", value_parser = parameter, help_heading = "The login")]
     params: Vec<(String, String)>,
 
+    /// Bind the tokens to a key that stays in the daemon (DPoP, RFC 9449)
+    #[arg(long, help_heading = "The login")]
+    dpop: bool,
+
     /// Let someone else sign in than the account belongs to
     #[arg(long, help_heading = "The login")]
     replace_subject: bool,
@@ -209,6 +213,7 @@ impl LoginArgs {
                 Flow::Browser
             },
             redirect_uri: self.redirect_uri,
+            dpop: self.dpop,
             replace_subject: self.replace_subject,
             extra: BTreeMap::from_iter(self.params),
         })

@@ -1,13 +1,14 @@
-//! `authctl token` ↔ `token.get`, `token.reject`: the hot path.
+//! `authctl token` ↔ `token.get`, `token.reject`, `dpop.proof`: the hot path.
 //!
 //! Tools run this before every request, so it does nothing that the answer does not need: it connects,
 //! asks, and prints.
 
 use std::process::ExitCode;
 
+use authd_client::Client;
 use authd_proto::SecretStr;
-use authd_proto::request::{TokenGet, TokenReject};
-use authd_proto::response::TokenReply;
+use authd_proto::request::{DpopProof, TokenGet, TokenReject};
+use authd_proto::response::{DpopProofReply, TokenReply};
 use clap::{Args, ValueEnum};
 
 use crate::cli::{Json, Slot, seconds};
@@ -48,6 +49,18 @@ pub(crate) struct TokenArgs {
     )]
     format: Format,
 
+    /// The method of the request that the header is for; matters where tokens are bound to a key
+    #[arg(long, value_name = "METHOD", default_value = "GET", requires = "url")]
+    method: String,
+
+    /// Where that request goes: then a bound token's header comes with the proof it needs (RFC 9449)
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+
+    /// The DPoP-Nonce that the server at --url gave last
+    #[arg(long, value_name = "NONCE", requires = "url")]
+    nonce: Option<String>,
+
     #[command(flatten)]
     json: Json,
 }
@@ -59,15 +72,16 @@ enum Format {
     Text,
     /// All there is to know about it
     Json,
-    /// An Authorization header
+    /// An Authorization header, and with --url a DPoP header where the token is bound to a key
     Header,
 }
 
 pub(crate) fn run(args: &TokenArgs) -> Result<ExitCode, Failure> {
+    let mut client = daemon::reach()?;
     let reply = match &args.account {
-        Some(account) if args.rejected => reject(args, account)?,
+        Some(account) if args.rejected => reject(args, account, &mut client)?,
         account => daemon::ask_waiting(
-            &mut daemon::reach()?,
+            &mut client,
             &TokenGet {
                 account: account.as_deref(),
                 scopes: args.slot.scopes(),
@@ -84,21 +98,58 @@ pub(crate) fn run(args: &TokenArgs) -> Result<ExitCode, Failure> {
             output::clean(&reply.renewal.account)
         ));
     }
-    print(
-        &reply,
-        if args.json.json {
-            Format::Json
-        } else {
-            args.format
-        },
-    )?;
+    let format = if args.json.json {
+        Format::Json
+    } else {
+        args.format
+    };
+    let proof = match (&args.url, is_bound(&reply)) {
+        (Some(url), true) if format == Format::Header => {
+            Some(prove(args, url, &reply, &mut client)?)
+        }
+        (_, true) if format != Format::Json => {
+            output::note(format_args!(
+                "this token is bound to a key: a request with it needs a proof; for one, give \
+                 --format header --method METHOD --url URL"
+            ));
+            None
+        }
+        _ => None,
+    };
+    print(&reply, proof.as_ref(), format)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn reject(args: &TokenArgs, account: &str) -> Result<TokenReply, Failure> {
+/// Whether requests with the token need a proof (RFC 9449 §7.1).
+fn is_bound(reply: &TokenReply) -> bool {
+    reply.renewal.token_type.eq_ignore_ascii_case("DPoP")
+}
+
+fn prove(
+    args: &TokenArgs,
+    url: &str,
+    reply: &TokenReply,
+    client: &mut Client,
+) -> Result<DpopProofReply, Failure> {
+    daemon::ask(
+        client,
+        &DpopProof {
+            account: reply.renewal.account.clone(),
+            method: args.method.clone(),
+            url: url.to_owned(),
+            // By name: the daemon may have a newer one by now.
+            access_token: Some(reply.access_token.clone()),
+            scopes: None,
+            resource: None,
+            nonce: args.nonce.clone(),
+        },
+    )
+}
+
+fn reject(args: &TokenArgs, account: &str, client: &mut Client) -> Result<TokenReply, Failure> {
     let rejected = input::secret("the rejected token")?;
     daemon::ask_waiting(
-        &mut daemon::reach()?,
+        client,
         &TokenReject {
             account,
             fingerprint: None,
@@ -113,13 +164,21 @@ fn reject(args: &TokenArgs, account: &str) -> Result<TokenReply, Failure> {
     )
 }
 
-fn print(reply: &TokenReply, format: Format) -> Result<(), Failure> {
+fn print(
+    reply: &TokenReply,
+    proof: Option<&DpopProofReply>,
+    format: Format,
+) -> Result<(), Failure> {
     let token = reply.access_token.expose();
     match format {
         Format::Json => output::json(reply),
         Format::Text => output::bytes(format!("{token}\n").as_bytes()),
-        Format::Header => output::bytes(
-            format!("Authorization: {} {token}\n", reply.renewal.token_type).as_bytes(),
-        ),
+        Format::Header => {
+            let scheme = &reply.renewal.token_type;
+            let proof = proof.map_or_else(String::new, |proof| {
+                format!("DPoP: {}\n", proof.proof.expose())
+            });
+            output::bytes(format!("Authorization: {scheme} {token}\n{proof}").as_bytes())
+        }
     }
 }

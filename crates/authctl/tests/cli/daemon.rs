@@ -211,6 +211,7 @@ pub(crate) fn account(name: &str) -> res::AccountInfo {
         scopes: lease.scopes.clone(),
         resource: None,
         profile: None,
+        dpop: None,
         created_at: 1_700_000_000,
         leases: vec![lease],
     }

@@ -29,6 +29,7 @@ fn started(flow: Flow) -> LoginStartReply {
         account: "work".to_owned(),
         flow,
         authorization_url: of_browser("https://idp.example.com/auth?state=s"),
+        authorization_url_expires_in_secs: None,
         redirect_uri: of_browser("http://127.0.0.1:4321/callback"),
         user_code: of_device("WDJB-MJHT"),
         verification_uri: of_device("https://idp.example.com/device"),
@@ -51,6 +52,7 @@ fn done() -> LoginDone {
         ttl_secs: Some(3_600),
         next_renewal_at: Some(0),
         generation: 1,
+        dpop: None,
     }
 }
 

@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use crate::daemon::{FakeDaemon, run, token};
 use authd_proto::call::Call;
-use authd_proto::{ErrorCode, WireError};
+use authd_proto::{ErrorCode, WireError, WireSecret, response::DpopProofReply};
 
 fn serving() -> FakeDaemon {
     FakeDaemon::start(|call, reply| match call {
@@ -44,6 +44,74 @@ fn the_header_is_ready_for_a_request() {
             Some(0)
         )
     );
+}
+
+/// A daemon whose token is bound to a key.
+fn serving_bound() -> FakeDaemon {
+    FakeDaemon::start(|call, reply| match call {
+        Call::TokenGet(_) => {
+            let mut bound = token("at-secret");
+            bound.renewal.token_type = "DPoP".to_owned();
+            reply.ok(&bound);
+        }
+        Call::DpopProof(ask) => {
+            let token = ask.access_token.as_ref().map(|token| token.expose());
+            assert_eq!((ask.account.as_str(), token), ("work", Some("at-secret")));
+            let nonce = ask.nonce.as_deref().unwrap_or("none");
+            let proof = format!("{}.{}.{nonce}", ask.method, ask.url);
+            reply.ok(&DpopProofReply {
+                proof: WireSecret::new(proof.as_str()),
+                account: ask.account,
+                jkt: "jkt".to_owned(),
+            });
+        }
+        call => panic!("not expected: {}", call.method().as_str()),
+    })
+}
+
+#[test]
+fn a_bound_token_comes_with_the_proof_for_one_request() {
+    let daemon = serving_bound();
+    let header = [
+        "token",
+        "work",
+        "--format",
+        "header",
+        "--url",
+        "https://a/b",
+    ];
+    let out = run(&mut daemon.authctl(header));
+    let expected = "Authorization: DPoP at-secret\nDPoP: GET.https://a/b.none\n";
+    assert_eq!(out, (expected.to_owned(), String::new(), Some(0)));
+    let more = ["--method", "POST", "--nonce", "n-1"];
+    let (out, ..) = run(daemon.authctl(header).args(more));
+    assert!(out.ends_with("DPoP: POST.https://a/b.n-1\n"), "{out}");
+
+    // A plain token needs none.
+    let (out, errors, _) = run(&mut serving().authctl(header));
+    assert_eq!(
+        (out.as_str(), errors.as_str()),
+        ("Authorization: Bearer at-secret\n", "")
+    );
+}
+
+#[test]
+fn a_bound_token_alone_is_given_with_a_warning() {
+    let daemon = serving_bound();
+    for (format, out) in [
+        ("text", "at-secret\n"),
+        ("header", "Authorization: DPoP at-secret\n"),
+    ] {
+        let (printed, errors, status) =
+            run(&mut daemon.authctl(["token", "work", "--format", format]));
+        assert_eq!((printed.as_str(), status), (out, Some(0)));
+        assert!(errors.contains("bound to a key"), "{errors}");
+        assert!(errors.contains("--url"), "{errors}");
+    }
+    let (_, errors, status) = run(&mut daemon.authctl(["token", "work", "--json"]));
+    assert_eq!((errors.as_str(), status), ("", Some(0)));
+    let (.., status) = run(&mut daemon.authctl(["token", "work", "--method", "GET"]));
+    assert_eq!(status, Some(2));
 }
 
 #[test]

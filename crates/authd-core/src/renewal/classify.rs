@@ -178,6 +178,9 @@ impl Said<'_> {
             "access_denied" if asks_a_person(grant_type) => Verdict::AccessDenied,
             // RFC 9449 §8: the resend with the nonce is the shell's; nothing was spent.
             "use_dpop_nonce" => Verdict::Transient,
+            // RFC 9449 §5: nothing was looked at but the proof. The shell has mended what it could, its
+            // date; what is left is for whoever looks after the client.
+            "invalid_dpop_proof" => Verdict::Misconfigured,
             _ if matches!(self.status, 404 | 410) => Verdict::EndpointMoved,
             _ => Verdict::Unintelligible,
         }

@@ -71,5 +71,9 @@ fn taken_over(before: &Endpoints, found: Endpoints) -> Endpoints {
         revocation: kept(&before.revocation, found.revocation),
         introspection: kept(&before.introspection, found.introspection),
         userinfo: kept(&before.userinfo, found.userinfo),
+        pushed_authorization_request: kept(
+            &before.pushed_authorization_request,
+            found.pushed_authorization_request,
+        ),
     }
 }

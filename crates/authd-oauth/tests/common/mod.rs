@@ -125,6 +125,7 @@ pub(crate) async fn refresh(http: &Http, provider: &Provider) -> (Exchanged, usi
             on_bytes_sent: &|| {
                 told.fetch_add(1, Ordering::Relaxed);
             },
+            dpop: None,
         },
     )
     .await;

@@ -137,6 +137,7 @@ fn account() -> res::AccountInfo {
         scopes: strings(&["openid", "api:read"]),
         resource: None,
         profile: Some("generic".into()),
+        dpop: Some(res::Dpop::Bound),
         created_at: NOW - 86_400,
         leases: vec![res::LeaseInfo {
             learned_lifetime_secs: Some(1800),
@@ -203,6 +204,7 @@ fn login_done() -> res::LoginProgress {
         ttl_secs: Some(3600),
         next_renewal_at: Some(NOW + 2340),
         generation: 1,
+        dpop: None,
     }))
 }
 
@@ -288,6 +290,30 @@ fn requests() -> Vec<Vector> {
                 status: None,
                 www_authenticate: None,
                 wait_secs: Some(5),
+            },
+        ),
+        request(
+            "",
+            &req::DpopProof {
+                account: account(),
+                method: "GET".into(),
+                url: "https://api.example.com/items".into(),
+                access_token: None,
+                scopes: None,
+                resource: Some("https://api.example.com/".into()),
+                nonce: Some("n-7".into()),
+            },
+        ),
+        request(
+            "-by-token",
+            &req::DpopProof {
+                account: account(),
+                method: "POST".into(),
+                url: "https://api.example.com/items".into(),
+                access_token: Some(WireSecret::new("at-0123456789abcdef")),
+                scopes: None,
+                resource: None,
+                nonce: None,
             },
         ),
         request(
@@ -411,6 +437,7 @@ fn login_start() -> req::LoginStart {
         resources: vec!["https://mail.example.com/".to_owned()],
         flow: req::Flow::Browser,
         redirect_uri: Some("http://127.0.0.1:8123/callback".into()),
+        dpop: true,
         replace_subject: true,
         extra: [("login_hint".to_owned(), "jane@example.com".to_owned())].into(),
     }
@@ -453,6 +480,7 @@ fn responses() -> Vec<Vector> {
         account: "work".into(),
         flow: req::Flow::Browser,
         authorization_url: Some(format!("{ISSUER}/authorize?client_id=authd-cli&state=s-1")),
+        authorization_url_expires_in_secs: Some(60),
         redirect_uri: Some("http://127.0.0.1:8123/callback".into()),
         user_code: None,
         verification_uri: None,
@@ -463,6 +491,7 @@ fn responses() -> Vec<Vector> {
     let device = res::LoginStartReply {
         flow: req::Flow::Device,
         authorization_url: None,
+        authorization_url_expires_in_secs: None,
         redirect_uri: None,
         user_code: Some("WDJB-MJHT".into()),
         verification_uri: Some(format!("{ISSUER}/device")),
@@ -486,6 +515,14 @@ fn responses() -> Vec<Vector> {
         response::<req::TokenGet<'_>>("", &token()),
         response::<req::TokenGet<'_>>("-without-expiry", &token_without_expiry()),
         response::<req::TokenReject<'_>>("", &token()),
+        response::<req::DpopProof>(
+            "",
+            &res::DpopProofReply {
+                proof: WireSecret::new("eyJhbGciOiJFUzI1NiJ9.e30.c2ln"),
+                account: "work".into(),
+                jkt: "oKIywvGUpTVTyxMQ3bwIIeQUudfr_CkLMjCE19ECD-U".into(),
+            },
+        ),
         response::<req::AccountList>(
             "",
             &res::AccountListReply {

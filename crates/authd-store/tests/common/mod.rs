@@ -74,6 +74,7 @@ pub(crate) fn record(name: &str, grant: u64, generation: u64) -> Record {
             refresh_token: Some(Secret::new(refresh_token(name, grant, generation))),
             previous_refresh_token: None,
             client_secret: Some(Secret::new("CANARY-client-secret")),
+            dpop_key: Some(Secret::new(format!("CANARY-dpop-key-{name}-{grant}"))),
             access_tokens: BTreeMap::from([(
                 key,
                 Secret::new(format!("CANARY-at-{name}-{grant}-{generation}")),

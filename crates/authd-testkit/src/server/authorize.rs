@@ -10,16 +10,18 @@ use axum::{
     http::{StatusCode, header::LOCATION},
     response::{IntoResponse, Response},
 };
+use serde_json::json;
 use url::Url;
 
 use super::{
     issue::Approved,
     params::{Params, Refusal},
+    pushed,
     world::{Shared, World},
 };
 use crate::{
     ledger::Fingerprint,
-    settings::{Consent, SendIss},
+    settings::{Consent, SendIss, Support, lay_over},
 };
 
 /// An authorization code that was issued, known by its fingerprint.
@@ -51,7 +53,7 @@ pub(super) async fn authorize(
 }
 
 fn answer(world: &mut World, query: &str) -> Result<String, Refusal> {
-    let params = Params::of_query(query)?;
+    let params = pushed::meant(world, Params::of_query(query)?)?;
     let client = world
         .client(params.required("client_id")?)
         .ok_or_else(|| Refusal::new("invalid_client", "no such client"))?;
@@ -64,35 +66,51 @@ fn answer(world: &mut World, query: &str) -> Result<String, Refusal> {
     }
     let mut location = Url::parse(redirect_uri)
         .map_err(|_| Refusal::new("invalid_request", "redirect_uri is no URI"))?;
-    let issued = issue_code(world, &params, redirect_uri);
-    {
-        let mut answer = location.query_pairs_mut();
-        match issued {
-            Ok(code) => {
-                answer.append_pair("code", &code);
-            }
-            Err(refusal) => {
-                answer.append_pair("error", &refusal.error);
-                answer.append_pair("error_description", &refusal.description);
-            }
-        }
-        if let Some(state) = params.optional("state") {
-            answer.append_pair("state", state);
-        }
-        match &world.settings.send_iss {
-            SendIss::Issuer => {
-                answer.append_pair("iss", &world.issuer);
-            }
-            SendIss::Omitted => {}
-            SendIss::Other(issuer) => {
-                answer.append_pair("iss", issuer);
-            }
-        }
+    let mut answer = match issue_code(world, &params, redirect_uri) {
+        Ok(code) => vec![("code", code)],
+        Err(refusal) => vec![
+            ("error", refusal.error),
+            ("error_description", refusal.description),
+        ],
+    };
+    if let Some(state) = params.optional("state") {
+        answer.push(("state", state.to_owned()));
     }
+    match &world.settings.send_iss {
+        SendIss::Issuer => answer.push(("iss", world.issuer.clone())),
+        SendIss::Omitted => {}
+        SendIss::Other(issuer) => answer.push(("iss", issuer.clone())),
+    }
+    if world.settings.jarm != Support::Off && wants_jwt(&params) {
+        let client_id = params.required("client_id")?;
+        answer = vec![("response", signed(world, client_id, answer))];
+    }
+    location.query_pairs_mut().extend_pairs(answer);
     Ok(location.into())
 }
 
+fn wants_jwt(params: &Params) -> bool {
+    matches!(params.optional("response_mode"), Some("jwt" | "query.jwt"))
+}
+
+/// The response as one signed token (JARM §2.1).
+fn signed(world: &World, client_id: &str, answer: Vec<(&str, String)>) -> String {
+    let mut claims = json!({
+        "iss": world.issuer,
+        "aud": client_id,
+        "exp": world.clock.now().as_secs() + 60,
+    });
+    for (name, value) in answer {
+        claims[name] = value.into();
+    }
+    lay_over(&mut claims, &world.settings.jarm_claims);
+    world.signer.sign("JWT", &claims)
+}
+
 fn issue_code(world: &mut World, params: &Params, redirect_uri: &str) -> Result<String, Refusal> {
+    if world.settings.jarm == Support::Required && !wants_jwt(params) {
+        return Err(Refusal::new("invalid_request", "response_mode must be jwt"));
+    }
     if params.required("response_type")? != "code" {
         return Err(Refusal::new("unsupported_response_type", "code alone"));
     }
@@ -117,6 +135,10 @@ fn issue_code(world: &mut World, params: &Params, redirect_uri: &str) -> Result<
         scopes: world.granted(params.scopes().unwrap_or_default()),
         resources,
         nonce: params.optional("nonce").map(str::to_owned),
+        jkt: params
+            .optional("dpop_jkt")
+            .filter(|_| world.settings.dpop != Support::Off)
+            .map(str::to_owned),
     };
     let code = world.signer.token("canary-code-");
     let expires_at = world.clock.now().saturating_add(world.settings.code_ttl);

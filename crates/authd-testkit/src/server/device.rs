@@ -129,6 +129,7 @@ pub(super) fn redeem(
                 scopes: world.granted(scopes),
                 resources: resources.clone(),
                 nonce: None,
+                jkt: None,
             };
             let family = world.found_family(approved);
             Ok(world.first_response(family, resources))

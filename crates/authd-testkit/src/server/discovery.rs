@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     fault::Endpoint,
-    settings::{DiscoveryForm, lay_over},
+    settings::{DiscoveryForm, Support, lay_over},
 };
 
 /// The metadata document, at an address that is one of `forms`.
@@ -44,7 +44,6 @@ fn document(world: &World) -> Value {
         "jwks_uri": Endpoint::Jwks.url(issuer),
         "scopes_supported": ["openid", "offline_access"],
         "response_types_supported": ["code"],
-        "response_modes_supported": ["query"],
         "grant_types_supported": ["authorization_code", "refresh_token", DEVICE_CODE],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["ES256"],
@@ -53,8 +52,30 @@ fn document(world: &World) -> Value {
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": world.settings.advertise_iss,
     });
+    extensions(&mut document, world);
     lay_over(&mut document, &world.settings.metadata);
     document
+}
+
+fn extensions(document: &mut Value, world: &World) {
+    let settings = &world.settings;
+    if settings.pushed_authorization_requests != Support::Off {
+        document["pushed_authorization_request_endpoint"] =
+            Endpoint::PushedAuthorization.url(&world.issuer).into();
+        document["require_pushed_authorization_requests"] =
+            (settings.pushed_authorization_requests == Support::Required).into();
+    }
+    if settings.dpop != Support::Off {
+        document["dpop_signing_alg_values_supported"] = json!(["ES256"]);
+    }
+    document["response_modes_supported"] = match settings.jarm {
+        Support::Off => json!(["query"]),
+        Support::Offered => json!(["query", "query.jwt", "jwt"]),
+        Support::Required => json!(["query.jwt", "jwt"]),
+    };
+    if settings.jarm != Support::Off {
+        document["authorization_signing_alg_values_supported"] = json!(["ES256"]);
+    }
 }
 
 /// `GET /jwks`.

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::world::World;
 use crate::{
+    client::ClientAuthentication,
     ledger::{AccessToken, Family, Fingerprint, RefreshToken},
     settings::{AccessTokenFormat, ExpiresIn, RefreshTokenOnRefresh, RefreshTokens, lay_over},
 };
@@ -14,6 +15,8 @@ pub(super) struct Approved {
     pub(super) scopes: Vec<String>,
     pub(super) resources: Vec<String>,
     pub(super) nonce: Option<String>,
+    /// `dpop_jkt` (RFC 9449 §10): the key that the code is bound to.
+    pub(super) jkt: Option<String>,
 }
 
 impl World {
@@ -31,6 +34,11 @@ impl World {
     /// Starts a family. The subject is the one that the settings name at this moment.
     pub(super) fn found_family(&mut self, approved: Approved) -> usize {
         let id = self.ledger.families.len();
+        // RFC 9449 §5: a confidential client's refresh token is bound to the client instead.
+        let public = self
+            .client(&approved.client_id)
+            .is_some_and(|client| matches!(client.authentication, ClientAuthentication::None));
+        let jkt = self.proven.clone().filter(|_| public);
         self.ledger.families.push(Family {
             id,
             client_id: approved.client_id,
@@ -38,6 +46,7 @@ impl World {
             scopes: approved.scopes,
             resources: approved.resources,
             revoked: None,
+            jkt,
             nonce: approved.nonce,
         });
         id
@@ -122,7 +131,10 @@ impl World {
         response.insert("access_token".to_owned(), token.into());
         response.insert(
             "token_type".to_owned(),
-            self.settings.token_type.clone().into(),
+            match self.proven {
+                Some(_) => "DPoP".into(),
+                None => self.settings.token_type.clone().into(),
+            },
         );
         let expires_in = match self.settings.expires_in {
             ExpiresIn::Number => Some(ttl.as_secs().into()),
@@ -177,6 +189,7 @@ impl World {
             issued_at: now,
             expires_at,
             revoked: false,
+            jkt: self.proven.clone(),
             accepted: 0,
         });
         token

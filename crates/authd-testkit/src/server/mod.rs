@@ -3,11 +3,13 @@
 mod authorize;
 mod device;
 mod discovery;
+mod dpop;
 mod faulty;
 mod issue;
 pub(crate) mod listener;
 mod params;
 mod protected;
+mod pushed;
 mod routes;
 mod signer;
 mod token;
@@ -22,7 +24,9 @@ use std::{
 };
 
 use self::{
+    dpop::Seen,
     listener::Listener,
+    pushed::PushedRequests,
     routes::router,
     signer::Signer,
     world::{Shared, World},
@@ -137,6 +141,9 @@ impl FakeServer {
             faults: Faults::default(),
             codes: BTreeMap::new(),
             devices: BTreeMap::new(),
+            pushed: PushedRequests::default(),
+            proofs: Seen::default(),
+            proven: None,
             requests: 0,
         }));
         let listener = Listener::serve(socket, router(&shared, path))?;

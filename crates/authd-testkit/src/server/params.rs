@@ -92,6 +92,19 @@ impl Params {
         Self::of_query(body)
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// With `client_id`, which a client that authenticated by a header may have left out.
+    pub(super) fn with_client(mut self, client_id: &str) -> Self {
+        if self.optional("client_id").is_none() {
+            self.0.push(("client_id".to_owned(), client_id.to_owned()));
+        }
+        self
+    }
+
     /// A parameter; one sent without a value counts as absent (RFC 6749 §3.1).
     pub(super) fn optional(&self, name: &str) -> Option<&str> {
         self.0
@@ -192,10 +205,11 @@ fn form_decoded(text: &str) -> String {
         .unwrap_or_default()
 }
 
-/// The token of an `Authorization: Bearer` header (RFC 6750 §2.1).
-pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+/// Scheme and token of an `Authorization` header (RFC 6750 §2.1, RFC 9449 §7.1).
+pub(super) fn presented(headers: &HeaderMap) -> Option<(&str, &str)> {
     let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme
-        .eq_ignore_ascii_case("Bearer")
-        .then_some(token.trim())
+    ["Bearer", "DPoP"]
+        .into_iter()
+        .find(|known| known.eq_ignore_ascii_case(scheme))
+        .map(|known| (known, token.trim()))
 }

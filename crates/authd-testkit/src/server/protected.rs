@@ -5,39 +5,89 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::State,
-    http::{HeaderMap, StatusCode, header::WWW_AUTHENTICATE},
+    http::{HeaderMap, Method, StatusCode, header::WWW_AUTHENTICATE},
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
 
 use super::{
-    params::{Params, Refusal, authenticate, bearer},
+    dpop::{self, Proven},
+    params::{Params, Refusal, authenticate, presented},
     world::{Shared, World},
 };
-use crate::ledger::{Fingerprint, Revocation};
+use crate::{
+    fault::Endpoint,
+    ledger::{Fingerprint, Revocation},
+};
 
-/// How a bearer token stands.
+/// A call of something that is protected.
+struct Call<'a> {
+    method: &'a Method,
+    endpoint: Endpoint,
+    headers: &'a HeaderMap,
+}
+
+/// How the token of a call stands.
 enum Standing {
-    Live { family: usize },
+    Live {
+        family: usize,
+    },
+    /// Alive, but bound to a key that the call does not prove to hold.
+    Unproven(Refusal),
     Expired,
     Unknown,
     Missing,
 }
 
-fn standing(world: &World, headers: &HeaderMap) -> (Standing, Option<Fingerprint>) {
-    let Some(token) = bearer(headers) else {
+fn standing(world: &mut World, call: &Call<'_>) -> (Standing, Option<Fingerprint>) {
+    let Some((scheme, token)) = presented(call.headers) else {
         return (Standing::Missing, None);
     };
     let fingerprint = Fingerprint::of(token);
-    let standing = match world.ledger.access_token(&fingerprint) {
+    let known = world.ledger.access_token(&fingerprint).cloned();
+    let standing = match known {
         None => Standing::Unknown,
-        Some(token) if token.revoked => Standing::Unknown,
-        Some(token) if world.clock.now() >= token.expires_at => Standing::Expired,
-        Some(token) => Standing::Live {
-            family: token.family,
+        Some(known) if known.revoked => Standing::Unknown,
+        Some(known) if world.clock.now() >= known.expires_at => Standing::Expired,
+        Some(known) => match unproven(world, call, scheme, token, known.jkt.as_deref()) {
+            Some(refusal) => Standing::Unproven(refusal),
+            None => Standing::Live {
+                family: known.family,
+            },
         },
     };
     (standing, Some(fingerprint))
+}
+
+/// Why a call does not prove to hold the key that its token is bound to (RFC 9449 §7).
+fn unproven(
+    world: &mut World,
+    call: &Call<'_>,
+    scheme: &str,
+    token: &str,
+    bound_to: Option<&str>,
+) -> Option<Refusal> {
+    let invalid = |why: &str| Some(Refusal::new("invalid_token", why));
+    match (bound_to, scheme) {
+        (None, "Bearer") => return None,
+        (None, _) => return invalid("the token is bound to no key"),
+        (Some(_), "DPoP") => {}
+        (Some(_), _) => return invalid("the token is bound to a key"),
+    }
+    let url = call.endpoint.url(&world.issuer);
+    let request = Proven {
+        method: call.method.as_str(),
+        url: &url,
+        token: Some(token),
+    };
+    match dpop::proven_key(world, call.headers, &request) {
+        Err(refusal) => Some(refusal),
+        Ok(None) => Some(Refusal::new("invalid_dpop_proof", "a proof is needed")),
+        Ok(Some(key)) if Some(key.as_str()) != bound_to => {
+            invalid("the token is bound to another key")
+        }
+        Ok(Some(_)) => None,
+    }
 }
 
 /// The 401 of RFC 6750 §3.1: without a token it names no error.
@@ -64,17 +114,31 @@ fn unauthorized(description: Option<&str>) -> Response {
 }
 
 fn refused(standing: &Standing) -> Response {
+    if let Standing::Unproven(refusal) = standing {
+        let mut response = unauthorized(Some(&refusal.description));
+        dpop::challenge(&mut response, &refusal.error);
+        return response;
+    }
     unauthorized(match standing {
         Standing::Missing => None,
         Standing::Expired => Some("OAuth token has expired"),
-        Standing::Unknown | Standing::Live { .. } => Some("OAuth token is not known"),
+        _ => Some("OAuth token is not known"),
     })
 }
 
 /// `GET /api/ping`, the protected demo API.
-pub(super) async fn ping(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+pub(super) async fn ping(
+    State(shared): State<Arc<Shared>>,
+    method: Method,
+    headers: HeaderMap,
+) -> Response {
     shared.change(|world| {
-        let (standing, fingerprint) = standing(world, &headers);
+        let call = Call {
+            method: &method,
+            endpoint: Endpoint::Api,
+            headers: &headers,
+        };
+        let (standing, fingerprint) = standing(world, &call);
         let counts = &mut world.ledger.counts;
         match standing {
             Standing::Live { family } => {
@@ -85,6 +149,7 @@ pub(super) async fn ping(State(shared): State<Arc<Shared>>, headers: HeaderMap) 
                 let subject = &world.ledger.families[family].subject;
                 return Json(json!({"pong": true, "sub": subject})).into_response();
             }
+            Standing::Unproven(_) => counts.api_unproven += 1,
             Standing::Expired => counts.api_expired += 1,
             Standing::Unknown => counts.api_unknown += 1,
             Standing::Missing => counts.api_missing += 1,
@@ -94,8 +159,17 @@ pub(super) async fn ping(State(shared): State<Arc<Shared>>, headers: HeaderMap) 
 }
 
 /// `GET` or `POST /userinfo` (OIDC Core §5.3).
-pub(super) async fn userinfo(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
-    shared.read(|world| match standing(world, &headers).0 {
+pub(super) async fn userinfo(
+    State(shared): State<Arc<Shared>>,
+    method: Method,
+    headers: HeaderMap,
+) -> Response {
+    let call = Call {
+        method: &method,
+        endpoint: Endpoint::Userinfo,
+        headers: &headers,
+    };
+    shared.change(|world| match standing(world, &call).0 {
         Standing::Live { family } => {
             let subject = &world.ledger.families[family].subject;
             Json(json!({
@@ -136,7 +210,7 @@ fn description(world: &World, of: &Fingerprint) -> Value {
         let family = &world.ledger.families[token.family];
         return json!({
             "active": true,
-            "token_type": "Bearer",
+            "token_type": if token.jkt.is_some() { "DPoP" } else { "Bearer" },
             "iss": world.issuer,
             "sub": family.subject,
             "client_id": family.client_id,

@@ -8,9 +8,9 @@ use axum::{
 };
 
 use super::{
-    authorize, device, discovery,
+    authorize, device, discovery, dpop,
     faulty::{Watched, faulty},
-    protected, token,
+    protected, pushed, token,
     world::Shared,
 };
 use crate::{
@@ -50,6 +50,7 @@ pub(super) fn router(shared: &Arc<Shared>, path: &str) -> Router {
     }
     let endpoints = [
         (Endpoint::Authorization, get(authorize::authorize)),
+        (Endpoint::PushedAuthorization, post(pushed::push)),
         (Endpoint::Token, post(token::token)),
         (
             Endpoint::DeviceAuthorization,
@@ -74,5 +75,10 @@ pub(super) fn router(shared: &Arc<Shared>, path: &str) -> Router {
             watched(endpoint, routes),
         );
     }
-    router.with_state(Arc::clone(shared))
+    router
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(shared),
+            dpop::with_nonce,
+        ))
+        .with_state(Arc::clone(shared))
 }

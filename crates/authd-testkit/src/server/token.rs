@@ -17,13 +17,15 @@ use serde_json::Value;
 
 use super::{
     device,
+    dpop::{self, Proven},
     issue::Approved,
     params::{Params, Refusal, authenticate},
     world::{Shared, World},
 };
 use crate::{
+    fault::Endpoint,
     ledger::{Fingerprint, RefreshTokenOutcome, Revocation},
-    settings::RefreshTokenOnRefresh,
+    settings::{RefreshTokenOnRefresh, Support},
 };
 
 pub(super) const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";
@@ -68,6 +70,17 @@ fn exchange(
     let params = Params::of_form(headers, body)?;
     let grant_type = params.required("grant_type")?.to_owned();
     let client_id = authenticate(world, headers, &params)?;
+    // Before anything is looked at that could be spent (RFC 9449 §5, §8).
+    let url = Endpoint::Token.url(&world.issuer);
+    let request = Proven {
+        method: "POST",
+        url: &url,
+        token: None,
+    };
+    world.proven = dpop::proven_key(world, headers, &request)?;
+    if world.settings.dpop == Support::Required && world.proven.is_none() {
+        return Err(Refusal::new("invalid_dpop_proof", "a proof is needed"));
+    }
     let response = match grant_type.as_str() {
         "authorization_code" => authorization_code(world, &client_id, &params),
         "refresh_token" => refresh(world, &client_id, &params),
@@ -100,6 +113,9 @@ fn authorization_code(
         }
         return Err(invalid("the code was used before"));
     }
+    if code.approved.jkt.is_some() && code.approved.jkt != world.proven {
+        return Err(invalid("the code is bound to another key"));
+    }
     code.spent = true;
     if now >= code.expires_at {
         return Err(invalid("the code has expired"));
@@ -115,6 +131,7 @@ fn authorization_code(
         scopes: code.approved.scopes.clone(),
         resources: code.approved.resources.clone(),
         nonce: code.approved.nonce.clone(),
+        jkt: code.approved.jkt.clone(),
     };
     let resources = narrowed_resources(world, &approved.resources, params)?;
     let family = world.found_family(approved);
@@ -204,6 +221,12 @@ fn judge(
     }
     if family.revoked.is_some() {
         return Err(dead(Outcome::FamilyRevoked, "the grant was revoked"));
+    }
+    if family.jkt.is_some() && family.jkt != world.proven {
+        return Err(bad(Refusal::new(
+            "invalid_grant",
+            "the refresh token is bound to another key",
+        )));
     }
     let expired = settings
         .refresh_token_ttl

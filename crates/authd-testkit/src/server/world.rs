@@ -8,7 +8,9 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{TimedOut, authorize::Code, device::Device, signer::Signer};
+use super::{
+    TimedOut, authorize::Code, device::Device, dpop::Seen, pushed::PushedRequests, signer::Signer,
+};
 use crate::{
     client::Client,
     clock::Clock,
@@ -28,6 +30,10 @@ pub(crate) struct World {
     pub(crate) faults: Faults,
     pub(crate) codes: BTreeMap<Fingerprint, Code>,
     pub(crate) devices: BTreeMap<Fingerprint, Device>,
+    pub(crate) pushed: PushedRequests,
+    pub(crate) proofs: Seen,
+    /// The key that the token request at hand proved to hold (RFC 9449): what it yields is bound to it.
+    pub(crate) proven: Option<String>,
     pub(crate) requests: u64,
 }
 

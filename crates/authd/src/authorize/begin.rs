@@ -25,7 +25,10 @@ use authd_proto::{
 };
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::{Login, Proof, login_id};
+use super::{
+    Login, Proof, login_id,
+    protection::{Protections, Wish},
+};
 use crate::{
     daemon::Shared,
     handler::{account_name, scopes},
@@ -44,6 +47,7 @@ struct Target {
     /// The first is what the login's own token is for.
     resources: Vec<String>,
     iss_expected: bool,
+    protections: Protections,
 }
 
 /// Begins a login and says what the person has to open or type.
@@ -72,7 +76,7 @@ pub(crate) async fn begin(
         async move {
             let target = target(&http, account, &start, known).await?;
             match start.flow {
-                Flow::Browser => browser(&daemon, target, &start, origin, place).await,
+                Flow::Browser => browser(&daemon, &http, target, &start, origin, place).await,
                 Flow::Device => device(&daemon, &http, target, &start, origin, place).await,
             }
         }
@@ -89,13 +93,17 @@ struct Known {
     client_secret: Option<Secret>,
     scopes: ScopeSet,
     resources: Vec<String>,
+    /// Its tokens are bound to a key (RFC 9449).
+    is_bound: bool,
 }
 
 impl Known {
     fn of(daemon: &Shared, account: &Account) -> Option<Self> {
         let accounts = daemon.published.load();
-        let grant = &accounts.get(account)?.view.grant;
+        let snapshot = accounts.get(account)?;
+        let grant = &snapshot.view.grant;
         Some(Self {
+            is_bound: snapshot.holds_key,
             provider: grant.provider.clone(),
             client_secret: None,
             scopes: grant.scopes.clone(),
@@ -123,7 +131,7 @@ async fn target(
     let by_hand = start.authorization_endpoint.is_some()
         || start.token_endpoint.is_some()
         || start.device_authorization_endpoint.is_some();
-    let (mut provider, iss_expected, metadata) = match (&start.issuer, by_hand, &known) {
+    let (mut provider, found, metadata) = match (&start.issuer, by_hand, &known) {
         (Some(issuer), _, _) => {
             let metadata = discover(http, issuer).await.map_err(discovery_failed)?;
             let provider = Provider {
@@ -131,22 +139,17 @@ async fn target(
                 endpoints: metadata.endpoints.clone(),
                 ..Provider::default()
             };
-            (
-                provider,
-                metadata.authorization_response_iss_parameter_supported,
-                Some(metadata),
-            )
+            (provider, Some(metadata.clone()), Some(metadata))
         }
-        (None, true, _) => (Provider::default(), false, None),
+        (None, true, _) => (Provider::default(), None, None),
         (None, false, Some(known)) => {
-            // The endpoints stay as they were pinned; only the promise of `iss` is asked for again.
-            let iss_expected = match &known.provider.issuer {
-                Some(issuer) => discover(http, issuer)
-                    .await
-                    .is_ok_and(|metadata| metadata.authorization_response_iss_parameter_supported),
-                None => false,
+            // The endpoints stay as they were pinned; only what the login is protected by is asked for
+            // again.
+            let found = match &known.provider.issuer {
+                Some(issuer) => discover(http, issuer).await.ok(),
+                None => None,
             };
-            (known.provider.clone(), iss_expected, None)
+            (known.provider.clone(), found, None)
         }
         (None, false, None) => {
             return bad(
@@ -209,6 +212,7 @@ async fn target(
         .as_ref()
         .filter(|known| known.provider.endpoints.token == provider.endpoints.token)
         .map_or_else(Profile::default, |known| known.provider.profile.clone());
+    let is_bound = known.as_ref().is_some_and(|known| known.is_bound);
     let known_scopes = known.as_ref().map(|known| known.scopes.clone());
     let scopes = match &start.scopes {
         Some(asked) => scopes(Some(asked.as_slice()))?,
@@ -226,13 +230,20 @@ async fn target(
         return Err(WireError::new(ErrorCode::BadRequest, message)
             .with_hint(format!("{LONGEST_RESOURCE} bytes at most")));
     }
+    let wish = Wish {
+        asked: start.dpop,
+        before: is_bound,
+    };
     Ok(Target {
+        iss_expected: found
+            .as_ref()
+            .is_some_and(|it| it.authorization_response_iss_parameter_supported),
+        protections: Protections::choose(wish, &provider, found.as_ref())?,
         account,
         provider,
         client_secret,
         scopes,
         resources,
-        iss_expected,
     })
 }
 
@@ -269,6 +280,7 @@ fn fill(endpoints: &mut Endpoints, start: &LoginStart) {
 
 async fn browser(
     daemon: &Shared,
+    http: &Http,
     target: Target,
     start: &LoginStart,
     origin: Origin,
@@ -290,7 +302,9 @@ async fn browser(
             failed = Some(error);
         }
     };
-    let attempt = AuthorizationAttempt::begin(
+    let jkt = target.protections.jkt();
+    let jarm = target.protections.jarm(daemon, http).await?;
+    let mut attempt = AuthorizationAttempt::begin(
         AuthorizationRequest {
             provider: &target.provider,
             redirect_uri: redirect.redirect_uri(),
@@ -298,6 +312,8 @@ async fn browser(
             resources: &target.resources,
             extra: &extra,
             iss_expected: target.iss_expected,
+            dpop_jkt: jkt.as_deref(),
+            jarm,
         },
         &mut random,
     )
@@ -305,12 +321,19 @@ async fn browser(
     if failed.is_some() {
         return Err(no_randomness());
     }
+    let client = Client {
+        provider: &target.provider,
+        credential: &target.client_secret.clone().into(),
+        ambient: &**daemon,
+    };
+    let url_lives = target.protections.push(http, client, &mut attempt).await?;
     let attempt = Arc::new(attempt);
     let reply = LoginStartReply {
         login_id: String::new(),
         account: target.account.to_string(),
         flow: Flow::Browser,
         authorization_url: Some(attempt.url().to_owned()),
+        authorization_url_expires_in_secs: url_lives.map(|left| left.as_secs()),
         redirect_uri: Some(redirect.redirect_uri().to_owned()),
         user_code: None,
         verification_uri: None,
@@ -382,6 +405,7 @@ async fn device(
         account,
         flow: Flow::Device,
         authorization_url: None,
+        authorization_url_expires_in_secs: None,
         redirect_uri: None,
         user_code: Some(user_code),
         verification_uri: Some(verification_uri),
@@ -415,6 +439,7 @@ fn register(
         account: target.account.clone(),
         provider: target.provider.clone(),
         client_secret: target.client_secret,
+        binding: target.protections.binding,
         asked: target.scopes.clone(),
         attempt: under_way.attempt,
         proof: Mutex::new(under_way.proof),
@@ -440,7 +465,7 @@ fn register(
     Ok((id, login))
 }
 
-fn no_randomness() -> WireError {
+pub(super) fn no_randomness() -> WireError {
     WireError::new(ErrorCode::Internal, "the system gives no random bytes")
 }
 

@@ -19,8 +19,8 @@ use authd_proto::{
 use super::{account_name, flag::flags, unknown_account, wait, whole_secs};
 use crate::{
     daemon::Shared,
-    perform::Departed,
-    published::{Snapshot, expiry},
+    perform::{Departed, is_bound},
+    published::{Snapshot, dpop, expiry},
 };
 
 /// `account.list`: sorted by name. The cursor is the last name of the page before.
@@ -191,6 +191,11 @@ pub(crate) fn info(daemon: &Shared, snapshot: &Arc<Snapshot>, now: Now) -> Accou
         scopes: grant.scopes.iter().map(str::to_owned).collect(),
         resource: grant.resource.clone(),
         profile: grant.provider.profile.name.clone(),
+        dpop: grant
+            .leases
+            .get(&own)
+            .filter(|lease| snapshot.holds_key || is_bound(&lease.token_type))
+            .map(|lease| dpop(&lease.token_type)),
         created_at: unix(grant.created_at),
         leases,
     }
@@ -308,6 +313,7 @@ mod tests {
             scopes,
             resource: None,
             profile: None,
+            dpop: None,
             created_at: 0,
             leases: vec![lease; leases],
         }

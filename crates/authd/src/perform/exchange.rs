@@ -6,15 +6,18 @@ use authd_core::{
     broker::{Event, Exchange},
     grant::{Grant, Provider},
     id::{Account, AttemptId},
+    lease::LeaseKey,
     secret::Secret,
     time::{Now, Stamp},
 };
-use authd_oauth::{Client, Credential, ExchangeRequest, Exchanged, Surroundings, Tokens};
+use authd_oauth::{
+    Client, Credential, Dpop, DpopKey, ExchangeRequest, Exchanged, Proving, Surroundings, Tokens,
+};
 use authd_store::{Intent, Record, Secrets};
 
 use super::Performer;
 use crate::{
-    authorize::Proof,
+    authorize::{Binding, Proof},
     daemon::{Daemon, Shared},
     driver::Message,
     failpoint::{self, Boundary},
@@ -76,6 +79,7 @@ impl Performer {
             let exchanged = Exchanged {
                 answer: nothing_sent(daemon.clock.now()),
                 tokens: None,
+                proved: false,
             };
             return self.send(Message::Answered {
                 attempt,
@@ -85,14 +89,18 @@ impl Performer {
         if let Some(login) = exchange.login {
             let origin = daemon.logins.origin(login);
             self.stories.of_login(attempt, &exchange.account, origin);
-            self.logging_in
-                .insert(attempt, daemon.logins.client_secret(login));
+            let begins_with = Secrets {
+                client_secret: daemon.logins.client_secret(login),
+                dpop_key: material.stored_key(),
+                ..Secrets::default()
+            };
+            self.logging_in.insert(attempt, begins_with);
         }
         self.daemon.network.spawn(async move {
             let mut exchanged = send(&daemon, &material, &exchange).await;
             failpoint::reach(Boundary::AnswerReceived);
             if exchange.login.is_some() {
-                who_signed_in(&daemon, &material.provider, &mut exchanged).await;
+                who_signed_in(&daemon, &material, &mut exchanged).await;
             }
             daemon.mailbox.send(Message::Answered {
                 attempt,
@@ -108,7 +116,20 @@ impl Performer {
             provider,
             credential: secrets.client_secret.clone().into(),
             proof: Arc::new(Proof::RefreshToken(secrets.refresh_token.clone()?)),
+            binding: match &secrets.dpop_key {
+                Some(stored) => Some(bound(account, stored)?),
+                None => None,
+            },
         })
+    }
+
+    /// What a proof of possession for a token of the account takes.
+    pub(crate) fn held(&self, account: &Account, key: &LeaseKey) -> ProofMaterial {
+        let secrets = self.vault.get(account);
+        ProofMaterial {
+            key: secrets.and_then(|secrets| secrets.dpop_key.clone()),
+            access_token: secrets.and_then(|secrets| secrets.access_tokens.get(key).cloned()),
+        }
     }
 
     /// The client secret that the account was logged in with.
@@ -116,8 +137,12 @@ impl Performer {
         self.vault.get(account)?.client_secret.clone()
     }
 
-    /// Holds an answer's secrets until the engine has judged it.
-    pub(crate) fn keep_answer(&mut self, attempt: AttemptId, tokens: Option<Tokens>) {
+    /// Holds an answer's secrets until the engine has judged it. A login that was not proved to hold its
+    /// key is not bound to it.
+    pub(crate) fn keep_answer(&mut self, attempt: AttemptId, tokens: Option<Tokens>, proved: bool) {
+        if !proved && let Some(begins_with) = self.logging_in.get_mut(&attempt) {
+            begins_with.dpop_key = None;
+        }
         if let Some(tokens) = tokens {
             self.answers.insert(attempt, tokens);
         }
@@ -131,13 +156,9 @@ impl Performer {
         };
         let account = grant.account.clone();
         // A login begins anew; a renewal goes on from what stands.
-        let before = match self.logging_in.remove(&attempt) {
-            Some(client_secret) => Secrets {
-                client_secret,
-                ..Secrets::default()
-            },
-            None => self.vault.get(&account).cloned().unwrap_or_default(),
-        };
+        let before = self.logging_in.remove(&attempt);
+        let before =
+            before.unwrap_or_else(|| self.vault.get(&account).cloned().unwrap_or_default());
         let secrets = successor(before, tokens, grant);
         self.committing.insert(attempt, secrets.clone());
         self.unsaved.insert((account, grant.id), attempt);
@@ -170,6 +191,54 @@ pub(crate) struct Material {
     pub(crate) provider: Provider,
     pub(crate) credential: Credential,
     pub(crate) proof: Arc<Proof>,
+    /// The key that what it yields is bound to.
+    pub(crate) binding: Option<Binding>,
+}
+
+impl Material {
+    /// The key as it goes into the record.
+    fn stored_key(&self) -> Option<Secret> {
+        self.binding
+            .as_ref()
+            .map(|binding| binding.key.stored().clone())
+    }
+
+    fn dpop<'a>(&'a self, daemon: &'a Daemon) -> Option<Dpop<'a>> {
+        self.binding.as_ref().map(|binding| Dpop {
+            key: &binding.key,
+            servers: &daemon.dpop,
+            when: binding.when,
+        })
+    }
+}
+
+/// What a proof of possession takes.
+#[derive(Default)]
+pub(crate) struct ProofMaterial {
+    /// The private key; `None` when the account's tokens are bound to none.
+    pub(crate) key: Option<Secret>,
+    /// The token itself.
+    pub(crate) access_token: Option<Secret>,
+}
+
+/// The key of a grant that is bound to one. `None` when what the store holds is none: then nothing is
+/// sent, for without the key the provider would refuse it, and perhaps for good.
+pub(super) fn bound(account: &Account, stored: &Secret) -> Option<Binding> {
+    match DpopKey::from_stored(stored) {
+        Ok(key) => Some(Binding {
+            key: Arc::new(key),
+            when: Proving::Always,
+        }),
+        Err(error) => {
+            tracing::error!(%account, %error, "the key that the tokens are bound to is damaged");
+            None
+        }
+    }
+}
+
+/// RFC 9449 §5: what is bound to a key is so called, without regard to case.
+pub(crate) fn is_bound(token_type: &str) -> bool {
+    token_type.eq_ignore_ascii_case("DPoP")
 }
 
 async fn send(daemon: &Daemon, material: &Material, exchange: &Exchange) -> Exchanged {
@@ -189,6 +258,7 @@ async fn send(daemon: &Daemon, material: &Material, exchange: &Exchange) -> Exch
     let surroundings = Surroundings {
         fingerprint: &|token| daemon.fingerprints.of(token),
         on_bytes_sent: &|| failpoint::reach(Boundary::BytesSent),
+        dpop: material.dpop(daemon),
     };
     let http = daemon.network.http();
     authd_oauth::exchange(
@@ -205,7 +275,7 @@ async fn send(daemon: &Daemon, material: &Material, exchange: &Exchange) -> Exch
 }
 
 /// Where the ID token does not say who signed in, userinfo may. A login does not fail for want of it.
-async fn who_signed_in(daemon: &Shared, provider: &Provider, exchanged: &mut Exchanged) {
+async fn who_signed_in(daemon: &Shared, material: &Material, exchanged: &mut Exchanged) {
     use authd_core::answer::{Body, Received};
     let Received::Response {
         body: Body::Tokens(summary),
@@ -221,7 +291,16 @@ async fn who_signed_in(daemon: &Shared, provider: &Provider, exchanged: &mut Exc
     else {
         return;
     };
-    match authd_oauth::userinfo(&daemon.network.http(), provider, &tokens.access_token).await {
+    let client = Client {
+        provider: &material.provider,
+        credential: &material.credential,
+        ambient: &**daemon,
+    };
+    let dpop = material
+        .dpop(daemon)
+        .filter(|_| is_bound(&summary.token_type));
+    let http = daemon.network.http();
+    match authd_oauth::userinfo(&http, client, &tokens.access_token, dpop).await {
         Ok(subject) => summary.subject = Some(subject),
         Err(authd_oauth::EndpointError::NotOffered) => {}
         Err(error) => tracing::warn!(%error, "the provider does not say who signed in"),

@@ -8,9 +8,13 @@ use authd_core::{
     secret::Secret,
     time::Wall,
 };
-use authd_oauth::{Client, EndpointError, Http, Introspection, TokenTypeHint};
+use authd_oauth::{Client, Dpop, EndpointError, Http, Introspection, TokenTypeHint};
 
-use super::Performer;
+use super::{
+    Performer,
+    exchange::{bound, is_bound},
+};
+use crate::authorize::Binding;
 
 /// How a resource server says that a token is dead (RFC 6750 §3.1).
 const UNAUTHORIZED: u16 = 401;
@@ -25,9 +29,10 @@ impl Performer {
                 provider.view.grant.provider.clone(),
                 secrets.client_secret.clone(),
                 secrets.access_tokens.get(&check.key)?.clone(),
+                self.binding_of(&check),
             ))
         });
-        let Some((provider, client_secret, token)) = material else {
+        let Some((provider, client_secret, token, binding)) = material else {
             let finding = Finding::Unknown;
             return mailbox.event(Event::Validated { check, finding });
         };
@@ -39,9 +44,29 @@ impl Performer {
                 ambient: &*daemon,
             };
             let http = daemon.network.http();
-            let finding = ask(&http, client, &token, check.means).await;
+            let dpop = binding.as_ref().map(|binding| Dpop {
+                key: &binding.key,
+                servers: &daemon.dpop,
+                when: binding.when,
+            });
+            let finding = ask(&http, client, &token, dpop, check.means).await;
             mailbox.event(Event::Validated { check, finding });
         });
+    }
+
+    /// The key that this token is bound to.
+    fn binding_of(&self, check: &Check) -> Option<Binding> {
+        let lease = self
+            .accounts
+            .get(&check.account)?
+            .view
+            .grant
+            .leases
+            .get(&check.key)?;
+        let stored = self.vault.get(&check.account)?.dpop_key.as_ref()?;
+        is_bound(&lease.token_type)
+            .then(|| bound(&check.account, stored))
+            .flatten()
     }
 }
 
@@ -71,7 +96,13 @@ impl Performer {
     }
 }
 
-async fn ask(http: &Http, client: Client<'_>, token: &Secret, means: Means) -> Finding {
+async fn ask(
+    http: &Http,
+    client: Client<'_>,
+    token: &Secret,
+    dpop: Option<Dpop<'_>>,
+    means: Means,
+) -> Finding {
     let asked_at = client.ambient.now().wall;
     match means {
         Means::Introspection => {
@@ -84,7 +115,7 @@ async fn ask(http: &Http, client: Client<'_>, token: &Secret, means: Means) -> F
                 Err(error) => unknown(&error),
             }
         }
-        Means::Userinfo => match authd_oauth::userinfo(http, client.provider, token).await {
+        Means::Userinfo => match authd_oauth::userinfo(http, client, token, dpop).await {
             Ok(_) => Finding::Active { expires_in: None },
             Err(error) if error.status() == Some(UNAUTHORIZED) => Finding::Inactive,
             Err(error) => unknown(&error),

@@ -13,9 +13,9 @@ use authd_core::{
     secret::Secret,
     time::Wall,
 };
-use authd_oauth::Tokens;
+use authd_oauth::{DpopServers, Tokens};
 use authd_store::{
-    DataKey, Loaded, Options, Store,
+    DataKey, Loaded, Options, Secrets, Store,
     fault::{Faults, Faulty, Memory, Rule},
 };
 use tokio::sync::{Notify, mpsc::UnboundedReceiver, watch};
@@ -60,6 +60,7 @@ impl Bench {
             fingerprints: Fingerprinter::default(),
             journal: Journal::open(dir.path().join("events"), clock.clone()),
             logins: Logins::default(),
+            dpop: DpopServers::default(),
             standing: ArcSwap::from_pointee(Standing::opening()),
             figures: Figures::new(&clock),
             place: Place {
@@ -87,14 +88,23 @@ impl Bench {
     }
 
     /// The provider answered a login, and the engine has it written.
-    fn commit(&mut self, (grant, attempt): (u64, AttemptId)) {
+    fn commit(&mut self, login: (u64, AttemptId)) {
+        self.commit_proved(login, false);
+    }
+
+    /// The same of one that has a key, and was or was not proved to hold it.
+    fn commit_proved(&mut self, (grant, attempt): (u64, AttemptId), proved: bool) {
         let tokens = Tokens {
             access_token: Secret::new(format!("CANARY-at-{grant}")),
             refresh_token: Some(Secret::new(refresh_token(grant))),
             id_token: None,
         };
-        self.performer.keep_answer(attempt, Some(tokens));
-        self.performer.logging_in.insert(attempt, None);
+        let begins_with = Secrets {
+            dpop_key: Some(Secret::new(format!("CANARY-key-{grant}"))),
+            ..Secrets::default()
+        };
+        self.performer.logging_in.insert(attempt, begins_with);
+        self.performer.keep_answer(attempt, Some(tokens), proved);
         let grant = login(grant);
         self.performer.perform(Effect::Commit { attempt, grant });
     }
@@ -227,4 +237,19 @@ fn a_login_that_failed_for_the_disk_leaves_the_one_before_it_to_be_written() {
     bench.save(FIRST);
     assert_eq!(bench.saved(), Ok(()));
     assert_eq!(bench.restarted(), [(GrantId(1), refresh_token(1))]);
+}
+
+#[test]
+fn a_login_has_its_key_from_its_first_record_on_and_only_if_it_was_proved() {
+    for (proved, expected) in [(true, Some("CANARY-key-1")), (false, None)] {
+        let mut bench = Bench::new();
+        bench.commit_proved(FIRST, proved);
+        assert_eq!(bench.committed(FIRST), CommitOutcome::Durable);
+        bench.performer.close_store();
+        let (_store, loaded) = open(&bench.memory, &bench.faults);
+        let secrets = &loaded.records[0].secrets;
+        assert!(secrets.refresh_token.is_some());
+        let key = secrets.dpop_key.as_ref().map(Secret::expose);
+        assert_eq!(key, expected);
+    }
 }

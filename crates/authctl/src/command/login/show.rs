@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _};
 
 use anstyle::AnsiColor;
 use authd_proto::request::Flow;
-use authd_proto::response::{Expiry, LoginDone, LoginStartReply};
+use authd_proto::response::{Dpop, Expiry, LoginDone, LoginStartReply};
 use fast_qr::{ECL, QRBuilder};
 use serde::Serialize;
 
@@ -29,6 +29,8 @@ enum LoginEvent<'a> {
         verification_uri: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         verification_uri_complete: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        url_expires_in_secs: Option<u64>,
         expires_in_secs: u64,
     },
     /// The account is logged in.
@@ -44,6 +46,8 @@ enum LoginEvent<'a> {
         ttl_secs: Option<u64>,
         next_renewal_at: Option<u64>,
         generation: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        dpop: Option<Dpop>,
     },
     /// It is not.
     Error {
@@ -72,6 +76,7 @@ pub(super) fn authorize(started: &LoginStartReply) -> Result<(), Failure> {
         user_code: started.user_code.as_deref(),
         verification_uri: started.verification_uri.as_deref(),
         verification_uri_complete: started.verification_uri_complete.as_deref(),
+        url_expires_in_secs: started.authorization_url_expires_in_secs,
         expires_in_secs: started.expires_in_secs,
     })
 }
@@ -90,6 +95,7 @@ pub(super) fn opened(started: &LoginStartReply) {
         clean(&started.account)
     ));
     address(page(started));
+    open_within(started);
     tell(format_args!(
         "Waiting for you there, for {} at most; Ctrl-C gives up.",
         span(started.expires_in_secs)
@@ -102,6 +108,18 @@ pub(super) fn open_this(started: &LoginStartReply) {
         clean(&started.account)
     ));
     address(page(started));
+    open_within(started);
+}
+
+/// A request that was pushed (RFC 9126) is not kept for long.
+fn open_within(started: &LoginStartReply) {
+    if let Some(secs) = started.authorization_url_expires_in_secs {
+        tell(format_args!(
+            "Open it within {}: after that the page says that the request is not known or has\n\
+             expired, and you have to begin again.",
+            span(secs)
+        ));
+    }
 }
 
 pub(super) fn paste_here() {
@@ -194,6 +212,7 @@ pub(super) fn done(done: &LoginDone, json: bool) -> Result<(), Failure> {
             ttl_secs: done.ttl_secs,
             next_renewal_at: done.next_renewal_at,
             generation: done.generation,
+            dpop: done.dpop,
         });
     }
     output::line(summary(done, output::now()))
@@ -220,6 +239,11 @@ fn summary(done: &LoginDone, now: u64) -> String {
     }
     if !done.refused_scopes.is_empty() {
         row("not granted", &done.refused_scopes.join(" "));
+    }
+    match done.dpop {
+        Some(Dpop::Bound) => row("bound", "to a key that stays in the daemon (DPoP)"),
+        Some(Dpop::Bearer) => row("bound", "no: the provider issues plain bearer tokens"),
+        Some(Dpop::Unknown) | None => {}
     }
     let life = match (done.expiry, done.ttl_secs) {
         (Expiry::Exact, Some(secs)) => format!("in {}", span(secs)),

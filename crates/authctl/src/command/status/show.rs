@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use anstyle::Style;
-use authd_proto::response::{AccountInfo, DaemonStatusReply, Expiry, LastError, State};
+use authd_proto::response::{AccountInfo, DaemonStatusReply, Dpop, Expiry, LastError, State};
 use comfy_table::{ContentArrangement, Table, presets};
 
 use super::Report;
@@ -183,6 +183,11 @@ pub(super) fn details(account: &AccountInfo, now: u64) -> String {
     row("scopes", &account.scopes.join(" "));
     if let Some(resource) = &account.resource {
         row("resource", resource);
+    }
+    match account.dpop {
+        Some(Dpop::Bound) => row("bound", "to a key that stays in the daemon (DPoP)"),
+        Some(Dpop::Bearer) => row("bound", "no: the provider issues plain bearer tokens"),
+        Some(Dpop::Unknown) | None => {}
     }
     row(
         "renewed",

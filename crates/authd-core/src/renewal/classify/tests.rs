@@ -171,6 +171,14 @@ fn row_gateways_are_ambiguous_where_reuse_is_detected() {
 }
 
 #[test]
+fn row_invalid_dpop_proof_is_a_matter_of_configuration() {
+    assert_eq!(
+        judged(error(400, "invalid_dpop_proof")),
+        Verdict::Misconfigured
+    );
+}
+
+#[test]
 fn row_use_dpop_nonce_is_transient() {
     assert_eq!(judged(error(400, "use_dpop_nonce")), Verdict::Transient);
     assert_eq!(judged(error(401, "use_dpop_nonce")), Verdict::Transient);
