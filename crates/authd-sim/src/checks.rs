@@ -8,7 +8,7 @@ use authd_core::{
     flag::LoginReason,
     grant::Grant,
     id::{AttemptId, Generation},
-    lease::{Lease, floor_of},
+    lease::{Lease, LeaseKey, floor_of},
     renewal::Cause,
 };
 
@@ -104,7 +104,9 @@ impl World<'_> {
         let view = self.shell.published[account].as_ref();
         let believed = view.and_then(|view| view.grant.leases.get(&exchange.key)?.lifetime);
         let life = believed.map_or(life, |believed| life.min(believed.as_millis() as Ms));
+        // After a restart the wall clock tells the age, and it may drift.
         let distance = (life / 20).max(SECOND);
+        let distance = distance - distance / 1000;
         if is_known && self.t + 2 < token.sent + distance {
             let after = self.t - token.sent;
             self.violate(16, || {
@@ -165,15 +167,14 @@ impl World<'_> {
             return;
         }
         let (now, boot_id) = (self.clocks.now(t), self.clocks.boot_id());
-        let key = self.key(false);
         // Who comes between the decision and the request comes too late to change it.
         let decided = truth.last_start.unwrap_or(t);
-        let in_use = |second: bool| {
-            let used = truth.uses[usize::from(second)];
+        let in_use = |other: &LeaseKey| {
+            let used = truth.use_of(other);
             used.is_some_and(|used| used.since < decided && t < used.last + Self::IN_USE - MINUTE)
         };
         let at_stake = grant.leases.iter().find(|(other, lease)| {
-            let is_used = in_use(**other != key) || **other == exchange.key;
+            let is_used = in_use(other) || **other == exchange.key;
             let spent = lease
                 .lifetime
                 .map(|life| 2 * floor_of(life))
