@@ -335,7 +335,9 @@ impl Broker {
             return;
         }
         self.schedule.probe(now.boot);
-        self.attend_all(now);
+        for account in self.accounts.keys().cloned().collect::<Vec<_>>() {
+            self.with(&account, now, |renewal, _| renewal.resumed());
+        }
     }
 
     fn attend_all(&mut self, now: Now) {

@@ -35,7 +35,8 @@ impl Renewal {
         };
         self.latest_start = Some(cx.now.boot);
         self.started.insert(attempt.key.clone(), cx.now.boot);
-        if attempt.cause == Cause::Settling && self.may_settle_at_once(cx.now.boot) {
+        let repeats = self.grant.flags.ambiguous.is_some();
+        if repeats && self.may_settle_at_once(cx.now.boot) {
             self.loss.retried = true;
         }
         let exchange = self.exchange(&attempt);

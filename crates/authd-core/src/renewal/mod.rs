@@ -254,6 +254,11 @@ impl Renewal {
         }
     }
 
+    /// The machine is awake, perhaps elsewhere: what was drawn before it slept says nothing any more.
+    pub(crate) fn resumed(&mut self) {
+        self.backoff.forgive();
+    }
+
     /// The network came back: what was put off for its sake need not wait longer.
     pub(crate) fn network_up(&mut self) {
         if self.is_doubtful() {
