@@ -11,7 +11,10 @@ use std::{
     sync::Arc,
 };
 
-use authd_core::id::{Account, AttemptId, GrantId};
+use authd_core::{
+    grant::Providers,
+    id::{Account, AttemptId, GrantId},
+};
 
 use crate::{
     database::{Change, Key, Row},
@@ -98,6 +101,7 @@ pub(crate) struct Merged {
 pub(crate) fn merge(sealer: &Sealer, inputs: Inputs) -> Result<Merged, SealError> {
     let mut merge = Merge {
         sealer,
+        providers: Providers::default(),
         merged: Merged::default(),
         intents: BTreeMap::new(),
         mirrored: BTreeSet::new(),
@@ -119,6 +123,7 @@ pub(crate) fn merge(sealer: &Sealer, inputs: Inputs) -> Result<Merged, SealError
 
 struct Merge<'a> {
     sealer: &'a Sealer,
+    providers: Providers,
     merged: Merged,
     /// Of the database: attempt, intent, bytes, format.
     intents: BTreeMap<AttemptId, (Intent, Vec<u8>, u8)>,
@@ -227,7 +232,7 @@ impl Merge<'_> {
         source: Source<'_>,
     ) -> Result<(), Unsealable> {
         let opened = self.sealer.open(Kind::Record, name, bytes)?;
-        let stored = Stored::decode(&opened.payload).ok_or(Unsealable::Malformed)?;
+        let mut stored = Stored::decode(&opened.payload).ok_or(Unsealable::Malformed)?;
         let Opened {
             name,
             generation,
@@ -238,6 +243,8 @@ impl Merge<'_> {
         if self.sealer.name(&grant.account) != name || grant.generation.0 != generation {
             return Err(Unsealable::Misplaced);
         }
+        let provider = &mut stored.record.grant.provider;
+        *provider = self.providers.share(Arc::clone(provider));
         let mut newest = Newest {
             stored,
             sealed: bytes.into(),

@@ -24,7 +24,7 @@ use crate::{
     journal::Origin,
     open::Opening,
     perform::{Departed, Performer},
-    published::Token,
+    published::{Snapshot, Token},
     signs::{Hold, Sign},
 };
 
@@ -60,6 +60,10 @@ pub(crate) enum Question {
 
 /// What it gets.
 pub(crate) struct Handed {
+    /// The account as it was then, ...
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// ... and which of its tokens this is.
+    pub(crate) key: LeaseKey,
     pub(crate) token: Arc<Token>,
     pub(crate) ttl: Option<Duration>,
     pub(crate) low: bool,

@@ -5,7 +5,7 @@
 //! provider was heard to call a token alive before: some answer "inactive" to every client that may
 //! not ask.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use super::{Context, Renewal};
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
     id::Fingerprint,
     learned::Learned,
     lease::{Lease, LeaseKey},
+    map::SmallMap,
     time::Boot,
 };
 
@@ -31,7 +32,7 @@ pub(super) struct Validation {
     /// The question under way.
     asked: Option<Check>,
     /// Each lease that clients use.
-    leases: BTreeMap<LeaseKey, Known>,
+    leases: SmallMap<LeaseKey, Known>,
     /// No question before this.
     not_before: Boot,
     /// Questions in a row that told nothing.
@@ -57,7 +58,7 @@ struct Known {
 
 impl Validation {
     pub(super) fn used(&mut self, key: &LeaseKey, now: Boot) {
-        self.leases.entry(key.clone()).or_default().used = now;
+        self.leases.get_or_default(key).used = now;
     }
 
     pub(super) fn forget_unless(&mut self, held: impl Fn(&LeaseKey) -> bool) {
@@ -167,7 +168,7 @@ impl Renewal {
         }
         let now = cx.now.boot;
         let every = cx.config.validate_every.unwrap_or_default();
-        let known = self.validation.leases.entry(check.key.clone()).or_default();
+        let known = self.validation.leases.get_or_default(&check.key);
         known.latest = Some(now);
         let lease = self.grant.leases.get(&check.key);
         let Some(lease) = lease.filter(|lease| lease.fingerprint == check.fingerprint) else {
