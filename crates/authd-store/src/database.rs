@@ -49,9 +49,6 @@ impl Key {
     }
 }
 
-/// A row as it was read.
-pub(crate) type Row = (Key, Vec<u8>);
-
 /// One row to be written; `None` removes it.
 #[derive(Clone)]
 pub(crate) struct Change {
@@ -116,20 +113,19 @@ impl Database {
         Ok(())
     }
 
-    /// Every row.
-    pub(crate) fn rows(&mut self) -> Result<Vec<Row>, Failure> {
+    /// Reads every row, one after the other. After a failure those that were read count for nothing.
+    pub(crate) fn for_each(&mut self, mut take: impl FnMut(Key, Vec<u8>)) -> Result<(), Failure> {
         self.guarded(|redb| {
             let table = match redb.begin_read()?.open_table(SEALED) {
                 Ok(table) => table,
-                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(()),
                 Err(error) => return Err(error.into()),
             };
-            let mut rows = Vec::new();
             for row in table.iter()? {
                 let (key, value) = row?;
-                rows.push((Key(key.value().to_vec()), value.value().to_vec()));
+                take(Key(key.value().to_vec()), value.value().to_vec());
             }
-            Ok(rows)
+            Ok(())
         })
     }
 

@@ -22,6 +22,7 @@ use crate::{
     clock::Sleep,
     daemon::{Figures, Shared},
     journal::Origin,
+    memory,
     open::Opening,
     perform::{Departed, Performer},
     published::{Snapshot, Token},
@@ -452,6 +453,7 @@ impl Driver {
                 for event in self.performer.opened(*opening) {
                     self.handle(event);
                 }
+                memory::give_back();
             }
             Message::Depart {
                 account,
