@@ -26,7 +26,7 @@ use crate::{
 
 const SEALED: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("sealed");
 /// What redb may cache. Records are read once, at start; commits touch a handful of pages.
-const CACHE: usize = 1 << 20;
+const CACHE: usize = 1 << 18;
 
 /// A row's key: the kind, then what names the row among its kind.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -308,7 +308,8 @@ fn take_up(
             stale.push(grant.account.clone());
         }
         let machine = newest.stored.machine.unwrap_or(worker.header.machine);
-        if machine != worker.machine {
+        let is_foreign = machine != worker.machine;
+        if is_foreign {
             foreign.push(grant.account.clone());
         }
         if let Some(sealed) = &newest.sealed {
@@ -319,7 +320,7 @@ fn take_up(
             generation: grant.generation,
             ordinal: newest.stored.ordinal,
             attempt: newest.stored.attempt,
-            machine,
+            foreign: is_foreign.then(|| Box::new(machine)),
             size: newest.size,
         };
         worker.held.insert(name, held);

@@ -39,7 +39,7 @@ impl Renewal {
             self.loss.retried = true;
         }
         let exchange = self.exchange(&attempt);
-        self.phase = Phase::AwaitingIntended(attempt);
+        self.phase = Phase::AwaitingIntended(Box::new(attempt));
         self.record(Decided::Renewal(plan.cause), None, cx);
         cx.effects.push_back(Effect::Intend { exchange });
     }

@@ -88,18 +88,18 @@ pub(crate) struct Attempt {
     pub(crate) generation: Generation,
 }
 
-/// Where an exchange stands.
+/// Where an exchange stands. Nearly always there is none, so what one needs is held apart.
 #[derive(Debug)]
 enum Phase {
     /// None is under way.
     Resting,
     /// The intent is on its way to the disk.
-    AwaitingIntended(Attempt),
+    AwaitingIntended(Box<Attempt>),
     /// The request is out.
-    AwaitingAnswer(Attempt),
+    AwaitingAnswer(Box<Attempt>),
     /// The answer is on its way to the disk.
     AwaitingCommitted {
-        attempt: Attempt,
+        attempt: Box<Attempt>,
         next: Arc<Grant>,
         request_id: Option<String>,
     },

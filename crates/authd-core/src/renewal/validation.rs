@@ -30,7 +30,7 @@ const OPENID: &str = "openid";
 #[derive(Debug, Default)]
 pub(super) struct Validation {
     /// The question under way.
-    asked: Option<Check>,
+    asked: Option<Box<Check>>,
     /// Each lease that clients use.
     leases: SmallMap<LeaseKey, Known>,
     /// No question before this.
@@ -152,7 +152,7 @@ impl Renewal {
 
     /// The question leaves.
     pub(crate) fn check_begun(&mut self, check: Check) {
-        self.validation.asked = Some(check);
+        self.validation.asked = Some(Box::new(check));
     }
 
     /// The host has no room for questions before `until`.
@@ -162,7 +162,7 @@ impl Renewal {
 
     /// The provider said something, or nothing.
     pub(crate) fn validated(&mut self, check: &Check, finding: Finding, cx: &mut Context<'_>) {
-        let ours = self.validation.asked.take_if(|asked| asked == check);
+        let ours = self.validation.asked.take_if(|asked| **asked == *check);
         if ours.is_none() {
             return;
         }
