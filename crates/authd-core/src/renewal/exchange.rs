@@ -12,7 +12,7 @@ use crate::{
     answer::{Answer, Body, ExpiresIn, GrantType, Received, TokenSummary},
     broker::{CommitOutcome, Decided, Effect, Exchange, Notice},
     flag::{LoginReason, Raised, StaleStore},
-    grant::{Grant, Rotation},
+    grant::{Grant, Provider, Rotation},
     id::AttemptId,
     lease::{Expiry, Lease, LeaseKey},
     planted::{self, Bug},
@@ -40,7 +40,7 @@ impl Renewal {
             self.loss.retried = true;
         }
         let exchange = self.exchange(&attempt);
-        self.phase = Phase::AwaitingIntended(attempt);
+        self.phase = Phase::AwaitingIntended(Box::new(attempt));
         self.record(Decided::Renewal(plan.cause), None, cx);
         cx.effects.push_back(Effect::Intend { exchange });
     }
@@ -157,12 +157,14 @@ impl Renewal {
         next.last_error = None;
         if next.provider.profile.rotation == Rotation::Unknown {
             // Seen with our own eyes: until now the careful assumption held.
-            next.provider.profile.rotation = match tokens.refresh_token {
+            let mut provider = Provider::clone(&next.provider);
+            provider.profile.rotation = match tokens.refresh_token {
                 true => Rotation::ReuseDetected,
                 // Some rotate only now and then.
                 false if next.renewals < UNROTATED => Rotation::Unknown,
                 false => Rotation::None,
             };
+            next.provider = cx.providers.share(Arc::new(provider));
         }
         let flags = &mut next.flags;
         (flags.offline, flags.throttled) = (None, None);
@@ -276,7 +278,9 @@ impl Renewal {
         self.bars.remove(&attempt.key);
         // Whoever asked for it may be gone, and may be back: it begins its life in use.
         let now = cx.now.boot;
-        self.used.entry(attempt.key.clone()).or_insert(now);
+        if !self.used.contains_key(&attempt.key) {
+            self.used.insert(attempt.key.clone(), now);
+        }
         self.note_renewed(&attempt.key, &before);
         self.announce(&before, cx);
         let decided = match outcome {

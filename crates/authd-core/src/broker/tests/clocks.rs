@@ -137,7 +137,9 @@ fn inv_15_after_a_wake_one_canary_for_each_host_then_the_rest() {
     let mut bench = Bench::empty();
     for n in 0..6 {
         let host = format!("idp{}.example", n % 2);
-        bench.load(&format!("a{n}"), |grant| grant.provider = provider(&host));
+        bench.load(&format!("a{n}"), |grant| {
+            grant.provider = provider(&host).into()
+        });
     }
     bench.pass(secs(2400));
     while !bench.out.is_empty() {

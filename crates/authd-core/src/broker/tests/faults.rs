@@ -159,7 +159,9 @@ fn inv_17_a_sick_host_delays_no_other() {
     for n in 0..8 {
         bench.load(&format!("sick{n}"), |_| {});
     }
-    bench.load("well", |grant| grant.provider = provider("well.example"));
+    bench.load("well", |grant| {
+        grant.provider = provider("well.example").into()
+    });
     bench.pass(secs(2400));
     assert_eq!(bench.out.len(), 9);
     while let Some(at) = bench
@@ -447,7 +449,7 @@ fn interrupted(written: Stamp) -> Bench {
     let mut bench = Bench::empty();
     bench.pass(secs(3000));
     let mut grant = grant("work", bench.now);
-    grant.provider.profile = Profile {
+    grant.provider_mut().profile = Profile {
         rotation: Rotation::ReuseDetected,
         leeway: Some(secs(60)),
         ..Profile::default()
