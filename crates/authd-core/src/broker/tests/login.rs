@@ -171,6 +171,18 @@ fn a_device_login_ends_as_the_provider_says_or_when_time_is_up() {
 }
 
 #[test]
+fn a_refusal_of_the_code_is_told_in_the_providers_words() {
+    let mut bench = Bench::empty();
+    by_code(&mut bench);
+    bench.answer(error(400, "invalid_grant"));
+    let refused = LoginFailure::Refused {
+        code: "invalid_grant".to_owned(),
+        description: None,
+    };
+    assert_eq!(*failed(&bench), refused);
+}
+
+#[test]
 fn inv_13_someone_else_signing_in_changes_nothing() {
     let bob = || tokens_with(|tokens| tokens.subject = Some(subject("bob")));
     let mut bench = Bench::new();
