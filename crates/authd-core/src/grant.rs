@@ -252,10 +252,19 @@ mod tests {
             ..Profile::default()
         };
         let kept = serde_json::to_value(&profile).unwrap();
-        assert_eq!((&kept["lifetime"], &kept["leeway"]), (&3600.into(), &0.into()));
+        assert_eq!(
+            (&kept["lifetime"], &kept["leeway"]),
+            (&3600.into(), &0.into())
+        );
         let found: Profile = serde_json::from_value(kept).unwrap();
         let lifetime = Some(Duration::from_secs(3600));
-        assert_eq!(found, Profile { lifetime, ..profile });
+        assert_eq!(
+            found,
+            Profile {
+                lifetime,
+                ..profile
+            }
+        );
     }
 
     #[test]
