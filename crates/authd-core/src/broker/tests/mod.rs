@@ -14,6 +14,7 @@ mod scale;
 mod store;
 mod validation;
 mod verdict;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
