@@ -9,6 +9,7 @@ mod fixture;
 mod login;
 mod moving;
 mod notes;
+mod refusal;
 mod report;
 mod scale;
 mod store;
