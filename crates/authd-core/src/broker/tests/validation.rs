@@ -316,3 +316,28 @@ fn tokens_are_asked_about_a_little_sooner_each_in_its_own_measure() {
         assert_eq!(checks(&bench).len(), 2, "{byte}");
     }
 }
+
+#[test]
+fn a_providers_word_that_is_none_or_nearly_what_is_believed_changes_nothing() {
+    for left in [0, 3550, 3599, 7200] {
+        let mut bench = asked_about();
+        bench.ask();
+        let expires_in = Some(secs(left));
+        found(&mut bench, Finding::Active { expires_in });
+        assert_eq!(bench.lease().lifetime, Some(secs(3600)), "{left} s");
+        assert!(bench.grant().learned.is_empty(), "{left} s");
+    }
+}
+
+#[test]
+fn nothing_is_learned_from_a_provider_that_calls_even_new_tokens_dead() {
+    let mut bench = asked_about();
+    use_for(&mut bench, 600, ALIVE);
+    bench.ask();
+    bench.pass(secs(EVERY));
+    found(&mut bench, Finding::Inactive);
+    assert!(!bench.grant().learned.is_empty());
+    bench.ask();
+    found(&mut bench, Finding::Inactive);
+    assert!(bench.grant().learned.is_empty());
+}

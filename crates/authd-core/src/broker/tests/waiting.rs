@@ -47,11 +47,14 @@ fn a_token_that_a_jump_of_the_calendar_ended_is_not_named_as_the_most_there_is()
 #[test]
 fn an_answer_that_took_long_counts_with_what_it_has_on_arrival() {
     let mut bench = hanging();
-    let ticket = bench.ask_with(|demand| demand.min_ttl = Some(secs(3595)));
-    bench.pass(secs(10));
-    bench.answer(tokens());
-    let max_ttl = secs(3590);
+    bench.answer(lasting(20));
+    bench.pass(secs(2));
+    let ticket = bench.ask_with(|demand| demand.min_ttl = Some(secs(19)));
+    bench.pass(secs(2));
+    bench.answer(lasting(20));
+    let max_ttl = secs(18);
     assert_eq!(*bench.refusal(ticket), Refusal::MaxTtlExceeded { max_ttl });
+    assert!(bench.out.is_empty(), "it would be as short the next time");
 }
 
 #[test]
@@ -134,11 +137,13 @@ fn a_report_is_not_lost_among_the_wishes_of_clients() {
     let mut bench = Bench::new();
     bench.ask_with(|demand| demand.key = key("api"));
     let refused = bench.lease().fingerprint;
-    bench.reject(refused);
-    bench.ask();
+    let reported = bench.reject(refused);
+    let asked = bench.ask();
     bench.answer(tokens());
     bench.pass(secs(1));
     assert_eq!(bench.causes(), [Cause::Demanded, Cause::Reported]);
+    bench.answer(tokens());
+    assert!(bench.served(reported).renewed && bench.served(asked).renewed);
 }
 
 #[test]
