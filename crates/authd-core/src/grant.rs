@@ -286,6 +286,30 @@ mod tests {
     }
 
     #[test]
+    fn what_a_profile_says_of_time_is_kept_in_whole_seconds() {
+        let profile = Profile {
+            lifetime: Some(Duration::from_millis(3_600_500)),
+            leeway: Some(Duration::ZERO),
+            inactivity_limit: None,
+            ..Profile::default()
+        };
+        let kept = serde_json::to_value(&profile).unwrap();
+        assert_eq!(
+            (&kept["lifetime"], &kept["leeway"]),
+            (&3600.into(), &0.into())
+        );
+        let found: Profile = serde_json::from_value(kept).unwrap();
+        let lifetime = Some(Duration::from_secs(3600));
+        assert_eq!(
+            found,
+            Profile {
+                lifetime,
+                ..profile
+            }
+        );
+    }
+
+    #[test]
     fn people_know_a_provider_by_its_issuer_or_its_host() {
         let mut provider = Provider::default();
         provider.endpoints.token = "https://idp.example/token".to_owned();
