@@ -104,7 +104,7 @@ impl Known {
         let grant = &snapshot.view.grant;
         Some(Self {
             is_bound: snapshot.holds_key,
-            provider: grant.provider.clone(),
+            provider: Provider::clone(&grant.provider),
             client_secret: None,
             scopes: grant.scopes.clone(),
             resources: named(grant.resource.clone(), grant.resources.iter().cloned()),

@@ -111,9 +111,9 @@ impl Performer {
 
     fn refresh_material(&self, account: &Account) -> Option<Material> {
         let secrets = self.vault.get(account)?;
-        let provider = self.accounts.get(account)?.view.grant.provider.clone();
+        let provider = &self.accounts.get(account)?.view.grant.provider;
         Some(Material {
-            provider,
+            provider: Provider::clone(provider),
             credential: secrets.client_secret.clone().into(),
             proof: Arc::new(Proof::RefreshToken(secrets.refresh_token.clone()?)),
             binding: match &secrets.dpop_key {
