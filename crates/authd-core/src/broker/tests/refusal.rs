@@ -57,15 +57,13 @@ fn a_refusal_is_too_early_only_while_a_later_renew_point_is_left() {
     ];
     for (change, at, early) in cases {
         let mut bench = Bench::with(|grant| {
-            std::sync::Arc::make_mut(&mut grant.provider).profile.quirks =
-                vec![Quirk::RefusesEarlyRefresh];
+            Arc::make_mut(&mut grant.provider).profile.quirks = vec![Quirk::RefusesEarlyRefresh];
         });
         bench.server = Server::Says(unreachable());
         bench.pass(secs(at));
         bench.broker = Broker::new(Config::default(), 42, BOOT);
         let mut grant = grant("work", bench.now);
-        std::sync::Arc::make_mut(&mut grant.provider).profile.quirks =
-            vec![Quirk::RefusesEarlyRefresh];
+        Arc::make_mut(&mut grant.provider).profile.quirks = vec![Quirk::RefusesEarlyRefresh];
         let lease = grant.leases.get_mut(&LeaseKey::default()).unwrap();
         lease.issued.at.boot = Boot(1_000_000);
         lease.issued.at.wall = Wall::from_unix_secs(1_700_000_000);
