@@ -11,6 +11,7 @@ use crate::{
     lease::{Lease, LeaseKey},
     map::SmallMap,
     scope::ScopeSet,
+    seldom::Seldom,
     time::Wall,
 };
 
@@ -191,13 +192,13 @@ pub struct Grant {
     #[serde(default)]
     pub learned: SmallMap<LeaseKey, Learned>,
     /// The reasons for which it is not simply fine; only the standing ones are kept on disk.
-    pub flags: Flags,
+    pub flags: Seldom<Flags>,
     /// Successful refreshes since the login.
     pub renewals: u64,
     /// When the user logged in.
     pub created_at: Wall,
     /// The latest exchange that did not succeed.
-    pub last_error: Option<LastError>,
+    pub last_error: Option<Box<LastError>>,
 }
 
 impl Grant {

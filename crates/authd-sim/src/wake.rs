@@ -14,7 +14,6 @@ use authd_core::{
     broker::{
         Broker, CommitOutcome, Config, Demand, Effect, Event, Exchange, Notice, Refusal, Served,
     },
-    flag::Flags,
     grant::{Endpoints, Grant, Provider, Rotation},
     id::{Account, AttemptId, Generation, GrantId, Ticket},
     lease::{Expiry, Lease, LeaseKey, floor_of},
@@ -275,7 +274,7 @@ impl Machine {
             renewable: true,
             leases: [(LeaseKey::default(), lease)].into(),
             learned: SmallMap::new(),
-            flags: Flags::default(),
+            flags: Default::default(),
             renewals: 0,
             created_at: now.wall,
             last_error: None,

@@ -330,11 +330,14 @@ mod tests {
             flags: Default::default(),
             renewals: 2,
             created_at: Wall(-1),
-            last_error: Some(LastError {
-                code: "x".to_owned(),
-                message: "y".to_owned(),
-                at: Wall(1),
-            }),
+            last_error: Some(
+                LastError {
+                    code: "x".to_owned(),
+                    message: "y".to_owned(),
+                    at: Wall(1),
+                }
+                .into(),
+            ),
         };
         grant.flags.ambiguous = Some(Raised {
             reason: Ambiguity::AnswerLost,

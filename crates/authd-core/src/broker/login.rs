@@ -8,7 +8,6 @@ use super::{
 };
 use crate::{
     answer::{Answer, Body, GrantType, Received, TokenSummary},
-    flag::Flags,
     grant::{Grant, Provider},
     id::{Account, AttemptId, Generation, LoginId},
     lease::LeaseKey,
@@ -16,6 +15,7 @@ use crate::{
     planted::{self, Bug},
     renewal::{Context, Renewal, Verdict, classify::classify, last_error, new_lease, retry_after},
     schedule::Health,
+    seldom::Seldom,
     time::{Boot, Now, Stamp},
 };
 
@@ -293,7 +293,7 @@ impl Broker {
             renewable: tokens.refresh_token,
             leases: SmallMap::new(),
             learned: SmallMap::new(),
-            flags: Flags::default(),
+            flags: Seldom::default(),
             renewals: 0,
             created_at: now.wall,
             last_error: None,

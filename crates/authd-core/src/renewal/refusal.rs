@@ -52,7 +52,7 @@ impl Renewal {
         let before = self.grant.clone();
         let error = last_error(verdict, answer, cx.now);
         let words = error.message.clone();
-        self.grant_mut().last_error = Some(error);
+        self.grant_mut().last_error = Some(Box::new(error));
         let flags = &mut self.grant_mut().flags;
         (flags.offline, flags.throttled) = (None, None);
         if matches!(

@@ -213,7 +213,7 @@ impl Renewal {
         };
         // A token is given up by the provider's word, or by a report of one who may teach: hearsay puts
         // none at risk.
-        let is_lost = |lease: &Lease| lease.dead || (lease.rejected && self.refused.is_some());
+        let is_lost = |lease: &Lease| lease.dead || (lease.rejected && self.is_acting_on_report());
         let at_stake =
             self.grant.leases.iter().filter(|(other, lease)| {
                 !is_lost(lease) && (*other == key || self.in_use(other, cx))

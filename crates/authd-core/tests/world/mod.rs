@@ -8,7 +8,6 @@ use std::time::Duration;
 use authd_core::{
     answer::{Answer, Body, ExpiresIn, Failure, Received, RetryAfter, TokenSummary},
     broker::{Broker, CommitOutcome, Config, Demand, Effect, Event, Exchange, Report},
-    flag::Flags,
     grant::{Endpoints, Grant, Profile, Provider, Rotation},
     id::{Account, AttemptId, ClientId, Fingerprint, Generation, GrantId, Ticket},
     lease::{Expiry, Lease, LeaseKey},
@@ -582,7 +581,7 @@ fn first_grant(
         renewable: true,
         leases: [(LeaseKey::default(), lease)].into(),
         learned: SmallMap::new(),
-        flags: Flags::default(),
+        flags: Default::default(),
         renewals: 0,
         created_at: now.wall,
         last_error: None,

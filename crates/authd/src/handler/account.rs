@@ -200,7 +200,7 @@ fn lease(daemon: &Shared, snapshot: &Snapshot, key: &LeaseKey, now: Now) -> Leas
     let view = &snapshot.view;
     let lease = &view.grant.leases[key];
     let boot_id = daemon.published.boot_id;
-    let refreshing = view.refreshing.as_ref() == Some(key);
+    let refreshing = view.refreshing.as_deref() == Some(key);
     let state = match lease.standing(now, boot_id) {
         // An exchange that takes its time does not keep a token alive.
         Standing::Expired => State::Expired,

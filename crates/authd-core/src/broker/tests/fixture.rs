@@ -57,7 +57,7 @@ pub(super) fn grant(name: &str, now: Now) -> Grant {
         renewable: true,
         leases: [(LeaseKey::default(), lease)].into(),
         learned: SmallMap::new(),
-        flags: Flags::default(),
+        flags: Default::default(),
         renewals: 0,
         created_at: now.wall,
         last_error: None,
