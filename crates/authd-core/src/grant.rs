@@ -243,7 +243,73 @@ mod secs {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::flag::{Ambiguity, Raised};
+
+    #[test]
+    fn on_disk_it_has_this_form() {
+        let mut form = json!({
+            "account": "work",
+            "id": 7,
+            "generation": 3,
+            "provider": {
+                "issuer": "https://idp.example",
+                "endpoints": {
+                    "authorization": null,
+                    "token": "https://idp.example/token",
+                    "device_authorization": null,
+                    "revocation": null,
+                    "introspection": null,
+                    "userinfo": null,
+                },
+                "client_id": "cli",
+                "client_auth": "none",
+                "profile": {
+                    "name": null,
+                    "lifetime": 3600,
+                    "rotation": "unknown",
+                    "leeway": null,
+                    "refresh_revokes_access_token": false,
+                    "inactivity_limit": null,
+                    "quirks": [],
+                },
+            },
+            "subject": {"sub": "1", "name": null},
+            "scopes": ["a", "b"],
+            "resource": null,
+            "resources": ["https://api.example"],
+            "renewable": true,
+            "leases": {},
+            "learned": {},
+            "flags": {
+                "ambiguous": {"reason": "answer_lost", "since": 5},
+                "suspect": {"reason": "invalid_grant", "since": 6},
+                "needs_login": null,
+                "provider_rejects": null,
+                "misconfigured": null,
+                "stale_store": null,
+                "scope_changed": {"reason": ["a"], "since": 7},
+            },
+            "renewals": 2,
+            "created_at": -1,
+            "last_error": {"code": "x", "message": "y", "at": 1},
+        });
+        let grant: Grant = serde_json::from_value(form.clone()).unwrap();
+        let (reason, since) = (Ambiguity::AnswerLost, Wall(5));
+        assert_eq!(grant.flags.ambiguous, Some(Raised { reason, since }));
+        assert_eq!(grant.last_error.as_ref().unwrap().message, "y");
+        assert_eq!(serde_json::to_value(&grant).unwrap(), form);
+
+        for flag in form["flags"].as_object_mut().unwrap().values_mut() {
+            *flag = json!(null);
+        }
+        form["last_error"] = json!(null);
+        let grant: Grant = serde_json::from_value(form.clone()).unwrap();
+        assert_eq!(*grant.flags, Flags::default());
+        assert_eq!(serde_json::to_value(&grant).unwrap(), form);
+    }
 
     #[test]
     fn the_host_is_scheme_authority_and_port() {
