@@ -9,6 +9,7 @@
 //! | Token endpoint (RFC 6749 §3.2) | [`exchange`](fn@exchange) |
 //! | Revocation (RFC 7009) | [`revoke`] |
 //! | Introspection (RFC 7662) | [`introspect`] |
+//! | What is known of providers, as data | [`preset`] |
 //! | Who signed in (OpenID Connect Core) | [`exchange`](fn@exchange) by the ID token, [`userinfo`](fn@userinfo) |
 //!
 //! Facts are gathered here and judged in `authd-core`. Time and randomness are arguments. Nothing
@@ -23,6 +24,7 @@ mod id_token;
 mod introspection;
 mod loopback;
 mod metadata;
+pub mod preset;
 mod request;
 mod response;
 mod revocation;

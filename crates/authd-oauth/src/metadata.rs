@@ -21,6 +21,7 @@ use crate::{
         BadEndpoint, Http, Incoming, METADATA_CAP, Outgoing, TransportError, TransportFailure,
         endpoint, is_loopback,
     },
+    preset::is_issuer,
     response::Members,
     text::clean,
 };
@@ -134,11 +135,16 @@ pub enum Unusable {
     Endpoint(#[source] BadEndpoint),
 }
 
-/// Asks the issuer for its metadata.
+/// Asks the issuer for its metadata. A document is the issuer's when it names it byte for byte, or as
+/// `template` allows ([`authd_core::grant::Profile::issuer_template`]).
 ///
 /// # Errors
 /// [`DiscoveryError`], the most telling one of all the places asked.
-pub async fn discover(http: &Http, issuer: &str) -> Result<Metadata, DiscoveryError> {
+pub async fn discover(
+    http: &Http,
+    issuer: &str,
+    template: Option<&str>,
+) -> Result<Metadata, DiscoveryError> {
     let url = endpoint(issuer, http.private_addresses())
         .map_err(|why| DiscoveryError::BadIssuer(why.into()))?;
     if url.query().is_some() {
@@ -147,7 +153,8 @@ pub async fn discover(http: &Http, issuer: &str) -> Result<Metadata, DiscoveryEr
     let mut failure = DiscoveryError::NotFound { status: 404 };
     for place in places(&url) {
         let better = match fetch(http, place).await {
-            Ok(response) => match read(&response, issuer, &url, http.private_addresses()) {
+            Ok(response) => match read(&response, issuer, template, &url, http.private_addresses())
+            {
                 Ok(metadata) => return Ok(metadata),
                 Err(error) => error,
             },
@@ -256,6 +263,7 @@ fn telling(error: &DiscoveryError) -> u8 {
 fn read(
     response: &Incoming,
     issuer: &str,
+    template: Option<&str>,
     issuer_url: &Url,
     private_allowed: bool,
 ) -> Result<Metadata, DiscoveryError> {
@@ -270,7 +278,7 @@ fn read(
         why: Unusable::Missing,
     };
     let found = document.text("issuer").ok_or(missing("issuer"))?;
-    if found != issuer {
+    if !is_issuer(found, issuer, template) {
         return Err(DiscoveryError::IssuerMismatch {
             asked: clean(issuer, 512),
             found: clean(found, 512),
@@ -322,7 +330,12 @@ fn read(
         )
     };
     Ok(Metadata {
-        issuer: issuer.to_owned(),
+        // A document for all tenants names none; the one asked for stays the name then.
+        issuer: match template {
+            Some(template) if found == template => issuer,
+            _ => found,
+        }
+        .to_owned(),
         endpoints: Endpoints {
             authorization: optional("authorization_endpoint"),
             token: token.to_owned(),

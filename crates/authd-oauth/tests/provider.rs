@@ -42,7 +42,7 @@ fn client_of(metadata: &Metadata) -> Provider {
 }
 
 async fn discovered(server: &FakeServer) -> (Metadata, Provider) {
-    let metadata = discover(&http(), server.issuer()).await.unwrap();
+    let metadata = discover(&http(), server.issuer(), None).await.unwrap();
     let provider = client_of(&metadata);
     (metadata, provider)
 }
@@ -115,6 +115,7 @@ async fn log_in(
         scopes: &ScopeSet::parse(scopes),
         resources: &resource.map(str::to_owned).into_iter().collect::<Vec<_>>(),
         extra: &[("prompt".into(), "consent".into())],
+        scope_separator: None,
         iss_expected: metadata.authorization_response_iss_parameter_supported,
     };
     let attempt = AuthorizationAttempt::begin(request, &mut random).unwrap();
@@ -337,7 +338,7 @@ async fn discovery_says_what_is_wrong() {
         let asked = server.issuer().to_owned();
         let error = async |change: &dyn Fn()| {
             change();
-            discover(&http(), &asked).await.unwrap_err()
+            discover(&http(), &asked, None).await.unwrap_err()
         };
         let overlay = |name: &'static str, value: &'static str| {
             let server = server.clone();
@@ -389,7 +390,7 @@ async fn discovery_says_what_is_wrong() {
             ),
             ("idp.example", BadIssuer::Endpoint(BadEndpoint::NotAUrl)),
         ] {
-            let error = discover(&http(), issuer).await.unwrap_err();
+            let error = discover(&http(), issuer, None).await.unwrap_err();
             assert_eq!(error, DiscoveryError::BadIssuer(why), "{issuer}");
         }
     })
@@ -402,12 +403,12 @@ async fn discovery_follows_a_redirect_within_the_host_alone() {
         let elsewhere = Server::answering(response("200 OK", "", "{}")).await;
         let away = format!("location: {}\r\n", elsewhere.url("/"));
         let server = Server::answering(response("302 Found", &away, "")).await;
-        let error = discover(&http(), &server.url("")).await.unwrap_err();
+        let error = discover(&http(), &server.url(""), None).await.unwrap_err();
         assert_eq!(error, DiscoveryError::NotFound { status: 302 });
         assert_eq!(elsewhere.count(), 0);
 
         let circle = Server::answering(response("302 Found", "location: /again\r\n", "")).await;
-        let error = discover(&http(), &circle.url("")).await.unwrap_err();
+        let error = discover(&http(), &circle.url(""), None).await.unwrap_err();
         assert_eq!(error, DiscoveryError::NotFound { status: 302 });
         // Two places, each with its three redirects.
         assert_eq!(circle.count(), 8);
@@ -620,6 +621,7 @@ fn request<'a>(
         scopes,
         resources: &*RESOURCES,
         extra,
+        scope_separator: None,
         iss_expected: false,
     }
 }

@@ -125,7 +125,7 @@ async fn target(
         || start.device_authorization_endpoint.is_some();
     let (mut provider, iss_expected, metadata) = match (&start.issuer, by_hand, &known) {
         (Some(issuer), _, _) => {
-            let metadata = discover(http, issuer).await.map_err(discovery_failed)?;
+            let metadata = discover(http, issuer, None).await.map_err(discovery_failed)?;
             let provider = Provider {
                 issuer: Some(metadata.issuer.clone()),
                 endpoints: metadata.endpoints.clone(),
@@ -141,7 +141,7 @@ async fn target(
         (None, false, Some(known)) => {
             // The endpoints stay as they were pinned; only the promise of `iss` is asked for again.
             let iss_expected = match &known.provider.issuer {
-                Some(issuer) => discover(http, issuer)
+                Some(issuer) => discover(http, issuer, None)
                     .await
                     .is_ok_and(|metadata| metadata.authorization_response_iss_parameter_supported),
                 None => false,
@@ -297,6 +297,7 @@ async fn browser(
             scopes: &target.scopes,
             resources: &target.resources,
             extra: &extra,
+            scope_separator: None,
             iss_expected: target.iss_expected,
         },
         &mut random,
