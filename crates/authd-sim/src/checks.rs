@@ -166,9 +166,11 @@ impl World<'_> {
         }
         let (now, boot_id) = (self.clocks.now(t), self.clocks.boot_id());
         let key = self.key(false);
+        // Who comes between the decision and the request comes too late to change it.
+        let decided = truth.last_start.unwrap_or(t);
         let in_use = |second: bool| {
-            let used = self.truths[account].uses[usize::from(second)];
-            used.is_some_and(|used| t < used.last + Self::IN_USE - MINUTE)
+            let used = truth.uses[usize::from(second)];
+            used.is_some_and(|used| used.since < decided && t < used.last + Self::IN_USE - MINUTE)
         };
         let at_stake = grant.leases.iter().find(|(other, lease)| {
             let is_used = in_use(**other != key) || **other == exchange.key;
