@@ -124,14 +124,11 @@ impl Members {
         }
     }
 
-    /// The same where a provider is known to put the code elsewhere; what stands in `error` as it
-    /// should comes first. Elsewhere only a text counts: any other value is none of an error.
+    /// The same where a provider is known to put the code elsewhere. What is found there comes first:
+    /// such a provider's `error` may be another thing. Only a text counts there.
     fn error_at(&self, pointer: Option<&str>) -> ErrorMember<'_> {
-        let own = self.error();
-        if matches!(own, ErrorMember::Code(_)) {
-            return own;
-        }
-        let elsewhere = pointer.and_then(|pointer| {
+        let is_answer = self.value("access_token").is_some();
+        let elsewhere = pointer.filter(|_| !is_answer).and_then(|pointer| {
             let mut path = pointer.split('/').skip(1);
             let first = self.value(path.next()?)?;
             let found = path.try_fold(first, |value, step| match value {
@@ -143,7 +140,7 @@ impl Members {
                 .as_str()
                 .filter(|code| is_error_code(code) && !code.is_empty())
         });
-        elsewhere.map_or(own, ErrorMember::Code)
+        elsewhere.map_or_else(|| self.error(), ErrorMember::Code)
     }
 
     pub(crate) fn description(&self) -> Option<&str> {

@@ -7,7 +7,31 @@ use serde::Deserialize;
 use super::{Entry, Known, Presets};
 
 /// One file for each house.
-const FILES: &[&str] = &[include_str!("../../presets/google.toml")];
+pub(super) const FILES: &[&str] = &[
+    include_str!("../../presets/atlassian.toml"),
+    include_str!("../../presets/auth0.toml"),
+    include_str!("../../presets/cloudflare.toml"),
+    include_str!("../../presets/cognito.toml"),
+    include_str!("../../presets/discord.toml"),
+    include_str!("../../presets/dropbox.toml"),
+    include_str!("../../presets/fitbit.toml"),
+    include_str!("../../presets/github.toml"),
+    include_str!("../../presets/gitlab.toml"),
+    include_str!("../../presets/google.toml"),
+    include_str!("../../presets/hubspot.toml"),
+    include_str!("../../presets/huggingface.toml"),
+    include_str!("../../presets/keycloak.toml"),
+    include_str!("../../presets/linear.toml"),
+    include_str!("../../presets/microsoft.toml"),
+    include_str!("../../presets/notion.toml"),
+    include_str!("../../presets/okta.toml"),
+    include_str!("../../presets/salesforce.toml"),
+    include_str!("../../presets/slack.toml"),
+    include_str!("../../presets/spotify.toml"),
+    include_str!("../../presets/twitch.toml"),
+    include_str!("../../presets/xero.toml"),
+    include_str!("../../presets/zoom.toml"),
+];
 
 /// The same shape as in a user's configuration.
 #[derive(Deserialize)]

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use authd_core::grant::{Quirk, Rotation};
 use serde::{Deserialize, Serialize};
 
-use super::fact::{Fact, Source};
+use super::{
+    fact::{Fact, Source},
+    template::names,
+};
 
 /// What is known of a provider. In its texts `{name}` stands for a variable.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -141,8 +144,6 @@ pub enum Redirect {
     AnyPort,
     /// `http` to this machine, as registered to the letter.
     Exact,
-    /// `https` alone.
-    HttpsOnly,
 }
 
 impl Entry {
@@ -168,6 +169,7 @@ impl Entry {
                 ..source.clone()
             })
         }));
+        let own: Vec<String> = self.variables.keys().cloned().collect();
         let mut variables = base.variables.clone();
         variables.extend(self.variables);
         let mut params = base.params.clone();
@@ -228,6 +230,22 @@ impl Entry {
             unknown,
         }
         .without_what_is_unknown(&self.unknown)
+        .without_idle_variables(&own)
+    }
+
+    /// A variable of the entry that is extended goes when nothing uses it any more.
+    fn without_idle_variables(mut self, own: &[String]) -> Self {
+        let used: Vec<String> = self
+            .addresses()
+            .into_iter()
+            .filter_map(|(_, address)| address.as_deref())
+            .chain(self.params.values().map(String::as_str))
+            .flat_map(names)
+            .map(str::to_owned)
+            .collect();
+        self.variables
+            .retain(|name, _| own.contains(name) || used.contains(name));
+        self
     }
 
     /// A fact that the entry itself calls unknown is not taken from the one it extends.

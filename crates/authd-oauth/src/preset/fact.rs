@@ -91,6 +91,8 @@ facts! {
     Introspection = "introspection": introspection_endpoint;
     /// Who signed in.
     Userinfo = "userinfo": userinfo_endpoint;
+    /// How to get a client id.
+    Registration = "registration": registration;
 }
 
 /// A field's value as text; `None` when it says nothing.
@@ -102,6 +104,12 @@ impl Shown for Option<String> {
     fn shown(&self, field: &str) -> Option<String> {
         let value = self.as_ref()?;
         Some(format!("{field} {value}"))
+    }
+}
+
+impl Shown for Option<super::entry::Registration> {
+    fn shown(&self, _: &str) -> Option<String> {
+        self.as_ref().map(|registration| registration.url.clone())
     }
 }
 

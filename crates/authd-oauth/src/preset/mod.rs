@@ -72,3 +72,6 @@ pub struct Preset {
     /// Its habits, named after it.
     pub profile: Profile,
 }
+
+#[cfg(test)]
+mod tests;

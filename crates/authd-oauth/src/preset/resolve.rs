@@ -243,7 +243,7 @@ impl Entry {
     }
 
     /// The addresses in it that may have variables, by key.
-    fn addresses(&self) -> [(&'static str, &Option<String>); 8] {
+    pub(super) fn addresses(&self) -> [(&'static str, &Option<String>); 8] {
         [
             ("issuer", &self.issuer),
             ("authorization_endpoint", &self.authorization_endpoint),

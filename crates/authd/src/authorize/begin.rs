@@ -125,7 +125,9 @@ async fn target(
         || start.device_authorization_endpoint.is_some();
     let (mut provider, iss_expected, metadata) = match (&start.issuer, by_hand, &known) {
         (Some(issuer), _, _) => {
-            let metadata = discover(http, issuer, None).await.map_err(discovery_failed)?;
+            let metadata = discover(http, issuer, None)
+                .await
+                .map_err(discovery_failed)?;
             let provider = Provider {
                 issuer: Some(metadata.issuer.clone()),
                 endpoints: metadata.endpoints.clone(),
