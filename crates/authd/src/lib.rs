@@ -29,6 +29,7 @@ mod run;
 mod serve;
 mod service;
 mod signs;
+mod suggest;
 
 pub use self::{
     clock::{Alarms, Clock, DrivenClock},

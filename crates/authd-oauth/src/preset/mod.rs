@@ -10,6 +10,7 @@
 //! | [`Entry`] | one entry, as written |
 //! | [`Presets`] | all of them: those that come with authd, and a user's over them |
 //! | [`Preset`] | one of them, for a login: variables filled in |
+//! | [`Habits`] | what every login of an account that came by it is like |
 //! | [`Fact`], [`Source`] | what is known, and whence |
 
 mod built_in;
@@ -48,13 +49,18 @@ pub struct Known {
 /// A provider to log in to: an entry whose variables have values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Preset {
-    /// Its name.
-    pub name: String,
     /// Its metadata is asked there; `None` where the endpoints are all there is.
     pub issuer: Option<String>,
     /// Endpoints known without metadata; they stand in for what the metadata lacks. The token endpoint
     /// is empty where only the metadata knows it.
     pub endpoints: Endpoints,
+    /// How to log in there, wherever it is.
+    pub habits: Habits,
+}
+
+/// What a login with a preset is like, and every later one of the same account.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Habits {
     /// How a client may prove itself there, best first; empty where that is not known.
     pub client_auth: Vec<AuthMethod>,
     /// The client id of a user's own entry.
@@ -69,7 +75,7 @@ pub struct Preset {
     pub scope_separator: Option<String>,
     /// The redirect that the user was told to register, where not every port will do.
     pub redirect_uri: Option<String>,
-    /// Its habits, named after it.
+    /// What renewal must know, named after the preset.
     pub profile: Profile,
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use authd_core::grant::{Endpoints, Profile, Rotation};
 
 use super::{
-    Known, Preset, Presets,
+    Habits, Known, Preset, Presets,
     entry::Entry,
     template::{fill, matched, names},
 };
@@ -192,6 +192,14 @@ impl Presets {
         self.find(name)?.entry.resolve(name, values)
     }
 
+    /// What is to be known at a later login to an account that came by the preset `name`: where it is,
+    /// the account knows.
+    #[must_use]
+    pub fn habits(&self, name: &str) -> Option<Habits> {
+        let entry = &self.by_name.get(name)?.entry;
+        Some(entry.habits(name, |variable| entry.default_of(variable)))
+    }
+
     /// The profile of the provider whose issuer this is: by its own name first, then by what its entry
     /// recognises, the most exact first.
     #[must_use]
@@ -228,10 +236,10 @@ impl Entry {
 
     /// How exactly the issuer is this provider's, in letters that agree; `None` when it is not.
     fn recognises(&self, issuer: &str) -> Option<usize> {
-        let by_default = self.issuer.as_deref().and_then(|template| {
-            let value = |name: &str| self.variables.get(name)?.default.clone();
-            fill(template, value).ok()
-        });
+        let by_default = self
+            .issuer
+            .as_deref()
+            .and_then(|template| fill(template, |name| self.default_of(name)).ok());
         if by_default.as_deref() == Some(issuer) {
             return Some(usize::MAX);
         }
@@ -242,8 +250,9 @@ impl Entry {
             .max()
     }
 
-    /// The addresses in it that may have variables, by key.
-    pub(super) fn addresses(&self) -> [(&'static str, &Option<String>); 8] {
+    /// The addresses in it, by key; they may have variables in them.
+    #[must_use]
+    pub fn addresses(&self) -> [(&'static str, &Option<String>); 8] {
         [
             ("issuer", &self.issuer),
             ("authorization_endpoint", &self.authorization_endpoint),
@@ -332,7 +341,7 @@ impl Entry {
         }
         let value = |variable: &str| {
             let given = values.get(variable).cloned();
-            given.or_else(|| self.variables.get(variable)?.default.clone())
+            given.or_else(|| self.default_of(variable))
         };
         let filled = |template: &str| {
             fill(template, value).map_err(|variable| Unresolved::Missing {
@@ -346,13 +355,10 @@ impl Entry {
             })
         };
         let address = |template: &Option<String>| template.as_deref().map(filled).transpose();
-        let params = self
-            .params
-            .iter()
-            .map(|(name, value)| Ok((name.clone(), filled(value)?)))
-            .collect::<Result<_, Unresolved>>()?;
+        for text in self.params.values().chain(&self.redirect_uri) {
+            filled(text)?;
+        }
         Ok(Preset {
-            name: name.to_owned(),
             issuer: address(&self.issuer)?,
             endpoints: Endpoints {
                 authorization: address(&self.authorization_endpoint)?,
@@ -362,15 +368,30 @@ impl Entry {
                 introspection: address(&self.introspection_endpoint)?,
                 userinfo: address(&self.userinfo_endpoint)?,
             },
+            habits: self.habits(name, value),
+        })
+    }
+
+    /// What a value is missing for is left out.
+    fn habits(&self, name: &str, value: impl Fn(&str) -> Option<String> + Copy) -> Habits {
+        let filled = |template: &str| fill(template, value).ok();
+        let params = self.params.iter();
+        Habits {
             client_auth: self.client_auth.clone(),
             client_id: self.client_id.clone(),
             scopes: self.scopes.clone(),
             offline_scopes: self.offline_scopes.clone(),
-            params,
+            params: params
+                .filter_map(|(name, value)| Some((name.clone(), filled(value)?)))
+                .collect(),
             scope_separator: self.scope_separator.clone(),
-            redirect_uri: address(&self.redirect_uri)?,
+            redirect_uri: self.redirect_uri.as_deref().and_then(filled),
             profile: self.profile(name),
-        })
+        }
+    }
+
+    fn default_of(&self, variable: &str) -> Option<String> {
+        self.variables.get(variable)?.default.clone()
     }
 }
 

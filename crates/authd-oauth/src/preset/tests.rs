@@ -142,7 +142,7 @@ fn every_preset_can_be_logged_in_to() {
             preset.issuer.is_some() || preset.endpoints.token.starts_with("https://"),
             "{name}"
         );
-        assert_eq!(preset.profile.name.as_deref(), Some(name));
+        assert_eq!(preset.habits.profile.name.as_deref(), Some(name));
         for address in preset.issuer.iter().chain([&preset.endpoints.token]) {
             assert!(!address.contains('{'), "{name}: {address}");
         }
@@ -242,15 +242,18 @@ fn a_users_entry_goes_over_one_of_ours_or_stands_alone() {
     .unwrap();
     let choose = |name| presets.choose(name, &BTreeMap::new()).unwrap();
     let (gitlab, work, lab) = (choose("gitlab"), choose("work"), choose("lab"));
-    assert_eq!(gitlab.profile.lifetime, Some(Duration::from_secs(60)));
-    assert_eq!(gitlab.profile.rotation, Rotation::Rotates);
+    assert_eq!(
+        gitlab.habits.profile.lifetime,
+        Some(Duration::from_secs(60))
+    );
+    assert_eq!(gitlab.habits.profile.rotation, Rotation::Rotates);
     assert_eq!(work.issuer.as_deref(), Some("https://git.example.org"));
-    assert_eq!(work.client_id.as_deref(), Some("app-1"));
-    assert_eq!(work.profile.name.as_deref(), Some("work"));
-    assert_eq!(work.profile.rotation, Rotation::ReuseDetected);
-    assert_eq!(work.profile.leeway, Some(Duration::from_secs(5)));
+    assert_eq!(work.habits.client_id.as_deref(), Some("app-1"));
+    assert_eq!(work.habits.profile.name.as_deref(), Some("work"));
+    assert_eq!(work.habits.profile.rotation, Rotation::ReuseDetected);
+    assert_eq!(work.habits.profile.leeway, Some(Duration::from_secs(5)));
     // `work` extends the user's own `gitlab`, not only ours.
-    assert_eq!(work.profile.lifetime, Some(Duration::from_secs(60)));
+    assert_eq!(work.habits.profile.lifetime, Some(Duration::from_secs(60)));
     assert_eq!(lab.issuer, None);
     assert!(presets.find("work").unwrap().from_config);
     assert!(!presets.find("slack").unwrap().from_config);
