@@ -151,6 +151,11 @@ impl Place {
         }
     }
 
+    /// Whether what is held is of this login.
+    pub fn holds(&self, grant: GrantId) -> bool {
+        self.held().is_some_and(|row| row.grant.id == grant)
+    }
+
     /// One write reaches the disk, or does not.
     pub fn apply(&mut self, work: Work, disk: Disk) -> Done {
         let works = matches!(disk, Disk::Works | Disk::Slow);
