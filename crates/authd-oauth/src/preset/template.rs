@@ -37,10 +37,7 @@ pub(crate) fn names(template: &str) -> Vec<&str> {
 }
 
 /// The template with `value` in the place of each name; the first name without one is the error.
-pub(crate) fn fill(
-    template: &str,
-    value: impl Fn(&str) -> Option<String>,
-) -> Result<String, &str> {
+pub(crate) fn fill(template: &str, value: impl Fn(&str) -> Option<String>) -> Result<String, &str> {
     let mut filled = String::with_capacity(template.len());
     for piece in pieces(template) {
         match piece {
