@@ -186,6 +186,38 @@ mod tests {
     }
 
     #[test]
+    fn a_multi_tenant_providers_token_is_of_the_tenant_that_it_names() {
+        let token = |iss: &str, tid: Option<&str>| {
+            let mut claims = with("iss", json!(iss));
+            if let Some(tid) = tid {
+                claims["tid"] = json!(tid);
+            }
+            format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string()))
+        };
+        let nonce = Secret::new("n-1");
+        let mut expected = Expected {
+            issuer: Some("https://idp.example/common/v2.0"),
+            issuer_template: Some("https://idp.example/{tenantid}/v2.0"),
+            client_id: "client",
+            nonce: Some(&nonce),
+            now: Wall::from_unix_secs(NOW),
+        };
+        let tenant = "https://idp.example/t-1/v2.0";
+        for (iss, tid, holds) in [
+            (tenant, Some("t-1"), true),
+            (tenant, None, true),
+            (tenant, Some("t-2"), false),
+            ("https://idp.example/{tenantid}/v2.0", Some("t-1"), false),
+            ("https://evil.example/t-1/v2.0", Some("t-1"), false),
+            ("https://idp.example/a/b/v2.0", None, false),
+        ] {
+            assert_eq!(subject(&token(iss, tid), expected).is_ok(), holds, "{iss}");
+        }
+        expected.issuer_template = None;
+        assert!(subject(&token(tenant, Some("t-1")), expected).is_err());
+    }
+
+    #[test]
     fn claims_that_hold_name_the_subject() {
         let subject = check(&claims()).unwrap();
         assert_eq!(subject.sub, "alice-1");

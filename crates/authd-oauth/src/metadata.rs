@@ -34,6 +34,9 @@ const REDIRECTS: usize = 3;
 pub struct Metadata {
     /// The issuer identifier, byte for byte.
     pub issuer: String,
+    /// Whether the document is for every tenant of a provider: then it names none, and the issuer is
+    /// the one that was asked for.
+    pub multi_tenant: bool,
     /// Where it listens. Every URL is checked; an optional one that fails the check is left out.
     pub endpoints: Endpoints,
     /// RFC 9207 §3: whether `iss` comes with every authorization response and must be demanded.
@@ -329,13 +332,10 @@ fn read(
                 .collect(),
         )
     };
+    let multi_tenant = template == Some(found);
     Ok(Metadata {
-        // A document for all tenants names none; the one asked for stays the name then.
-        issuer: match template {
-            Some(template) if found == template => issuer,
-            _ => found,
-        }
-        .to_owned(),
+        issuer: if multi_tenant { issuer } else { found }.to_owned(),
+        multi_tenant,
         endpoints: Endpoints {
             authorization: optional("authorization_endpoint"),
             token: token.to_owned(),

@@ -779,3 +779,43 @@ proptest::proptest! {
         }
     }
 }
+
+#[tokio::test]
+async fn a_multi_tenant_issuer_is_matched_by_its_profiles_own_rule_and_by_no_other() {
+    bounded(async {
+        let server = server();
+        let asked = server.issuer();
+        let template = format!("{asked}/{{tenantid}}/v2.0");
+        let tenant = format!("{asked}/8eaef023-2b34-4da1-9baa-8bc8c9d6a490/v2.0");
+        for (named, with_template, expected) in [
+            // Metadata for all tenants names the template itself; the one asked for stays the name.
+            (&template, true, Some(asked)),
+            // Metadata of one tenant, asked for by another of its names.
+            (&tenant, true, Some(tenant.as_str())),
+            (&template, false, None),
+            (&tenant, false, None),
+            (&format!("{asked}/a/b/v2.0"), true, None),
+            (&"https://evil.example/x/v2.0".to_owned(), true, None),
+        ] {
+            server.update(|settings| {
+                settings
+                    .metadata
+                    .insert("issuer".into(), serde_json::json!(named));
+            });
+            let template = with_template.then_some(template.as_str());
+            let found = discover(&http(), asked, template).await;
+            match expected {
+                Some(expected) => {
+                    let found = found.unwrap();
+                    assert_eq!(found.issuer, expected);
+                    assert_eq!(found.multi_tenant, expected == asked);
+                }
+                None => assert!(
+                    matches!(found, Err(DiscoveryError::IssuerMismatch { .. })),
+                    "{named}"
+                ),
+            }
+        }
+    })
+    .await;
+}

@@ -248,6 +248,16 @@ async fn target(
         (None, Some(known)) => known.provider.profile.clone(),
         (None, None) => Profile::default(),
     };
+    // Where one tenant was logged in to, no other's tokens will do.
+    let multi_tenant = match (&metadata, same_place) {
+        (Some(metadata), _) => metadata.multi_tenant,
+        (None, known) => {
+            known.is_some_and(|known| known.provider.profile.issuer_template.is_some())
+        }
+    };
+    if !multi_tenant {
+        provider.profile.issuer_template = None;
+    }
     let habits = habits.unwrap_or_default();
     let known_scopes = known.as_ref().map(|known| known.scopes.clone());
     let asked = match &start.scopes {
