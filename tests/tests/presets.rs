@@ -14,7 +14,10 @@ use authd_testkit::{Endpoint, ExpiresIn, FakeServer, Options};
 fn lab(server: &FakeServer, more: &str) -> String {
     let host = server.issuer().strip_prefix("http://").unwrap();
     format!(
-        "[providers.lab]\n\
+        // Introspection would tell the true life of a token.
+        "[renewal]\n\
+         validate_every_secs = 0\n\
+         [providers.lab]\n\
          title = \"The lab\"\n\
          issuer = \"http://{{host}}\"\n\
          client_id = \"native\"\n\
