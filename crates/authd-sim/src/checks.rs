@@ -40,6 +40,7 @@ impl World<'_> {
 
     pub(crate) fn check_intend(&mut self, account: usize, exchange: &Exchange) {
         let (t, life) = (self.t, self.life(account));
+        let believed = self.believed_life(account, exchange);
         let leases = 1 + u64::from(self.story.people[account].second);
         let truth = &mut self.truths[account];
         if truth.grant != Some(exchange.grant) || truth.generation != exchange.generation {
@@ -67,7 +68,7 @@ impl World<'_> {
             return self.violate(16, || format!("{count} exchanges in ten minutes"));
         }
         if let Some((at, so_far)) = &mut truth.jump {
-            let window = (life / 5).min(10 * MINUTE);
+            let window = (believed / 5).min(10 * MINUTE);
             let counts = matches!(
                 truth.cause,
                 Some(Cause::Due | Cause::KeepAlive | Cause::Demanded)
@@ -85,11 +86,19 @@ impl World<'_> {
                 }
             }
         }
-        self.check_spacing(account, exchange, life);
+        self.check_spacing(account, exchange);
+    }
+
+    /// A token lives no longer than the engine has learned.
+    fn believed_life(&self, account: usize, exchange: &Exchange) -> Ms {
+        let view = self.shell.published[account].as_ref();
+        let believed = view.and_then(|view| view.grant.leases.get(&exchange.key)?.lifetime);
+        let life = self.life(account);
+        believed.map_or(life, |believed| life.min(believed.as_millis() as Ms))
     }
 
     /// Between two exchanges for one lease lie a second and a twentieth of its life.
-    fn check_spacing(&mut self, account: usize, exchange: &Exchange, life: Ms) {
+    fn check_spacing(&mut self, account: usize, exchange: &Exchange) {
         let truth = &self.truths[account];
         if !matches!(truth.cause, Some(Cause::Due | Cause::Demanded)) {
             return;
@@ -99,9 +108,7 @@ impl World<'_> {
         };
         let is_known = self.is_known(token);
         let token = self.ledger.access_token(token);
-        let view = self.shell.published[account].as_ref();
-        let believed = view.and_then(|view| view.grant.leases.get(&exchange.key)?.lifetime);
-        let life = believed.map_or(life, |believed| life.min(believed.as_millis() as Ms));
+        let life = self.believed_life(account, exchange);
         // After a restart the wall clock tells the age, and it may drift.
         let distance = (life / 20).max(SECOND);
         let distance = distance - distance / 1000;

@@ -362,7 +362,7 @@ fn an_unused_login_is_kept_alive_and_no_more() {
 fn no_refresh_token_dies_of_inactivity_even_under_long_tokens() {
     let limit = secs(9 * 3600);
     let mut bench = Bench::with(|grant| {
-        grant.provider.profile.inactivity_limit = Some(limit);
+        grant.provider_mut().profile.inactivity_limit = Some(limit);
         let lease = grant.leases.get_mut(&LeaseKey::default()).unwrap();
         lease.lifetime = Some(secs(30 * 86_400));
         lease.lead = secs(12 * 3600);

@@ -138,7 +138,9 @@ fn a_login_that_is_stored_while_the_account_leaves_stands_and_the_old_grant_goes
 #[test]
 fn inv_05_shutdown_waits_for_the_exchange_and_serves_its_waiters() {
     let mut bench = Bench::new();
-    bench.load("idle", |grant| grant.provider = provider("other.example"));
+    bench.load("idle", |grant| {
+        grant.provider = provider("other.example").into()
+    });
     bench.move_to(bench.now.boot.after(secs(3600)));
     let waits = bench.ask();
     let queued = bench.ask_with(|demand| demand.key = key("api"));

@@ -220,7 +220,7 @@ fn inv_13_the_same_subject_of_another_issuer_is_somebody_else() {
         (at("", "a"), at("", "b"), false),
         (at("", "a"), at("https://a", "a"), true),
     ] {
-        let mut bench = Bench::with(|grant| grant.provider = before.clone());
+        let mut bench = Bench::with(|grant| grant.provider = before.clone().into());
         begin(&mut bench, LoginMethod::Code, |begun| {
             begun.provider = now.clone()
         });

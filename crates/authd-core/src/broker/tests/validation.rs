@@ -8,7 +8,8 @@ const EVERY: u64 = 300;
 fn asked_about() -> Bench {
     let mut bench = Bench::empty();
     let mut grant = grant("work", bench.now);
-    grant.provider.endpoints.introspection = Some("https://idp.example/introspect".to_owned());
+    grant.provider_mut().endpoints.introspection =
+        Some("https://idp.example/introspect".to_owned());
     bench.happen(Event::Loaded {
         grant: Box::new(grant),
         interrupted: None,
@@ -173,7 +174,7 @@ fn userinfo_is_asked_where_there_is_no_introspection_and_the_scope_allows() {
     for (scopes, means) in [("openid api", Some(Means::Userinfo)), ("api", None)] {
         let mut bench = Bench::empty();
         let mut grant = grant("work", bench.now);
-        grant.provider.endpoints.userinfo = Some("https://idp.example/me".to_owned());
+        grant.provider_mut().endpoints.userinfo = Some("https://idp.example/me".to_owned());
         for lease in grant.leases.values_mut() {
             lease.scopes = ScopeSet::parse(scopes);
         }
