@@ -1,10 +1,5 @@
 //! docs/providers.md says of each preset how to register a client and log in.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot set itself up has failed"
-)]
-
 mod providers_page;
 
 use authd_oauth::preset::built_in;
