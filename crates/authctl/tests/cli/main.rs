@@ -8,6 +8,7 @@ mod events;
 mod exec;
 mod help;
 mod login;
+mod provider;
 mod status;
 mod token;
 mod verbs;
