@@ -9,5 +9,9 @@ mod exec;
 mod help;
 mod login;
 mod status;
+#[cfg(target_os = "linux")]
+mod terminal;
 mod token;
 mod verbs;
+#[cfg(target_os = "linux")]
+mod wizard;

@@ -317,6 +317,14 @@ fn requests() -> Vec<Vector> {
             },
         ),
         request(
+            "-elsewhere",
+            &req::LoginStart {
+                account: account(),
+                flow: req::Flow::DeviceOrBrowser,
+                ..req::LoginStart::default()
+            },
+        ),
+        request(
             "",
             &req::LoginWait {
                 login_id: login_id(),

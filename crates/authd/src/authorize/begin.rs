@@ -73,7 +73,18 @@ pub(crate) async fn begin(
             let target = target(&http, account, &start, known).await?;
             match start.flow {
                 Flow::Browser => browser(&daemon, target, &start, origin, place).await,
-                Flow::Device => device(&daemon, &http, target, &start, origin, place).await,
+                Flow::Device => {
+                    let device = device_code(&http, &target).await.map_err(no_device_code)?;
+                    self::device(&daemon, device, target, &start, origin, place)
+                }
+                Flow::DeviceOrBrowser => match device_code(&http, &target).await {
+                    Ok(device) => self::device(&daemon, device, target, &start, origin, place),
+                    // Whatever it is that keeps this client from it: the browser's way is still open.
+                    Err(error) => {
+                        tracing::debug!(%error, "no device flow, so by browser");
+                        browser(&daemon, target, &start, origin, place).await
+                    }
+                },
             }
         }
     });
@@ -344,15 +355,25 @@ async fn browser(
     })
 }
 
-async fn device(
+async fn device_code(http: &Http, target: &Target) -> Result<DeviceAuthorization, EndpointError> {
+    authorize_device(
+        http,
+        &target.provider,
+        target.client_secret.as_ref(),
+        &target.scopes,
+        &target.resources,
+    )
+    .await
+}
+
+fn device(
     daemon: &Shared,
-    http: &Http,
+    device: DeviceAuthorization,
     target: Target,
     start: &LoginStart,
     origin: Origin,
     place: OwnedSemaphorePermit,
 ) -> Result<LoginStartReply, WireError> {
-    let secret = target.client_secret.as_ref();
     let DeviceAuthorization {
         device_code,
         user_code,
@@ -360,15 +381,7 @@ async fn device(
         verification_uri_complete,
         expires_in,
         interval,
-    } = authorize_device(
-        http,
-        &target.provider,
-        secret,
-        &target.scopes,
-        &target.resources,
-    )
-    .await
-    .map_err(no_device_code)?;
+    } = device;
     let account = target.account.to_string();
     let under_way = UnderWay {
         attempt: None,

@@ -1,0 +1,296 @@
+//! What `login` asks on a terminal: whatever it was not told, before anything is done.
+
+use std::fmt::Display;
+
+use authd_client::Client;
+use authd_proto::WireSecret;
+use authd_proto::response::AccountInfo;
+use url::Url;
+
+use super::place::Way;
+use super::{LoginArgs, host};
+use crate::daemon;
+use crate::exit::Failure;
+use crate::input::Keyboard;
+use crate::output::{STRONG, clean, note, styled, tell};
+
+/// What is asked for at an OpenID provider by people who do not say: who they are, and renewal.
+const USUAL_SCOPES: &str = "openid offline_access";
+/// The answer that stands for nothing at all.
+const NONE: &str = "none";
+
+/// Asks for what `args` lack, shows what will be done, and asks whether to go on. Asks nothing where they say
+/// enough, or where an account that exists knows the rest.
+pub(super) fn complete(
+    args: &mut LoginArgs,
+    client: &mut Client,
+    keyboard: &Keyboard,
+    way: Way,
+) -> Result<(), Failure> {
+    let is_told = args.server().is_some() && args.client_id.is_some();
+    if is_told || !args.resource.is_empty() && args.server().is_none() {
+        return Ok(());
+    }
+    let accounts = daemon::accounts(client)?;
+    let known = |name: &str| accounts.iter().find(|known| known.account == name);
+    if args.account.as_deref().and_then(known).is_some() {
+        return Ok(());
+    }
+
+    let dialog = Dialog { keyboard };
+    tell("Answers in [brackets] are taken when you just press Enter; Ctrl-C gives up.\n");
+    if args.account.is_none() {
+        args.account = Some(dialog.account(&accounts, args.server().and_then(|url| host(url)))?);
+    }
+    let existing = args.account.as_deref().and_then(known);
+    if existing.is_none() {
+        dialog.provider_and_client(args)?;
+    }
+    show(args, existing, way);
+    if !dialog.agrees("Go on?", true)? {
+        return Err(Failure::GivenUp);
+    }
+    tell("");
+    Ok(())
+}
+
+/// Whether the login of someone else is to take the account's place. `failure` says who they are.
+pub(super) fn replace(keyboard: &Keyboard, failure: &Failure) -> bool {
+    note(clean(&failure.message()));
+    let question = "Give the account to them? You sign in once more then.";
+    Dialog { keyboard }.agrees(question, false).unwrap_or(false)
+}
+
+struct Dialog<'a> {
+    keyboard: &'a Keyboard,
+}
+
+impl Dialog<'_> {
+    /// Asks until `accept` takes the answer; what it says against one is shown. An empty answer is `default`.
+    fn ask<T, E: Display>(
+        &self,
+        question: &str,
+        default: Option<&str>,
+        accept: impl Fn(&str) -> Result<T, E>,
+    ) -> Result<T, Failure> {
+        let prompt = match default {
+            Some(default) => format!("{question} [{}]: ", clean(default)),
+            None => format!("{question}: "),
+        };
+        loop {
+            let answer = self.keyboard.line(&prompt).ok_or(Failure::GivenUp)?;
+            let answer = match (answer.trim(), default) {
+                ("", Some(default)) => default,
+                (answer, _) => answer,
+            };
+            match accept(answer) {
+                Ok(accepted) => return Ok(accepted),
+                Err(objection) => tell(format_args!("  {objection}")),
+            }
+        }
+    }
+
+    fn agrees(&self, question: &str, default: bool) -> Result<bool, Failure> {
+        let answers = if default { "Y/n" } else { "y/N" };
+        let prompt = format!("{question} [{answers}]: ");
+        loop {
+            let answer = self.keyboard.line(&prompt).ok_or(Failure::GivenUp)?;
+            match answer.trim().to_ascii_lowercase().as_str() {
+                "" => return Ok(default),
+                "y" | "yes" => return Ok(true),
+                "n" | "no" => return Ok(false),
+                _ => tell("  answer y or n"),
+            }
+        }
+    }
+
+    /// One that exists, or the name of a new one.
+    fn account(&self, known: &[AccountInfo], proposed: Option<String>) -> Result<String, Failure> {
+        if !known.is_empty() {
+            let names: Vec<_> = known.iter().map(|known| &*known.account).collect();
+            tell(format_args!(
+                "Accounts there are: {}. Name one to log in to it again, or name a new one.",
+                clean(&names.join(", "))
+            ));
+        }
+        let default = match known {
+            [only] => Some(only.account.clone()),
+            [] => proposed.or(Some("work".to_owned())),
+            _ => proposed,
+        };
+        self.ask("Account", default.as_deref(), account_name)
+    }
+
+    /// Where a new account is, and as which client.
+    fn provider_and_client(&self, args: &mut LoginArgs) -> Result<(), Failure> {
+        if args.server().is_none() {
+            args.issuer = Some(self.ask("Provider (its address, the issuer)", None, issuer)?);
+        }
+        if args.client_id.is_none() {
+            tell(
+                "A provider knows programs by a client id. Register one there: a native app, with the\n\
+                 redirect http://127.0.0.1/callback.",
+            );
+            args.client_id = Some(self.ask("Client id", None, client_id)?);
+            if !args.client_secret_stdin {
+                let prompt = "Client secret, if it has one (not shown): ";
+                let secret = self.keyboard.secret(prompt).ok_or(Failure::GivenUp)?;
+                args.client_secret = (!secret.is_empty()).then(|| WireSecret::new(secret));
+            }
+        }
+        if args.scope.is_empty() {
+            let question = "Scopes, or 'none'";
+            let scope: String = self.ask(question, Some(USUAL_SCOPES), |text| {
+                Ok::<_, &str>(text.to_owned())
+            })?;
+            if scope != NONE {
+                args.scope = vec![scope];
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What will be done, and the command that does it without questions.
+fn show(args: &LoginArgs, existing: Option<&AccountInfo>, way: Way) {
+    let account = args.account.as_deref().unwrap_or_default();
+    let mut text = format!(
+        "\n{} to '{}'{}:\n",
+        styled(STRONG, "Log in"),
+        clean(account),
+        if existing.is_some() { " again" } else { "" }
+    );
+    let mut row = |name: &str, value: &str| {
+        text.push_str(&format!("  {name:<12}{}\n", clean(value)));
+    };
+    let provider = existing
+        .map(|known| &known.issuer)
+        .or(args.server())
+        .map_or("", |server| server);
+    row("provider", provider);
+    let client_id = existing
+        .map(|known| &known.client_id)
+        .or(args.client_id.as_ref());
+    row("client id", client_id.map_or("", |id| id));
+    if args.client_secret.is_some() {
+        row("secret", "as you typed it; kept sealed");
+    }
+    let scopes = match existing {
+        Some(known) if args.scope.is_empty() => known.scopes.join(" "),
+        _ => args.scope.join(" "),
+    };
+    row("scopes", if scopes.is_empty() { "none" } else { &scopes });
+    row(
+        "how",
+        match way {
+            Way::Browser | Way::WindowsBrowser(_) => "in your browser",
+            Way::Paste => "you open the page, and paste the address where it ends",
+            Way::Device => "with a code, on any device",
+            Way::Elsewhere(_) => "with a code on any device, or in a browser elsewhere",
+        },
+    );
+    row("without", &command(args, account));
+    tell(text);
+}
+
+/// The same without questions. A secret is no part of a command.
+fn command(args: &LoginArgs, account: &str) -> String {
+    let mut words = vec!["authctl login".to_owned(), account.to_owned()];
+    let mut option = |name: &str, value: &str| words.extend([name.to_owned(), quoted(value)]);
+    if let Some(issuer) = &args.issuer {
+        option("--issuer", issuer);
+    }
+    if let Some(client_id) = &args.client_id {
+        option("--client-id", client_id);
+    }
+    for scope in &args.scope {
+        option("--scope", scope);
+    }
+    if args.client_secret.is_some() {
+        words.push("--client-secret-stdin".to_owned());
+    }
+    words.join(" ")
+}
+
+/// As a shell takes it for one word.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+/// As PROTOCOL.md has it, so that the daemon does not object at the very end.
+fn account_name(text: &str) -> Result<String, &'static str> {
+    let mark = |c: char| c.is_ascii_alphanumeric() || "._@+-".contains(c);
+    let begins = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if begins && text.len() <= 64 && text.chars().all(mark) {
+        Ok(text.to_owned())
+    } else {
+        Err("a name has 1 to 64 letters, digits and . _ @ + -, and begins with a letter or digit")
+    }
+}
+
+/// A host alone means https.
+fn issuer(text: &str) -> Result<String, &'static str> {
+    let text = if text.contains("://") {
+        text.to_owned()
+    } else {
+        format!("https://{text}")
+    };
+    match Url::parse(&text) {
+        Ok(url) if matches!(url.scheme(), "https" | "http") && url.has_host() => Ok(text),
+        _ => Err("that is no address: one looks like https://idp.example.com"),
+    }
+}
+
+fn client_id(text: &str) -> Result<String, &'static str> {
+    if text.is_empty() || text.contains(|c: char| c.is_control() || c.is_whitespace()) {
+        Err("without one, the provider lets nobody in")
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_alone_is_an_issuer_and_a_word_with_spaces_is_none() {
+        assert_eq!(
+            issuer("idp.example.com/realms/x").as_deref(),
+            Ok("https://idp.example.com/realms/x")
+        );
+        assert_eq!(
+            issuer("http://127.0.0.1:8080").as_deref(),
+            Ok("http://127.0.0.1:8080")
+        );
+        for wrong in ["", "my provider", "ftp://idp.example.com", "https://"] {
+            assert!(issuer(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn names_are_those_that_the_daemon_takes() {
+        for right in ["work", "a", "me@example.com", "0-9_x+y"] {
+            assert!(account_name(right).is_ok(), "{right}");
+        }
+        for wrong in ["", "-x", "my account", "ü", &"x".repeat(65)] {
+            assert!(account_name(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_command_is_one_that_a_shell_takes() {
+        assert_eq!(
+            quoted("https://idp.example.com:8443/x"),
+            "https://idp.example.com:8443/x"
+        );
+        assert_eq!(quoted("openid email"), "'openid email'");
+        assert_eq!(quoted("it's"), "'it'\\''s'");
+        assert_eq!(quoted(""), "''");
+    }
+}
