@@ -490,9 +490,15 @@ fn no_listener(error: LoopbackError) -> WireError {
             WireError::new(ErrorCode::BadRequest, error.to_string())
                 .with_hint("give --redirect-uri http://127.0.0.1:PORT/PATH as registered")
         }
-        LoopbackError::Bind { source, .. } => {
+        LoopbackError::Bind { address, source } => {
+            let port = address.port();
+            let who = if cfg!(target_os = "linux") {
+                format!("'ss -ltnp sport = :{port}' says who has it")
+            } else {
+                format!("'lsof -nP -iTCP:{port}' says who has it")
+            };
             WireError::new(ErrorCode::LoginFailed, format!("{error}: {source}"))
-                .with_hint("free the port, or log in with --device")
+                .with_hint(format!("free the port ({who}), or log in with --device"))
         }
     }
 }

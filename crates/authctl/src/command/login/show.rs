@@ -107,8 +107,9 @@ pub(super) fn open_this(started: &LoginStartReply) {
 
 pub(super) fn paste_here() {
     tell(
-        "If that browser is on another machine, its last page will not load: then copy its\n\
-         address, or the code that the page shows, and paste it here. Ctrl-C gives up.",
+        "If that browser is on another machine, its last page will not load: then copy\n\
+         its address, or the code that the page shows, and paste it here.\n\
+         Ctrl-C gives up.",
     );
 }
 
@@ -160,7 +161,9 @@ pub(super) fn device(started: &LoginStartReply) {
         styled(STRONG, clean(code))
     ));
     if let Some(picture) = qr::picture(page(started)) {
-        tell(picture);
+        tell(format_args!(
+            "or read this with a telephone:\n\n{picture}\n"
+        ));
     }
     let host = host(uri).unwrap_or_else(|| uri.to_owned());
     tell(format_args!(

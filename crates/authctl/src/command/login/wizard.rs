@@ -128,8 +128,8 @@ impl Dialog<'_> {
         }
         if args.client_id.is_none() {
             tell(
-                "A provider knows programs by a client id. Register one there: a native app, with the\n\
-                 redirect http://127.0.0.1/callback.",
+                "A provider knows programs by a client id. Register one there for a native app,\n\
+                 with the redirect http://127.0.0.1/callback.",
             );
             args.client_id = Some(self.ask("Client id", None, client_id)?);
             if !args.client_secret_stdin {
@@ -189,7 +189,8 @@ fn show(args: &LoginArgs, existing: Option<&AccountInfo>, way: Way) {
             Way::Elsewhere(_) => "with a code on any device, or in a browser elsewhere",
         },
     );
-    row("without", &command(args, account));
+    let command = clean(&command(args, account)).into_owned();
+    text.push_str(&format!("\nThe same without questions:\n  {command}\n"));
     tell(text);
 }
 
