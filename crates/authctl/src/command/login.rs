@@ -184,7 +184,10 @@ fn log_in(mut args: LoginArgs) -> Result<LoginDone, Failure> {
         deadline,
     };
     match login.attempt() {
-        Err(failure) if login.replaces(&failure) => {
+        Err(failure) if login.can_ask_about(&failure) => {
+            if !wizard::replace(login.keyboard.as_ref(), &failure) {
+                return Err(Failure::GivenUp);
+            }
             login.request.replace_subject = true;
             login.attempt()
         }
@@ -250,14 +253,11 @@ impl Login {
         opened
     }
 
-    /// Whether someone else signed in than the account belongs to, and the person wants just that.
-    fn replaces(&self, failure: &Failure) -> bool {
+    /// Whether someone else signed in than the account belongs to, and the person can say what they want.
+    fn can_ask_about(&self, failure: &Failure) -> bool {
         failure.wire_code() == Some(ErrorCode::SubjectMismatch)
             && !self.request.replace_subject
-            && self
-                .keyboard
-                .as_ref()
-                .is_some_and(|keyboard| wizard::replace(keyboard, failure))
+            && self.keyboard.is_some()
     }
 }
 

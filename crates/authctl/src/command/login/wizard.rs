@@ -55,10 +55,10 @@ pub(super) fn complete(
 }
 
 /// Whether the login of someone else is to take the account's place. `failure` says who they are.
-pub(super) fn replace(keyboard: &Keyboard, failure: &Failure) -> bool {
+pub(super) fn replace(keyboard: Option<&Keyboard>, failure: &Failure) -> bool {
     note(clean(&failure.message()));
     let question = "Give the account to them? You sign in once more then.";
-    Dialog { keyboard }.agrees(question, false).unwrap_or(false)
+    keyboard.is_some_and(|keyboard| Dialog { keyboard }.agrees(question, false).unwrap_or(false))
 }
 
 struct Dialog<'a> {
