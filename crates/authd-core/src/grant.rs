@@ -1,10 +1,6 @@
 //! A grant: what one login yielded, and the provider it came from, without its secrets.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,12 +9,13 @@ use crate::{
     id::{Account, Generation, GrantId, Host},
     learned::Learned,
     lease::{Lease, LeaseKey},
+    map::SmallMap,
     scope::ScopeSet,
     time::Wall,
 };
 
 /// Where the provider listens. Frozen at login: a later change of host needs the user's consent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Endpoints {
     /// RFC 6749 §3.1. Absent where only the device flow is used.
     pub authorization: Option<String>,
@@ -35,7 +32,7 @@ pub struct Endpoints {
 }
 
 /// How the client proves itself at the token endpoint (RFC 6749 §2.3).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientAuth {
     /// A public client: `client_id` in the body, no secret.
@@ -48,7 +45,7 @@ pub enum ClientAuth {
 }
 
 /// The provider as this grant knows it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Provider {
     /// The issuer identifier, byte for byte as the metadata gave it (RFC 8414 §3.3); `None` when
     /// the endpoints were given by hand.
@@ -78,6 +75,27 @@ impl Provider {
     }
 }
 
+/// Providers that several grants came from: each is in memory once, however many accounts it has.
+#[derive(Debug, Default)]
+pub struct Providers(BTreeSet<Arc<Provider>>);
+
+impl Providers {
+    /// The one that equals `provider`: an earlier one, or this.
+    #[must_use]
+    pub fn share(&mut self, provider: Arc<Provider>) -> Arc<Provider> {
+        if let Some(known) = self.0.get(&provider) {
+            return Arc::clone(known);
+        }
+        self.0.insert(Arc::clone(&provider));
+        provider
+    }
+
+    /// Forgets those that no grant has any more.
+    pub(crate) fn forget_unused(&mut self) {
+        self.0.retain(|known| Arc::strong_count(known) > 1);
+    }
+}
+
 /// Scheme, host and port of an endpoint.
 pub(crate) fn origin(endpoint: &str) -> Host {
     let after_scheme = endpoint.find("://").map_or(0, |at| at + 3);
@@ -88,7 +106,7 @@ pub(crate) fn origin(endpoint: &str) -> Host {
 }
 
 /// A provider's habits, as data. `None` and `false` mean "not known".
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Profile {
     /// The name of the profile, for `status`.
@@ -111,7 +129,7 @@ pub struct Profile {
 }
 
 /// What a provider does with the refresh token at each refresh.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rotation {
     /// Not known; treated as [`Rotation::ReuseDetected`] wherever that is the careful choice.
@@ -126,7 +144,7 @@ pub enum Rotation {
 }
 
 /// A departure from the RFCs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Quirk {
     /// Answers `invalid_client` or `unauthorized_client` for a dead refresh token (Atlassian).
@@ -155,7 +173,7 @@ pub struct Grant {
     /// Counts successful exchanges; the login itself is 1.
     pub generation: Generation,
     /// Where it came from.
-    pub provider: Provider,
+    pub provider: Arc<Provider>,
     /// Who signed in, when the provider says.
     pub subject: Option<Subject>,
     /// The scopes granted at login (RFC 6749 §5.1: what was asked, unless the answer says less).
@@ -168,10 +186,10 @@ pub struct Grant {
     /// Whether a refresh token is held.
     pub renewable: bool,
     /// The access tokens, one slot for each pair of resource and scopes.
-    pub leases: BTreeMap<LeaseKey, Lease>,
+    pub leases: SmallMap<LeaseKey, Lease>,
     /// Kinds of tokens that live shorter than the provider states.
     #[serde(default)]
-    pub learned: BTreeMap<LeaseKey, Learned>,
+    pub learned: SmallMap<LeaseKey, Learned>,
     /// The reasons for which it is not simply fine; only the standing ones are kept on disk.
     pub flags: Flags,
     /// Successful refreshes since the login.
@@ -180,6 +198,13 @@ pub struct Grant {
     pub created_at: Wall,
     /// The latest exchange that did not succeed.
     pub last_error: Option<LastError>,
+}
+
+impl Grant {
+    /// What it knows of its provider, to be changed: for this grant alone.
+    pub fn provider_mut(&mut self) -> &mut Provider {
+        Arc::make_mut(&mut self.provider)
+    }
 }
 
 /// What went wrong at the latest exchange. Shown by `status`; never a secret.
@@ -241,6 +266,47 @@ mod tests {
             };
             assert_eq!(&*provider.host().0, host);
         }
+    }
+
+    #[test]
+    fn equal_providers_are_one_until_nobody_has_them() {
+        let named = |name: &str| {
+            Arc::new(Provider {
+                issuer: Some(name.to_owned()),
+                ..Provider::default()
+            })
+        };
+        let mut providers = Providers::default();
+        let (first, other) = (providers.share(named("a")), providers.share(named("b")));
+        assert!(Arc::ptr_eq(&providers.share(named("a")), &first));
+        assert!(!Arc::ptr_eq(&first, &other));
+        drop(first);
+        providers.forget_unused();
+        assert!(providers.0.iter().eq([&other]));
+    }
+
+    #[test]
+    fn what_a_profile_says_of_time_is_kept_in_whole_seconds() {
+        let profile = Profile {
+            lifetime: Some(Duration::from_millis(3_600_500)),
+            leeway: Some(Duration::ZERO),
+            inactivity_limit: None,
+            ..Profile::default()
+        };
+        let kept = serde_json::to_value(&profile).unwrap();
+        assert_eq!(
+            (&kept["lifetime"], &kept["leeway"]),
+            (&3600.into(), &0.into())
+        );
+        let found: Profile = serde_json::from_value(kept).unwrap();
+        let lifetime = Some(Duration::from_secs(3600));
+        assert_eq!(
+            found,
+            Profile {
+                lifetime,
+                ..profile
+            }
+        );
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod grant;
 pub mod id;
 pub mod learned;
 pub mod lease;
+pub mod map;
 pub mod planted;
 pub mod policy;
 pub mod renewal;

@@ -9,6 +9,7 @@
 //! | Token endpoint (RFC 6749 §3.2) | [`exchange`](fn@exchange) |
 //! | Revocation (RFC 7009) | [`revoke`] |
 //! | Introspection (RFC 7662) | [`introspect`] |
+//! | Signed tokens (RFC 7515) | [`sign`], [`KeySet`] |
 //! | Who signed in (OpenID Connect Core) | [`exchange`](fn@exchange) by the ID token, [`userinfo`](fn@userinfo) |
 //!
 //! Facts are gathered here and judged in `authd-core`. Time and randomness are arguments. Nothing
@@ -21,6 +22,7 @@ mod exchange;
 mod http;
 mod id_token;
 mod introspection;
+mod jws;
 mod loopback;
 mod metadata;
 mod request;
@@ -43,6 +45,7 @@ pub use self::{
     },
     id_token::IdTokenError,
     introspection::{Introspection, introspect},
+    jws::{Algorithm, BadKey, KeySet, SignatureError, SigningError, SigningKey, Verified, sign},
     loopback::{BadRedirectUri, DEFAULT_REDIRECT_URI, LoopbackError, LoopbackRedirect},
     metadata::{BadIssuer, DiscoveryError, Metadata, Unusable, check_endpoints, discover},
     response::Tokens,

@@ -104,7 +104,7 @@ pub fn event(out: &mut Vec<u8>, event: &Event) -> Result<(), EncodeError> {
 
 /// The result of `token.get` for a cached token, encoded once: answering is a copy and three members.
 /// Wiped when dropped.
-pub struct EncodedToken(Zeroizing<Vec<u8>>);
+pub struct EncodedToken(Zeroizing<Box<[u8]>>);
 
 /// What of a cached token's result differs from request to request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,7 +162,8 @@ impl EncodedToken {
         put_str(out, "generation");
         put_uint(out, about.generation);
         put_member(out, "fingerprint", &about.fingerprint);
-        Self(bytes)
+        // Kept as long as the token lives, in no more room than it takes.
+        Self(Zeroizing::new(out.as_slice().into()))
     }
 
     /// Appends the whole response.

@@ -39,8 +39,8 @@ usage: authd-sim [--seeds N] [--days D] [--renewals R] [--jobs J] [--seed S [--t
                 a machine with 10,000 accounts wakes, and clients of 300 wait
 ";
 
-/// Runs that the search for a smaller story may take.
-const MINIMISING_RUNS: usize = 300;
+/// Steps that the search for a smaller story may take: some ten seconds.
+const MINIMISING_STEPS: u64 = 20_000_000;
 /// Failing seeds that are shown in full.
 const SHOWN: usize = 12;
 /// From so many seeds on nothing may be left unreached.
@@ -218,7 +218,9 @@ fn many(options: &Options, out: &mut impl Write) -> io::Result<bool> {
         let mut told = began;
         for (done, (seed, outcome)) in (1_u64..).zip(results) {
             total.add(&outcome);
-            if outcome.violation.is_some() {
+            if let Some(violation) = &outcome.violation {
+                let (invariant, what) = (violation.invariant, &violation.what);
+                writeln!(io::stderr(), "seed {seed}: invariant {invariant}: {what}")?;
                 failing.push((seed, outcome));
             }
             let is_last = done == options.seeds;
@@ -272,7 +274,7 @@ fn tell(options: &Options, seed: u64, outcome: &Outcome, out: &mut impl Write) -
         options.days,
         options.renewals
     )?;
-    let (least, lines) = minimise(&story, violation, MINIMISING_RUNS);
+    let (least, lines) = minimise(&story, violation, MINIMISING_STEPS);
     for (host, habits) in least.hosts.iter().enumerate() {
         writeln!(out, "  host {host}: {habits:?}")?;
     }

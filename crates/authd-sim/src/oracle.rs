@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use authd_core::{
     grant::Grant,
     id::{AttemptId, Generation, GrantId},
+    lease::LeaseKey,
     renewal::Cause,
 };
 
@@ -180,6 +181,12 @@ impl Truth {
     pub(crate) fn was_excluded(&self, from: Ms, to: Ms) -> bool {
         let mut spans = self.spans.iter();
         spans.any(|span| span.excluded && span.from <= to && span.to >= from)
+    }
+
+    /// Who uses the lease; those that resources were asked for are not watched.
+    pub(crate) fn use_of(&self, key: &LeaseKey) -> Option<Use> {
+        let second = !key.scopes.is_empty();
+        self.uses[usize::from(second)].filter(|_| key.resource.is_none())
     }
 
     /// The use of the lease goes on.

@@ -118,7 +118,10 @@ impl World<'_> {
         let ticket = Ticket(self.last_ticket);
         let in_vain = key.resource.is_some() || key.scopes.iter().any(|scope| scope == "root");
         if !in_vain {
-            self.used(account, !key.scopes.is_empty());
+            // A report is about the token that was refused, whatever else the client may want.
+            let reported = refused.and_then(|token| self.key_of(account, token));
+            let used = reported.as_ref().unwrap_or(&key);
+            self.used(account, !used.scopes.is_empty());
         }
         let demand = Demand {
             ticket,
@@ -160,6 +163,14 @@ impl World<'_> {
             _ => Event::Demand(demand),
         });
         Some(ticket)
+    }
+
+    /// Which of the account's tokens this is, to the engine.
+    fn key_of(&self, account: usize, token: u32) -> Option<LeaseKey> {
+        let grant = self.broker.as_ref()?.grant(&self.accounts[account])?;
+        let fingerprint = crate::provider::fingerprint(token);
+        let mut leases = grant.leases.iter();
+        leases.find_map(|(key, lease)| (lease.fingerprint == fingerprint).then(|| key.clone()))
     }
 
     /// A client brings a token to an API; if that refuses it, the client says so, once.

@@ -15,6 +15,9 @@ use crate::{
     world::{Trace, World},
 };
 
+/// The last lines of a small story, which are told.
+const LINES: usize = 45;
+
 /// How a seed went.
 #[derive(Debug)]
 pub struct Outcome {
@@ -80,29 +83,34 @@ pub fn run(story: &Story, trace: Option<&Trace>) -> Outcome {
     }
 }
 
-/// The least story that still violates the same invariant, and its last lines.
+/// The least story that still violates the same invariant, and its last lines, found within about so
+/// many steps.
 #[must_use]
-pub fn minimise(story: &Story, violation: &Violation, most_runs: usize) -> (Story, Vec<String>) {
+pub fn minimise(story: &Story, violation: &Violation, most_steps: u64) -> (Story, Vec<String>) {
     let mut story = story.clone();
     story.items.retain(|item| item.at <= violation.at);
     story.longest = story
         .longest
         .min(violation.at.saturating_mul(2).max(60_000));
-    let still = |story: &Story| {
-        run(story, None)
-            .violation
-            .is_some_and(|found| found.invariant == violation.invariant)
+    let mut steps = 0;
+    let mut still = |story: &Story| {
+        let outcome = run(story, None);
+        steps += outcome.steps;
+        let found = outcome.violation;
+        let is_same = found.is_some_and(|found| found.invariant == violation.invariant);
+        (is_same, steps < most_steps)
     };
-    let mut runs = 0;
+    let mut may_go_on = true;
     let mut chunk = story.items.len().div_ceil(2);
-    while chunk > 0 && runs < most_runs {
+    while chunk > 0 && may_go_on {
         let mut at = 0;
         let mut shrank = false;
-        while at < story.items.len() && runs < most_runs {
+        while at < story.items.len() && may_go_on {
             let mut fewer = story.clone();
             fewer.items.drain(at..(at + chunk).min(story.items.len()));
-            runs += 1;
-            if still(&fewer) {
+            let is_same;
+            (is_same, may_go_on) = still(&fewer);
+            if is_same {
                 story = fewer;
                 shrank = true;
             } else {
@@ -116,6 +124,8 @@ pub fn minimise(story: &Story, violation: &Violation, most_runs: usize) -> (Stor
     }
     let trace: Trace = Rc::new(RefCell::new(VecDeque::new()));
     let _ = run(&story, Some(&trace));
-    let lines = trace.borrow().iter().cloned().collect();
+    let trace = trace.borrow();
+    let lines = trace.iter().skip(trace.len().saturating_sub(LINES));
+    let lines = lines.cloned().collect();
     (story, lines)
 }

@@ -243,7 +243,6 @@ impl World<'_> {
         lease: &Lease,
         grant: &Grant,
     ) {
-        let second = !key.scopes.is_empty();
         let Some(life) = lease.lifetime.map(|life| life.as_millis() as Ms) else {
             return;
         };
@@ -276,7 +275,8 @@ impl World<'_> {
             return;
         }
         let truth = &self.truths[account];
-        let in_use = truth.uses[usize::from(second)]
+        let in_use = truth
+            .use_of(key)
             .is_some_and(|used| used.since < due && used.last + Self::IN_USE > late_at + MINUTE);
         if !in_use || lead < 2 * floor || truth.blocked_since.is_some() {
             return;

@@ -222,7 +222,8 @@ impl World<'_> {
             Work::Erase(_) => Some(Told::Erased),
             _ => None,
         };
-        let is_keep = matches!(work, Work::Keep(_));
+        // What is left of a login that another has replaced is dropped by the store.
+        let is_keep = matches!(&work, Work::Keep(row) if self.places[account].holds(row.grant.id));
         let is_refresh = matches!(&work, Work::Commit(row) if row.grant.renewals > 0);
         if is_refresh && std::mem::take(&mut self.fates[account].rival) {
             self.places[account].overtake();

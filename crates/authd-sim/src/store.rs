@@ -151,6 +151,18 @@ impl Place {
         }
     }
 
+    /// Whether what is held is of this login.
+    pub fn holds(&self, grant: GrantId) -> bool {
+        self.held().is_some_and(|row| row.grant.id == grant)
+    }
+
+    /// Whether what is held is of this login and generation.
+    fn holds_as_new(&self, row: &Row) -> bool {
+        let of = |grant: &Grant| (grant.id, grant.generation);
+        self.held()
+            .is_some_and(|held| of(&held.grant) == of(&row.grant))
+    }
+
     /// One write reaches the disk, or does not.
     pub fn apply(&mut self, work: Work, disk: Disk) -> Done {
         let works = matches!(disk, Disk::Works | Disk::Slow);
@@ -200,15 +212,11 @@ impl Place {
                 drop(row);
                 Done::Refused
             }
+            Work::Keep(row) | Work::Adopt(row) if !self.holds_as_new(&row) => Done::Superseded,
             Work::Keep(mut row) => {
-                let Some(held) = self.held() else {
-                    return Done::Superseded;
-                };
-                if held.grant.id != row.grant.id || held.grant.generation != row.grant.generation {
-                    return Done::Superseded;
-                }
-                row.is_foreign = held.is_foreign;
-                row.attempt = held.attempt;
+                let held = self.held();
+                row.is_foreign = held.is_some_and(|held| held.is_foreign);
+                row.attempt = held.and_then(|held| held.attempt);
                 self.put(row);
                 Done::Durable
             }

@@ -31,7 +31,7 @@ use crate::{
 /// The last lines of what happened, in plain words.
 pub type Trace = Rc<RefCell<VecDeque<String>>>;
 /// Lines that are kept.
-const LINES: usize = 45;
+const LINES: usize = 400;
 /// The engine may ask to be woken so often in one millisecond.
 const SPINS: u32 = 2000;
 /// The shell gives a stop this long.

@@ -26,7 +26,7 @@ use crate::{
 
 const SEALED: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("sealed");
 /// What redb may cache. Records are read once, at start; commits touch a handful of pages.
-const CACHE: usize = 1 << 20;
+const CACHE: usize = 1 << 18;
 
 /// A row's key: the kind, then what names the row among its kind.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,9 +48,6 @@ impl Key {
             .map(|(_, id)| id)
     }
 }
-
-/// A row as it was read.
-pub(crate) type Row = (Key, Vec<u8>);
 
 /// One row to be written; `None` removes it.
 #[derive(Clone)]
@@ -116,20 +113,19 @@ impl Database {
         Ok(())
     }
 
-    /// Every row.
-    pub(crate) fn rows(&mut self) -> Result<Vec<Row>, Failure> {
+    /// Reads every row, one after the other. After a failure those that were read count for nothing.
+    pub(crate) fn for_each(&mut self, mut take: impl FnMut(Key, Vec<u8>)) -> Result<(), Failure> {
         self.guarded(|redb| {
             let table = match redb.begin_read()?.open_table(SEALED) {
                 Ok(table) => table,
-                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(()),
                 Err(error) => return Err(error.into()),
             };
-            let mut rows = Vec::new();
             for row in table.iter()? {
                 let (key, value) = row?;
-                rows.push((Key(key.value().to_vec()), value.value().to_vec()));
+                take(Key(key.value().to_vec()), value.value().to_vec());
             }
-            Ok(rows)
+            Ok(())
         })
     }
 

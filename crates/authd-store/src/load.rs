@@ -11,10 +11,13 @@ use std::{
     sync::Arc,
 };
 
-use authd_core::id::{Account, AttemptId, GrantId};
+use authd_core::{
+    grant::Providers,
+    id::{Account, AttemptId, GrantId},
+};
 
 use crate::{
-    database::{Change, Key, Row},
+    database::{Change, Key},
     record::{Header, Intent, PendingRevocation, Stored, decode},
     seal::{Kind, Name, Opened, SealError, Sealer, Unsealable},
     spill,
@@ -28,20 +31,13 @@ pub(crate) fn revocation_mirror(id: u64) -> String {
     format!("owed-{id:016x}")
 }
 
-/// Everything that was read.
-pub(crate) struct Inputs {
-    pub(crate) rows: Vec<Row>,
-    /// Name, path, content.
-    pub(crate) mirrors: Vec<(String, PathBuf, Vec<u8>)>,
-    pub(crate) slots: Vec<spill::Found>,
-    /// The database was missing or damaged: its rows say nothing.
-    pub(crate) database_lost: bool,
-}
-
 /// The newest of one account.
 pub(crate) struct Newest {
     pub(crate) stored: Stored,
-    pub(crate) sealed: Arc<[u8]>,
+    /// How large it is when sealed.
+    pub(crate) size: usize,
+    /// Sealed anew, where something has to be brought up to it.
+    pub(crate) sealed: Option<Arc<[u8]>>,
     /// The format it was sealed in.
     version: u8,
     in_database: bool,
@@ -94,31 +90,10 @@ pub(crate) struct Merged {
     pub(crate) from_spill: Vec<(Account, AttemptId, PathBuf)>,
 }
 
-/// Merges.
-pub(crate) fn merge(sealer: &Sealer, inputs: Inputs) -> Result<Merged, SealError> {
-    let mut merge = Merge {
-        sealer,
-        merged: Merged::default(),
-        intents: BTreeMap::new(),
-        mirrored: BTreeSet::new(),
-        slot_intents: BTreeMap::new(),
-        header_seen: false,
-        distrust_intents: inputs.database_lost,
-    };
-    for (key, bytes) in inputs.rows {
-        merge.row(key, bytes);
-    }
-    for (name, path, bytes) in inputs.mirrors {
-        merge.mirror(&name, path, bytes);
-    }
-    for slot in inputs.slots {
-        merge.slot(slot);
-    }
-    merge.finish()
-}
-
-struct Merge<'a> {
+/// Takes in what is read, piece by piece: all of it at once would be several times what is kept.
+pub(crate) struct Merge<'a> {
     sealer: &'a Sealer,
+    providers: Providers,
     merged: Merged,
     /// Of the database: attempt, intent, bytes, format.
     intents: BTreeMap<AttemptId, (Intent, Vec<u8>, u8)>,
@@ -138,8 +113,23 @@ enum Source<'a> {
     Spill(&'a Path),
 }
 
-impl Merge<'_> {
-    fn row(&mut self, key: Key, bytes: Vec<u8>) {
+impl<'a> Merge<'a> {
+    /// With `database_lost` when the database is missing or damaged, so that no row will come.
+    pub(crate) fn new(sealer: &'a Sealer, database_lost: bool) -> Self {
+        Self {
+            sealer,
+            providers: Providers::default(),
+            merged: Merged::default(),
+            intents: BTreeMap::new(),
+            mirrored: BTreeSet::new(),
+            slot_intents: BTreeMap::new(),
+            header_seen: false,
+            distrust_intents: database_lost,
+        }
+    }
+
+    /// A row of the database.
+    pub(crate) fn row(&mut self, key: Key, bytes: Vec<u8>) {
         if key.of(Kind::Header).is_some() {
             self.header(&bytes);
         } else if let Some(id) = key.of(Kind::Record) {
@@ -171,7 +161,8 @@ impl Merge<'_> {
         }
     }
 
-    fn mirror(&mut self, name: &str, path: PathBuf, bytes: Vec<u8>) {
+    /// A mirror: name, path, content.
+    pub(crate) fn mirror(&mut self, name: &str, path: PathBuf, bytes: Vec<u8>) {
         let (what, taken) = if name == HEADER_MIRROR {
             self.header(&bytes);
             return;
@@ -191,7 +182,8 @@ impl Merge<'_> {
         }
     }
 
-    fn slot(&mut self, slot: spill::Found) {
+    /// A spill file.
+    pub(crate) fn slot(&mut self, slot: spill::Found) {
         if slot.answer.first().is_some_and(|byte| *byte != 0)
             && self
                 .record(None, &slot.answer, Source::Spill(&slot.path))
@@ -227,7 +219,7 @@ impl Merge<'_> {
         source: Source<'_>,
     ) -> Result<(), Unsealable> {
         let opened = self.sealer.open(Kind::Record, name, bytes)?;
-        let stored = Stored::decode(&opened.payload).ok_or(Unsealable::Malformed)?;
+        let mut stored = Stored::decode(&opened.payload).ok_or(Unsealable::Malformed)?;
         let Opened {
             name,
             generation,
@@ -238,9 +230,12 @@ impl Merge<'_> {
         if self.sealer.name(&grant.account) != name || grant.generation.0 != generation {
             return Err(Unsealable::Misplaced);
         }
+        let provider = &mut stored.record.grant.provider;
+        *provider = self.providers.share(Arc::clone(provider));
         let mut newest = Newest {
             stored,
-            sealed: bytes.into(),
+            size: bytes.len(),
+            sealed: None,
             version,
             in_database: false,
             in_mirror: false,
@@ -306,29 +301,33 @@ impl Merge<'_> {
         });
     }
 
-    fn finish(mut self) -> Result<Merged, SealError> {
+    /// The outcome, once everything was read.
+    pub(crate) fn finish(mut self) -> Result<Merged, SealError> {
         self.settle_intents()?;
         let merged = &mut self.merged;
         merged.header_refused = self.header_seen && merged.header.is_none();
         for (name, newest) in &mut merged.accounts {
             if newest.version < self.sealer.current_version() {
-                let payload = newest.stored.encode()?;
-                let generation = newest.stored.record.grant.generation.0;
-                newest.sealed = self
-                    .sealer
-                    .seal(Kind::Record, *name, generation, payload)?
-                    .into();
                 (newest.in_database, newest.in_mirror) = (false, false);
             }
-            if !newest.in_database {
-                let key = Key::new(Kind::Record, &name.0);
-                let value = Some(Arc::clone(&newest.sealed));
-                merged.changes.push(Change { key, value });
+            if newest.in_database && newest.in_mirror {
+                continue;
             }
+            let payload = newest.stored.encode()?;
+            let generation = newest.stored.record.grant.generation.0;
+            let sealed: Arc<[u8]> = self
+                .sealer
+                .seal(Kind::Record, *name, generation, payload)?
+                .into();
+            newest.size = sealed.len();
+            newest.sealed = Some(Arc::clone(&sealed));
             if !newest.in_mirror {
-                merged
-                    .mirror_writes
-                    .push((name.to_string(), Arc::clone(&newest.sealed)));
+                let sealed = Arc::clone(&sealed);
+                merged.mirror_writes.push((name.to_string(), sealed));
+            }
+            if !newest.in_database {
+                let (key, value) = (Key::new(Kind::Record, &name.0), Some(sealed));
+                merged.changes.push(Change { key, value });
             }
             if let (Some(path), Some(attempt)) = (newest.spilled.take(), newest.stored.attempt) {
                 let account = newest.stored.record.grant.account.clone();

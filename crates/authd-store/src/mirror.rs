@@ -33,9 +33,8 @@ impl Mirrors {
         disk::remove(&*self.disk, &self.path(name))
     }
 
-    /// All mirrors: name, path, content.
-    pub(crate) fn read_all(&self) -> io::Result<Vec<(String, PathBuf, Vec<u8>)>> {
-        let mut mirrors = Vec::new();
+    /// Reads all mirrors, one after the other: name, path, content.
+    pub(crate) fn for_each(&self, mut take: impl FnMut(&str, PathBuf, Vec<u8>)) -> io::Result<()> {
         for path in self.disk.list(&self.dir)? {
             if path.extension().is_none_or(|extension| extension != SUFFIX) {
                 continue;
@@ -45,10 +44,10 @@ impl Mirrors {
             };
             let name = name.to_owned();
             if let Some(sealed) = disk::read_whole(&*self.disk, &path)? {
-                mirrors.push((name, path, sealed));
+                take(&name, path, sealed);
             }
         }
-        Ok(mirrors)
+        Ok(())
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -15,10 +15,10 @@ use authd_core::id::Account;
 use crate::{
     about::About,
     anchor::{Anchor, Marks, Places},
-    database::{Change, Database, Failure, Row},
+    database::{Change, Database, Failure},
     disk::{self, Disk, Held as Lock},
     error::OpenError,
-    load::{self, HEADER_MIRROR, Inputs, Merged, Place},
+    load::{HEADER_MIRROR, Merge, Merged, Place},
     migrate::Format,
     mirror::{Aside, Mirrors},
     record::Header,
@@ -70,18 +70,25 @@ pub(crate) fn open(
     let aside = Aside::new(Arc::clone(&disk), dir.join("aside"));
 
     let mut set_aside = Vec::new();
-    let rows = read_rows(&mut database, existed, was_clean, &mut set_aside, dir)?;
-    let lost = rows.is_none();
-    let mut merged = load::merge(
+    let rows = read_rows(
+        &mut database,
+        existed,
+        was_clean,
         &sealer,
-        Inputs {
-            rows: rows.unwrap_or_default(),
-            mirrors: mirrors.read_all().map_err(disk_error(dir))?,
-            slots,
-            database_lost: lost,
-        },
-    )
-    .map_err(|error| OpenError::System(error.to_string()))?;
+        &mut set_aside,
+        dir,
+    )?;
+    let lost = rows.is_none();
+    let mut merge = rows.unwrap_or_else(|| Merge::new(&sealer, true));
+    mirrors
+        .for_each(|name, path, bytes| merge.mirror(name, path, bytes))
+        .map_err(disk_error(dir))?;
+    for slot in slots {
+        merge.slot(slot);
+    }
+    let mut merged = merge
+        .finish()
+        .map_err(|error| OpenError::System(error.to_string()))?;
     if merged.header_refused && merged.accounts.is_empty() {
         return Err(OpenError::WrongKey);
     }
@@ -150,18 +157,23 @@ fn admit(about: Option<&About>, key: &DataKey, format: Format) -> Result<(), Ope
 }
 
 /// The database's rows; `None` when there is no database, or no sound one any more.
-fn read_rows(
+fn read_rows<'a>(
     database: &mut Database,
     existed: bool,
     was_clean: bool,
+    sealer: &'a Sealer,
     set_aside: &mut Vec<SetAside>,
     dir: &Path,
-) -> Result<Option<Vec<Row>>, OpenError> {
+) -> Result<Option<Merge<'a>>, OpenError> {
     if !existed {
         return Ok(None);
     }
-    match database.open(!was_clean).and_then(|()| database.rows()) {
-        Ok(rows) => Ok(Some(rows)),
+    let mut merge = Merge::new(sealer, false);
+    let read = database
+        .open(!was_clean)
+        .and_then(|()| database.for_each(|key, bytes| merge.row(key, bytes)));
+    match read {
+        Ok(()) => Ok(Some(merge)),
         Err(Failure::Disk(trouble)) => Err(OpenError::Disk {
             path: dir.join(DATABASE),
             trouble,
@@ -296,17 +308,20 @@ fn take_up(
             stale.push(grant.account.clone());
         }
         let machine = newest.stored.machine.unwrap_or(worker.header.machine);
-        if machine != worker.machine {
+        let is_foreign = machine != worker.machine;
+        if is_foreign {
             foreign.push(grant.account.clone());
         }
-        names.insert(grant.account.clone(), (name, Arc::clone(&newest.sealed)));
+        if let Some(sealed) = &newest.sealed {
+            names.insert(grant.account.clone(), (name, Arc::clone(sealed)));
+        }
         let held = Held {
             grant: grant.id,
             generation: grant.generation,
             ordinal: newest.stored.ordinal,
             attempt: newest.stored.attempt,
-            machine,
-            size: newest.sealed.len(),
+            foreign: is_foreign.then(|| Box::new(machine)),
+            size: newest.size,
         };
         worker.held.insert(name, held);
         records.push(newest.stored.record);
@@ -409,9 +424,10 @@ fn all_rows(merged: &Merged, worker: &Worker) -> Result<Vec<Change>, OpenError> 
     let header = seal_header(&worker.sealer, &worker.header)
         .map_err(|error| OpenError::System(error.to_string()))?;
     let mut rows = vec![header_change(header)];
+    // Of a database that is lost none has a row: each was sealed anew.
     let records = merged.accounts.iter();
     rows.extend(
-        records.map(|(name, newest)| record_change(*name, Some(Arc::clone(&newest.sealed)))),
+        records.map(|(name, newest)| record_change(*name, newest.sealed.as_ref().map(Arc::clone))),
     );
     rows.extend(merged.intents.iter().map(|(attempt, standing)| Change {
         key: intent_key(*attempt),

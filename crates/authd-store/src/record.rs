@@ -4,13 +4,14 @@
 //! it into a buffer that is exactly large enough (so that growing leaves no copy behind) and is
 //! wiped after sealing.
 
-use std::{collections::BTreeMap, fmt, io};
+use std::{fmt, io};
 
 use authd_core::{
     answer::GrantType,
     grant::{ClientAuth, Grant},
     id::{Account, AttemptId, Fingerprint, Generation, GrantId},
     lease::LeaseKey,
+    map::SmallMap,
     secret::Secret,
     time::{Stamp, Wall},
 };
@@ -41,7 +42,7 @@ pub struct Secrets {
     /// The client's secret, where the client is confidential (RFC 6749 §2.3.1).
     pub client_secret: Option<Secret>,
     /// The access tokens, one for each lease of the grant.
-    pub access_tokens: BTreeMap<LeaseKey, Secret>,
+    pub access_tokens: SmallMap<LeaseKey, Secret>,
 }
 
 /// An exchange that is about to leave. While it stands, the refresh token may be spent.
@@ -315,7 +316,7 @@ mod tests {
             account: Account::new("work").unwrap(),
             id: GrantId(u64::MAX),
             generation: Generation(3),
-            provider: Provider::default(),
+            provider: Provider::default().into(),
             subject: Some(Subject {
                 sub: "1".to_owned(),
                 name: None,
@@ -324,8 +325,8 @@ mod tests {
             resource: None,
             resources: ["https://api.example".to_owned()].into(),
             renewable: true,
-            leases: BTreeMap::from([(key.clone(), lease)]),
-            learned: BTreeMap::new(),
+            leases: SmallMap::from([(key.clone(), lease)]),
+            learned: SmallMap::new(),
             flags: Default::default(),
             renewals: 2,
             created_at: Wall(-1),
@@ -349,7 +350,7 @@ mod tests {
                     refresh_token: Some(Secret::new("rt-3")),
                     previous_refresh_token: None,
                     client_secret: Some(Secret::new("")),
-                    access_tokens: BTreeMap::from([(key, Secret::new("at-3"))]),
+                    access_tokens: SmallMap::from([(key, Secret::new("at-3"))]),
                 },
             },
         }

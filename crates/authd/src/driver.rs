@@ -22,9 +22,10 @@ use crate::{
     clock::Sleep,
     daemon::{Figures, Shared},
     journal::Origin,
+    memory,
     open::Opening,
     perform::{Departed, Performer},
-    published::Token,
+    published::{Snapshot, Token},
     signs::{Hold, Sign},
 };
 
@@ -60,6 +61,10 @@ pub(crate) enum Question {
 
 /// What it gets.
 pub(crate) struct Handed {
+    /// The account as it was then, ...
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// ... and which of its tokens this is.
+    pub(crate) key: LeaseKey,
     pub(crate) token: Arc<Token>,
     pub(crate) ttl: Option<Duration>,
     pub(crate) low: bool,
@@ -448,6 +453,7 @@ impl Driver {
                 for event in self.performer.opened(*opening) {
                     self.handle(event);
                 }
+                memory::give_back();
             }
             Message::Depart {
                 account,

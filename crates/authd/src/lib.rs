@@ -20,6 +20,7 @@ mod fingerprint;
 mod handler;
 mod journal;
 mod log;
+mod memory;
 mod network;
 mod notify;
 mod open;
@@ -33,6 +34,7 @@ mod signs;
 pub use self::{
     clock::{Alarms, Clock, DrivenClock},
     log::start as start_log,
+    memory::share_one_arena,
     run::{RunError, Start, run},
     signs::{Sign, Signs},
 };

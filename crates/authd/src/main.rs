@@ -68,6 +68,7 @@ fn main() -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
+    authd::share_one_arena();
     authd::start_log();
     #[cfg(unix)]
     let activated = match activated {

@@ -140,13 +140,13 @@ impl Performer {
             return;
         };
         let result = result.and_then(|served| {
-            let token = self
-                .accounts
-                .get(&served.account)
-                .and_then(|snapshot| snapshot.token(&served.key))
-                .filter(|token| token.fingerprint() == served.fingerprint)
-                .ok_or(Refusal::UnknownAccount)?;
+            let snapshot = self.accounts.get(&served.account);
+            let token =
+                snapshot.and_then(|snapshot| snapshot.token(&served.key, served.fingerprint));
+            let (snapshot, token) = snapshot.zip(token).ok_or(Refusal::UnknownAccount)?;
             Ok(Handed {
+                snapshot: Arc::clone(snapshot),
+                key: served.key,
                 token: Arc::clone(token),
                 ttl: served.ttl,
                 low: served.low,

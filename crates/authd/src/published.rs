@@ -4,7 +4,7 @@
 //! another account or another client.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -18,6 +18,7 @@ use authd_core::{
     grant::Grant,
     id::{Account, Fingerprint},
     lease::{Expiry, Lease, LeaseKey},
+    map::SmallMap,
     time::{Boot, BootId, Now},
 };
 use authd_proto::{
@@ -44,17 +45,13 @@ pub(crate) type Accounts = HashMap<Account, Arc<Snapshot>>;
 pub(crate) struct Snapshot {
     /// The account as the engine sees it.
     pub(crate) view: View,
-    tokens: BTreeMap<LeaseKey, Arc<Token>>,
+    tokens: SmallMap<LeaseKey, Arc<Token>>,
 }
 
 /// One access token, ready to be sent.
 pub(crate) struct Token {
-    /// What the engine knows of it.
-    pub(crate) lease: Lease,
     /// What goes over the wire.
     pub(crate) encoded: EncodedToken,
-    /// The same without the token, for `renew`.
-    pub(crate) about: RenewReply,
     used_at: AtomicU64,
 }
 
@@ -81,26 +78,50 @@ impl Snapshot {
     /// Joins what the engine publishes with the secrets that belong to it. Tokens that `before` had
     /// already are taken over as they are.
     pub(crate) fn new(view: View, secrets: &Secrets, before: Option<&Self>) -> Self {
-        let tokens = view
-            .grant
-            .leases
-            .iter()
+        let leases = view.grant.leases.iter();
+        let tokens = leases
             .filter_map(|(key, lease)| {
-                let kept = before.and_then(|before| before.tokens.get(key));
-                if let Some(token) = kept.filter(|token| token.lease == *lease) {
+                let kept = before
+                    .filter(|before| before.view.grant.leases.get(key) == Some(lease))
+                    .and_then(|before| before.tokens.get(key));
+                if let Some(token) = kept {
                     return Some((key.clone(), Arc::clone(token)));
                 }
                 let access_token = secrets.access_tokens.get(key)?;
-                let token = Token::new(&view.grant, key, lease, access_token.expose());
+                let token = Token::new(about(&view.grant, key, lease), access_token.expose());
                 Some((key.clone(), Arc::new(token)))
             })
             .collect();
         Self { view, tokens }
     }
 
-    /// The token of a lease.
-    pub(crate) fn token(&self, key: &LeaseKey) -> Option<&Arc<Token>> {
-        self.tokens.get(key)
+    /// The token of a lease, if it is the one that the engine means.
+    pub(crate) fn token(&self, key: &LeaseKey, fingerprint: Fingerprint) -> Option<&Arc<Token>> {
+        let lease = self.view.grant.leases.get(key)?;
+        let token = self.tokens.get(key)?;
+        (lease.fingerprint == fingerprint).then_some(token)
+    }
+
+    /// What goes over the wire about a lease, without its token.
+    pub(crate) fn about(&self, key: &LeaseKey) -> Option<RenewReply> {
+        let lease = self.view.grant.leases.get(key)?;
+        Some(about(&self.view.grant, key, lease))
+    }
+
+    /// The token of a lease and what is left of it, if it may be handed out without asking the engine:
+    /// not rejected, and at least the floor and `min_ttl` left. `None` inside means that nobody knows.
+    pub(crate) fn servable(
+        &self,
+        key: &LeaseKey,
+        min_ttl: Duration,
+        now: Now,
+        boot_id: BootId,
+    ) -> Option<(&Token, Option<Duration>)> {
+        let lease = self.view.grant.leases.get(key)?;
+        let token = self.tokens.get(key)?;
+        let left = lease.remaining(now, boot_id);
+        let enough = left.is_none_or(|left| !left.is_zero() && left >= min_ttl.max(lease.floor()));
+        (enough && !lease.rejected).then_some((token, left))
     }
 
     /// The lease that a client means by these scopes and this resource: naming all scopes of the
@@ -117,57 +138,14 @@ impl Snapshot {
 }
 
 impl Token {
-    fn new(grant: &Grant, key: &LeaseKey, lease: &Lease, access_token: &str) -> Self {
-        let about = RenewReply {
-            token_type: spelled(&lease.token_type),
-            expires_at: lease
-                .expires_at()
-                .map(|at| u64::try_from(at.unix_secs()).unwrap_or(0)),
-            expiry: expiry(lease.expiry),
-            scopes: lease.scopes.iter().map(str::to_owned).collect(),
-            resource: key.resource.clone(),
-            account: grant.account.to_string(),
-            subject: grant.subject.as_ref().map(|subject| subject.sub.clone()),
-            generation: lease.generation.0,
-            fingerprint: lease.fingerprint.to_string(),
-            ttl_secs: None,
-            low: false,
-            renewed: false,
-        };
+    fn new(about: RenewReply, access_token: &str) -> Self {
         let reply = TokenReply {
             access_token: WireSecret::new(access_token),
-            renewal: about.clone(),
+            renewal: about,
         };
-        let encoded = EncodedToken::new(&reply);
         Self {
-            lease: lease.clone(),
-            encoded,
-            about,
+            encoded: EncodedToken::new(&reply),
             used_at: AtomicU64::new(0),
-        }
-    }
-
-    /// What is left of it, if it may be handed out without asking the engine: not rejected, and at
-    /// least the floor and `min_ttl` left. `None` inside means that nobody knows.
-    #[expect(
-        clippy::option_option,
-        reason = "servable or not; and if so, known or not"
-    )]
-    pub(crate) fn servable(
-        &self,
-        min_ttl: Duration,
-        now: Now,
-        boot_id: BootId,
-    ) -> Option<Option<Duration>> {
-        if self.lease.rejected {
-            return None;
-        }
-        match self.lease.remaining(now, boot_id) {
-            None => Some(None),
-            Some(left) => {
-                let enough = !left.is_zero() && left >= min_ttl.max(self.lease.floor());
-                enough.then_some(Some(left))
-            }
         }
     }
 
@@ -180,10 +158,24 @@ impl Token {
         }
         news
     }
+}
 
-    /// Names it.
-    pub(crate) fn fingerprint(&self) -> Fingerprint {
-        self.lease.fingerprint
+fn about(grant: &Grant, key: &LeaseKey, lease: &Lease) -> RenewReply {
+    RenewReply {
+        token_type: spelled(&lease.token_type),
+        expires_at: lease
+            .expires_at()
+            .map(|at| u64::try_from(at.unix_secs()).unwrap_or(0)),
+        expiry: expiry(lease.expiry),
+        scopes: lease.scopes.iter().map(str::to_owned).collect(),
+        resource: key.resource.clone(),
+        account: grant.account.to_string(),
+        subject: grant.subject.as_ref().map(|subject| subject.sub.clone()),
+        generation: lease.generation.0,
+        fingerprint: lease.fingerprint.to_string(),
+        ttl_secs: None,
+        low: false,
+        renewed: false,
     }
 }
 

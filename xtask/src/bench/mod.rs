@@ -13,7 +13,7 @@ mod whole_process;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use authd_proto::request::Renew;
 
@@ -49,6 +49,7 @@ pub(crate) fn run(idle: Duration, peers: &[String]) -> Result<(), ChoreError> {
     let mut bench = Bench::set_up()?;
     bench.footprint(idle)?;
     bench.whole_process(peers)?;
+    bench.renewals()?;
     bench.round_trip()?;
     bench.load()?;
     bench.beside_trouble()?;
@@ -157,6 +158,23 @@ impl Bench {
         Ok(())
     }
 
+    /// From the command to the answer: the intent on disk, the provider, the commit on disk.
+    fn renewals(&mut self) -> Result<(), ChoreError> {
+        println!("bench: renewals");
+        let mut sample = Sample::default();
+        for number in 0..ACCOUNTS {
+            let begun = Instant::now();
+            self.daemon
+                .call(&renew(number))
+                .map_err(|error| ChoreError::Daemon(error.to_string()))?;
+            sample.push(begun.elapsed());
+        }
+        self.table.time("a whole renewal, p50", sample.median());
+        self.table
+            .time("a whole renewal, p99", sample.percentile(99));
+        Ok(())
+    }
+
     fn round_trip(&mut self) -> Result<(), ChoreError> {
         println!("bench: round trips");
         cpu::pin_process(self.daemon.pid(), self.cores.daemon)?;
@@ -198,13 +216,7 @@ impl Bench {
         drop(half);
 
         self.server.hang_refreshes()?;
-        let renew = Renew {
-            account: account(1),
-            scopes: None,
-            resource: None,
-            wait_secs: None,
-        };
-        let hanging = self.daemon.send(&wire::encoded(0, &renew)?)?;
+        let hanging = self.daemon.send(&wire::encoded(0, &renew(1))?)?;
         p99(&mut self.table, "p99 while a provider hangs")?;
         drop(hanging);
         Ok(())
@@ -242,6 +254,15 @@ const LOADS: [(&str, Load, f64); 3] = [
         1_000_000.0,
     ),
 ];
+
+fn renew(number: usize) -> Renew {
+    Renew {
+        account: account(number),
+        scopes: None,
+        resource: None,
+        wait_secs: None,
+    }
+}
 
 fn account(number: usize) -> String {
     format!("bench-{number:03}")

@@ -1,6 +1,6 @@
 //! Logins under way: from the person's wish to the first generation of a grant.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use super::{
     Broker, CommitOutcome, Decided, Effect, Exchange, LoginBegun, LoginFailure, LoginMethod, Owner,
@@ -12,6 +12,7 @@ use crate::{
     grant::{Grant, Provider},
     id::{Account, AttemptId, Generation, LoginId},
     lease::LeaseKey,
+    map::SmallMap,
     planted::{self, Bug},
     renewal::{Context, Renewal, Verdict, classify::classify, last_error, new_lease, retry_after},
     schedule::Health,
@@ -279,7 +280,7 @@ impl Broker {
             account: begun.account.clone(),
             id: begun.grant,
             generation: Generation::default().next(),
-            provider: begun.provider.clone(),
+            provider: self.providers.share(Arc::new(begun.provider.clone())),
             subject: tokens.subject.clone(),
             scopes: scopes.clone(),
             resource: begun.resource.clone(),
@@ -290,8 +291,8 @@ impl Broker {
                 .cloned()
                 .collect(),
             renewable: tokens.refresh_token,
-            leases: BTreeMap::new(),
-            learned: BTreeMap::new(),
+            leases: SmallMap::new(),
+            learned: SmallMap::new(),
             flags: Flags::default(),
             renewals: 0,
             created_at: now.wall,
@@ -335,7 +336,7 @@ impl Broker {
         }
         self.dequeue(&account);
         let before = self.accounts.remove(&account);
-        if let Some(old) = before.as_ref().and_then(Renewal::attempt) {
+        if let Some(old) = before.as_ref().and_then(|before| before.attempt()) {
             // Its answer, should it still come, is for a grant that is no more.
             self.attempts.remove(&old.id);
             let host = before
@@ -359,7 +360,8 @@ impl Broker {
             None => Renewal::new(Arc::clone(&grant), now),
         };
         renewal.logged_in(outcome, attempt, cx);
-        self.accounts.insert(account.clone(), renewal);
+        self.accounts.insert(account.clone(), Box::new(renewal));
+        self.providers.forget_unused();
         self.attend(&account, now);
         self.end_login(id, Ok(grant));
     }

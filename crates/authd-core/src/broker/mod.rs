@@ -27,7 +27,7 @@ pub use self::{
 use self::{login::Login, revocation::Revocations};
 use crate::{
     answer::Answer,
-    grant::Grant,
+    grant::{Grant, Providers},
     id::{Account, AttemptId, Host, LoginId, Ticket},
     planted::{self, Bug},
     renewal::{Context, Renewal},
@@ -76,7 +76,9 @@ pub struct Broker {
     config: Config,
     boot_id: BootId,
     rng: Rng,
-    accounts: BTreeMap<Account, Renewal>,
+    /// Each on its own: a tree leaves a third of its places empty, and these are large.
+    accounts: BTreeMap<Account, Box<Renewal>>,
+    providers: Providers,
     logins: BTreeMap<LoginId, Login>,
     revocations: Revocations,
     schedule: Schedule,
@@ -104,6 +106,7 @@ macro_rules! context {
             config: &$broker.config,
             rng: &mut $broker.rng,
             effects: &mut $broker.effects,
+            providers: &mut $broker.providers,
             stopping: $broker.shutting_down,
             suspended: $broker.suspended_until.is_some(),
         }
@@ -121,6 +124,7 @@ impl Broker {
             boot_id,
             rng: Rng::with_seed(seed),
             accounts: BTreeMap::new(),
+            providers: Providers::default(),
             logins: BTreeMap::new(),
             revocations: Revocations::default(),
             schedule: Schedule::default(),
@@ -174,7 +178,10 @@ impl Broker {
     /// How many clients wait.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.accounts.values().map(Renewal::waiting).sum()
+        self.accounts
+            .values()
+            .map(|renewal| renewal.waiting())
+            .sum()
     }
 
     /// How many exchanges are under way: at shutdown, those that must be waited for.
@@ -194,7 +201,7 @@ impl Broker {
     /// The account's grant.
     #[must_use]
     pub fn grant(&self, account: &Account) -> Option<&Arc<Grant>> {
-        self.accounts.get(account).map(Renewal::grant)
+        self.accounts.get(account).map(|renewal| renewal.grant())
     }
 
     /// Whether nothing new may leave.
@@ -251,8 +258,10 @@ impl Broker {
                     // A login was faster; what the store gives is older than what is here.
                     return;
                 }
-                let renewal = Renewal::load(*grant, interrupted, stale, &mut context!(self, now));
-                self.accounts.insert(account.clone(), renewal);
+                let mut grant = *grant;
+                grant.provider = self.providers.share(grant.provider);
+                let renewal = Renewal::load(grant, interrupted, stale, &mut context!(self, now));
+                self.accounts.insert(account.clone(), Box::new(renewal));
                 self.attend(&account, now);
             }
             Event::Demand(demand) => self.ask(demand, now, Renewal::demand),
@@ -335,7 +344,9 @@ impl Broker {
             return;
         }
         self.schedule.probe(now.boot);
-        self.attend_all(now);
+        for account in self.accounts.keys().cloned().collect::<Vec<_>>() {
+            self.with(&account, now, |renewal, _| renewal.resumed());
+        }
     }
 
     fn attend_all(&mut self, now: Now) {
@@ -447,7 +458,7 @@ impl Broker {
         let goes_on = self
             .accounts
             .get(account)
-            .and_then(Renewal::attempt)
+            .and_then(|renewal| renewal.attempt())
             .is_some_and(|current| current.id == attempt);
         if !goes_on {
             self.attempts.remove(&attempt);
@@ -464,7 +475,8 @@ impl Broker {
 
     /// A leaving account goes once nothing of it is in flight.
     fn let_go(&mut self, account: &Account, now: Now) {
-        if !self.accounts.get(account).is_some_and(Renewal::may_leave) {
+        let renewal = self.accounts.get(account);
+        if !renewal.is_some_and(|renewal| renewal.may_leave()) {
             return;
         }
         self.dequeue(account);

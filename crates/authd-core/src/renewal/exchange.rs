@@ -12,7 +12,7 @@ use crate::{
     answer::{Answer, Body, ExpiresIn, GrantType, Received, TokenSummary},
     broker::{CommitOutcome, Decided, Effect, Exchange, Notice},
     flag::{LoginReason, Raised, StaleStore},
-    grant::{Grant, Rotation},
+    grant::{Grant, Provider, Rotation},
     id::AttemptId,
     lease::{Expiry, Lease, LeaseKey},
     planted::{self, Bug},
@@ -35,11 +35,12 @@ impl Renewal {
         };
         self.latest_start = Some(cx.now.boot);
         self.started.insert(attempt.key.clone(), cx.now.boot);
-        if attempt.cause == Cause::Settling && self.may_settle_at_once(cx.now.boot) {
+        let repeats = self.grant.flags.ambiguous.is_some();
+        if repeats && self.may_settle_at_once(cx.now.boot) {
             self.loss.retried = true;
         }
         let exchange = self.exchange(&attempt);
-        self.phase = Phase::AwaitingIntended(attempt);
+        self.phase = Phase::AwaitingIntended(Box::new(attempt));
         self.record(Decided::Renewal(plan.cause), None, cx);
         cx.effects.push_back(Effect::Intend { exchange });
     }
@@ -156,12 +157,14 @@ impl Renewal {
         next.last_error = None;
         if next.provider.profile.rotation == Rotation::Unknown {
             // Seen with our own eyes: until now the careful assumption held.
-            next.provider.profile.rotation = match tokens.refresh_token {
+            let mut provider = Provider::clone(&next.provider);
+            provider.profile.rotation = match tokens.refresh_token {
                 true => Rotation::ReuseDetected,
                 // Some rotate only now and then.
                 false if next.renewals < UNROTATED => Rotation::Unknown,
                 false => Rotation::None,
             };
+            next.provider = cx.providers.share(Arc::new(provider));
         }
         let flags = &mut next.flags;
         (flags.offline, flags.throttled) = (None, None);
@@ -275,7 +278,9 @@ impl Renewal {
         self.bars.remove(&attempt.key);
         // Whoever asked for it may be gone, and may be back: it begins its life in use.
         let now = cx.now.boot;
-        self.used.entry(attempt.key.clone()).or_insert(now);
+        if !self.used.contains_key(&attempt.key) {
+            self.used.insert(attempt.key.clone(), now);
+        }
         self.note_renewed(&attempt.key, &before);
         self.announce(&before, cx);
         let decided = match outcome {

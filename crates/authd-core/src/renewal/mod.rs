@@ -15,11 +15,7 @@ mod report;
 mod timing;
 mod validation;
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use fastrand::Rng;
 
@@ -39,9 +35,10 @@ pub(crate) use self::{
 use crate::{
     broker::{Config, Decided, Effect, Next, Record, View},
     flag::{Ambiguity, Raised, StaleStore},
-    grant::Grant,
+    grant::{Grant, Providers},
     id::{AttemptId, Generation},
     lease::LeaseKey,
+    map::SmallMap,
     planted::{self, Bug},
     schedule::Health,
     time::{Boot, BootId, Now, Stamp},
@@ -75,6 +72,7 @@ pub(crate) struct Context<'a> {
     pub(crate) config: &'a Config,
     pub(crate) rng: &'a mut Rng,
     pub(crate) effects: &'a mut VecDeque<Effect>,
+    pub(crate) providers: &'a mut Providers,
     /// The daemon stops: nothing new is planned.
     pub(crate) stopping: bool,
     /// The machine is about to sleep: nothing leaves, but plans stand.
@@ -90,18 +88,18 @@ pub(crate) struct Attempt {
     pub(crate) generation: Generation,
 }
 
-/// Where an exchange stands.
+/// Where an exchange stands. Nearly always there is none, so what one needs is held apart.
 #[derive(Debug)]
 enum Phase {
     /// None is under way.
     Resting,
     /// The intent is on its way to the disk.
-    AwaitingIntended(Attempt),
+    AwaitingIntended(Box<Attempt>),
     /// The request is out.
-    AwaitingAnswer(Attempt),
+    AwaitingAnswer(Box<Attempt>),
     /// The answer is on its way to the disk.
     AwaitingCommitted {
-        attempt: Attempt,
+        attempt: Box<Attempt>,
         next: Arc<Grant>,
         request_id: Option<String>,
     },
@@ -122,11 +120,11 @@ pub(crate) struct Renewal {
     backoff: Backoff,
     /// When the latest exchange of each lease started: of several that are due, the one that waited
     /// longest goes first, so that one that always fails starves no other.
-    started: BTreeMap<LeaseKey, Boot>,
+    started: SmallMap<LeaseKey, Boot>,
     /// When the latest of any started: the least distance counts from there.
     latest_start: Option<Boot>,
     /// When each lease was last handed out.
-    used: BTreeMap<LeaseKey, Boot>,
+    used: SmallMap<LeaseKey, Boot>,
     /// What came of reports of refused tokens.
     reports: Reports,
     /// The report that is being acted on.
@@ -138,9 +136,9 @@ pub(crate) struct Renewal {
     /// Refusals in no known form, in a row.
     unintelligible: u32,
     /// Leases whose exchange alone is held back.
-    bars: BTreeMap<LeaseKey, Bar>,
+    bars: SmallMap<LeaseKey, Bar>,
     /// The latest lead at which a provider that refuses early refreshes did not refuse.
-    learned_leads: BTreeMap<LeaseKey, Duration>,
+    learned_leads: SmallMap<LeaseKey, Duration>,
     /// When `invalid_grant` is to be confirmed.
     confirm_at: Option<Boot>,
     /// What is known of a lost answer, beside its flag.
@@ -164,7 +162,7 @@ impl Renewal {
             phase: Phase::Resting,
             waiters: Vec::new(),
             backoff: Backoff::default(),
-            started: BTreeMap::new(),
+            started: SmallMap::new(),
             latest_start: None,
             used,
             reports: Reports::default(),
@@ -172,8 +170,8 @@ impl Renewal {
             validation: Validation::default(),
             moved: None,
             unintelligible: 0,
-            bars: BTreeMap::new(),
-            learned_leads: BTreeMap::new(),
+            bars: SmallMap::new(),
+            learned_leads: SmallMap::new(),
             confirm_at: None,
             loss: Loss::default(),
             unsaved: None,
@@ -252,6 +250,11 @@ impl Renewal {
             self.record(Decided::Adopted, None, cx);
             self.keep(cx);
         }
+    }
+
+    /// The machine is awake, perhaps elsewhere: what was drawn before it slept says nothing any more.
+    pub(crate) fn resumed(&mut self) {
+        self.backoff.forgive();
     }
 
     /// The network came back: what was put off for its sake need not wait longer.

@@ -3,13 +3,13 @@
 //! A new path on the host that the login was made at is taken over. Another host is somebody else
 //! until the person says otherwise, by logging in: the refresh token is sent to nobody new.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{Context, Renewal};
 use crate::{
     broker::{Decided, Effect},
     flag::Raised,
-    grant::{Endpoints, origin},
+    grant::{Endpoints, Provider, origin},
     time::Boot,
 };
 
@@ -34,7 +34,9 @@ impl Renewal {
         let (from, to) = (origin(&before.token), origin(&found.token));
         if from == to {
             let endpoints = taken_over(before, found);
-            self.grant_mut().provider.endpoints = endpoints;
+            let mut provider = Provider::clone(&self.grant.provider);
+            provider.endpoints = endpoints;
+            self.grant_mut().provider = cx.providers.share(Arc::new(provider));
             let now = cx.now.boot;
             // One that moves to and fro is followed at the pace of the tries.
             let is_settled = |moved: Boot| now.since(moved) >= BETWEEN_MOVES;

@@ -152,6 +152,8 @@ impl Renewal {
             return true;
         }
         lease.lead = later;
+        // The provider works, and said what it wants: what failed before it did is over.
+        self.backoff.forgive();
         self.learned_leads.insert(key.clone(), later);
         self.record(Decided::LeadLearned(later), None, cx);
         let until = cx.now.boot.after(left.saturating_sub(later));

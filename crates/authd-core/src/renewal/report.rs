@@ -48,7 +48,7 @@ pub(super) struct Reports {
     /// When reports forced a renewal, within the last ten minutes.
     believed: VecDeque<Boot>,
     /// The token that such a report brought about: if that is refused too, renewing does not help.
-    brought: Option<Brought>,
+    brought: Option<Box<Brought>>,
     /// The one whom renewing does not help; nothing is renewed for it until it was for others.
     disbelieved: Option<ClientId>,
     /// The one who reported a token that cannot be renewed.
@@ -182,7 +182,7 @@ impl Renewal {
 
     /// What brought this very token about, if a report did.
     fn brought(&mut self, key: &LeaseKey, generation: Generation) -> Option<&mut Brought> {
-        let brought = self.reports.brought.as_mut();
+        let brought = self.reports.brought.as_deref_mut();
         brought.filter(|brought| brought.key == *key && brought.generation == generation)
     }
 
@@ -242,12 +242,12 @@ impl Renewal {
         let reports = &mut self.reports;
         match refused {
             Some(by) => {
-                reports.brought = Some(Brought {
+                reports.brought = Some(Box::new(Brought {
                     key: key.clone(),
                     generation: self.grant.generation,
                     by,
                     young_by: None,
-                });
+                }));
             }
             None => {
                 reports.brought.take_if(|brought| brought.key == *key);

@@ -5,7 +5,7 @@
 //! provider was heard to call a token alive before: some answer "inactive" to every client that may
 //! not ask.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use super::{Context, Renewal};
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
     id::Fingerprint,
     learned::Learned,
     lease::{Lease, LeaseKey},
+    map::SmallMap,
     time::Boot,
 };
 
@@ -29,9 +30,9 @@ const OPENID: &str = "openid";
 #[derive(Debug, Default)]
 pub(super) struct Validation {
     /// The question under way.
-    asked: Option<Check>,
+    asked: Option<Box<Check>>,
     /// Each lease that clients use.
-    leases: BTreeMap<LeaseKey, Known>,
+    leases: SmallMap<LeaseKey, Known>,
     /// No question before this.
     not_before: Boot,
     /// Questions in a row that told nothing.
@@ -57,7 +58,7 @@ struct Known {
 
 impl Validation {
     pub(super) fn used(&mut self, key: &LeaseKey, now: Boot) {
-        self.leases.entry(key.clone()).or_default().used = now;
+        self.leases.get_or_default(key).used = now;
     }
 
     pub(super) fn forget_unless(&mut self, held: impl Fn(&LeaseKey) -> bool) {
@@ -151,7 +152,7 @@ impl Renewal {
 
     /// The question leaves.
     pub(crate) fn check_begun(&mut self, check: Check) {
-        self.validation.asked = Some(check);
+        self.validation.asked = Some(Box::new(check));
     }
 
     /// The host has no room for questions before `until`.
@@ -161,13 +162,13 @@ impl Renewal {
 
     /// The provider said something, or nothing.
     pub(crate) fn validated(&mut self, check: &Check, finding: Finding, cx: &mut Context<'_>) {
-        let ours = self.validation.asked.take_if(|asked| asked == check);
+        let ours = self.validation.asked.take_if(|asked| **asked == *check);
         if ours.is_none() {
             return;
         }
         let now = cx.now.boot;
         let every = cx.config.validate_every.unwrap_or_default();
-        let known = self.validation.leases.entry(check.key.clone()).or_default();
+        let known = self.validation.leases.get_or_default(&check.key);
         known.latest = Some(now);
         let lease = self.grant.leases.get(&check.key);
         let Some(lease) = lease.filter(|lease| lease.fingerprint == check.fingerprint) else {

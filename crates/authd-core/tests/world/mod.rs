@@ -12,6 +12,7 @@ use authd_core::{
     grant::{Endpoints, Grant, Profile, Provider, Rotation},
     id::{Account, AttemptId, ClientId, Fingerprint, Generation, GrantId, Ticket},
     lease::{Expiry, Lease, LeaseKey},
+    map::SmallMap,
     scope::ScopeSet,
     time::{Boot, BootId, Now, Stamp, Wall},
 };
@@ -572,14 +573,15 @@ fn first_grant(
                 ..Profile::default()
             },
             ..Provider::default()
-        },
+        }
+        .into(),
         subject: None,
         scopes,
         resource: None,
         resources: [].into(),
         renewable: true,
         leases: [(LeaseKey::default(), lease)].into(),
-        learned: BTreeMap::new(),
+        learned: SmallMap::new(),
         flags: Flags::default(),
         renewals: 0,
         created_at: now.wall,

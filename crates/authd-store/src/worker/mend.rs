@@ -177,11 +177,10 @@ impl Worker {
             .owed_mirrors
             .values()
             .map(|sealed| (None, Arc::clone(sealed)));
-        let mirrored = self.mirrors.read_all()?;
-        let mirrored = mirrored
-            .into_iter()
-            .map(|(_, path, sealed)| (Some(path), sealed.into()));
-        for (path, sealed) in mirrored.chain(owed) {
+        let mut mirrored: Vec<(_, Arc<[u8]>)> = Vec::new();
+        self.mirrors
+            .for_each(|_, path, sealed| mirrored.push((Some(path), sealed.into())))?;
+        for (path, sealed) in mirrored.into_iter().chain(owed) {
             match self.sealer.open(Kind::Record, None, &sealed) {
                 Ok(opened) if self.held.contains_key(&opened.name) => {
                     records.insert(opened.name, sealed);

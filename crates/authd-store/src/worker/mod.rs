@@ -30,8 +30,8 @@ pub(crate) struct Held {
     pub(crate) generation: Generation,
     pub(crate) ordinal: u64,
     pub(crate) attempt: Option<AttemptId>,
-    /// The machine whose login it is.
-    pub(crate) machine: [u8; 32],
+    /// The machine whose login it is, when that is another.
+    pub(crate) foreign: Option<Box<[u8; 32]>>,
     /// Its sealed size, by which the space for the next answer is measured.
     pub(crate) size: usize,
 }
@@ -174,7 +174,7 @@ impl Worker {
             generation,
             ordinal,
             attempt: Some(attempt),
-            machine: self.machine,
+            foreign: None,
             size,
         };
 
@@ -255,21 +255,21 @@ impl Worker {
             return Err(StoreError::Superseded { held, offered });
         }
         let (ordinal, attempt) = (self.next_ordinal, held.attempt);
-        let machine = if adopted { self.machine } else { held.machine };
+        let foreign = held.foreign.clone().filter(|_| !adopted);
         let sealed = self.seal_record(
             name,
             &Stored {
                 record,
                 ordinal,
                 attempt,
-                machine: Some(machine),
+                machine: Some(foreign.as_deref().copied().unwrap_or(self.machine)),
             },
         )?;
         self.apply(&[record_change(name, Some(Arc::clone(&sealed)))])
             .map_err(StoreError::NotWritable)?;
         self.next_ordinal += 1;
         if let Some(held) = self.held.get_mut(&name) {
-            (held.ordinal, held.size, held.machine) = (ordinal, sealed.len(), machine);
+            (held.ordinal, held.size, held.foreign) = (ordinal, sealed.len(), foreign);
         }
         self.owed_mirrors.insert(name.to_string(), sealed);
         Ok(())

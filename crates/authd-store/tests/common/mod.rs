@@ -2,7 +2,6 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
     time::Duration,
@@ -13,6 +12,7 @@ use authd_core::{
     grant::{Grant, Provider},
     id::{Account, AttemptId, Fingerprint, Generation, GrantId},
     lease::{Expiry, Lease, LeaseKey},
+    map::SmallMap,
     scope::ScopeSet,
     secret::Secret,
     time::{Stamp, Wall},
@@ -57,13 +57,13 @@ pub(crate) fn record(name: &str, grant: u64, generation: u64) -> Record {
             account: account(name),
             id: GrantId(grant),
             generation: Generation(generation),
-            provider: Provider::default(),
+            provider: Provider::default().into(),
             subject: None,
             scopes: ScopeSet::parse("openid"),
             resource: None,
             resources: ["https://api.example".to_owned()].into(),
             renewable: true,
-            leases: BTreeMap::from([(key.clone(), lease)]),
+            leases: SmallMap::from([(key.clone(), lease)]),
             learned: Default::default(),
             flags: Default::default(),
             renewals: generation - 1,
@@ -74,7 +74,7 @@ pub(crate) fn record(name: &str, grant: u64, generation: u64) -> Record {
             refresh_token: Some(Secret::new(refresh_token(name, grant, generation))),
             previous_refresh_token: None,
             client_secret: Some(Secret::new("CANARY-client-secret")),
-            access_tokens: BTreeMap::from([(
+            access_tokens: SmallMap::from([(
                 key,
                 Secret::new(format!("CANARY-at-{name}-{grant}-{generation}")),
             )]),

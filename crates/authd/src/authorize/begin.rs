@@ -107,7 +107,7 @@ impl Known {
         let accounts = daemon.published.load();
         let grant = &accounts.get(account)?.view.grant;
         Some(Self {
-            provider: grant.provider.clone(),
+            provider: Provider::clone(&grant.provider),
             client_secret: None,
             scopes: grant.scopes.clone(),
             resources: named(grant.resource.clone(), grant.resources.iter().cloned()),

@@ -41,7 +41,8 @@ pub(crate) async fn renew(
         .ask(&daemon.figures, ask)
         .await
         .map_err(|refused| refusal::token(&account, refused))?;
-    let mut reply = handed.token.about.clone();
+    let about = handed.snapshot.about(&handed.key);
+    let mut reply = about.ok_or_else(|| super::unknown_account(account.as_str()))?;
     reply.ttl_secs = whole_secs(handed.ttl);
     reply.low = handed.low;
     reply.renewed = handed.renewed;

@@ -69,9 +69,8 @@ fn cached(
     });
     let min_ttl = get.min_ttl_secs.map(Duration::from_secs);
     let now = daemon.clock.now();
-    if let Some(token) = snapshot.token(&key)
-        && let Some(left) =
-            token.servable(min_ttl.unwrap_or_default(), now, daemon.published.boot_id)
+    let boot_id = daemon.published.boot_id;
+    if let Some((token, left)) = snapshot.servable(&key, min_ttl.unwrap_or_default(), now, boot_id)
     {
         let tail = TokenTail {
             ttl_secs: whole_secs(left),

@@ -103,9 +103,9 @@ impl Performer {
 
     fn refresh_material(&self, account: &Account) -> Option<Material> {
         let secrets = self.vault.get(account)?;
-        let provider = self.accounts.get(account)?.view.grant.provider.clone();
+        let provider = &self.accounts.get(account)?.view.grant.provider;
         Some(Material {
-            provider,
+            provider: Provider::clone(provider),
             client_secret: secrets.client_secret.clone(),
             proof: Arc::new(Proof::RefreshToken(secrets.refresh_token.clone()?)),
         })

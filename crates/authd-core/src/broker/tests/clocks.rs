@@ -98,6 +98,27 @@ fn nothing_leaves_between_the_announcement_of_sleep_and_the_wake() {
 }
 
 #[test]
+fn inv_15_a_wait_that_was_drawn_before_a_sleep_does_not_outlast_it() {
+    let mut bench = Bench::new();
+    bench.pass(secs(2400));
+    let mut waits = false;
+    for _ in 0..20 {
+        bench.answer(nothing(false, Failure::Dns));
+        let before = bench.sent.len();
+        bench.pass(secs(2));
+        waits = bench.sent.len() == before;
+        if waits {
+            break;
+        }
+    }
+    assert!(waits, "a longer wait was drawn");
+    let before = bench.sent.len();
+    bench.happen(Event::Suspending);
+    bench.happen(Event::Resumed);
+    assert_eq!(bench.sent.len(), before + 1, "at the wake");
+}
+
+#[test]
 fn a_machine_that_never_said_that_it_woke_is_taken_for_awake() {
     let mut bench = Bench::new();
     bench.happen(Event::Suspending);
@@ -116,7 +137,9 @@ fn inv_15_after_a_wake_one_canary_for_each_host_then_the_rest() {
     let mut bench = Bench::empty();
     for n in 0..6 {
         let host = format!("idp{}.example", n % 2);
-        bench.load(&format!("a{n}"), |grant| grant.provider = provider(&host));
+        bench.load(&format!("a{n}"), |grant| {
+            grant.provider = provider(&host).into()
+        });
     }
     bench.pass(secs(2400));
     while !bench.out.is_empty() {

@@ -159,7 +159,9 @@ fn inv_17_a_sick_host_delays_no_other() {
     for n in 0..8 {
         bench.load(&format!("sick{n}"), |_| {});
     }
-    bench.load("well", |grant| grant.provider = provider("well.example"));
+    bench.load("well", |grant| {
+        grant.provider = provider("well.example").into()
+    });
     bench.pass(secs(2400));
     assert_eq!(bench.out.len(), 9);
     while let Some(at) = bench
@@ -380,6 +382,19 @@ fn a_leeway_is_good_for_one_retry_within_it() {
 }
 
 #[test]
+fn inv_03_what_a_person_asks_for_is_the_one_retry_that_a_leeway_allows() {
+    let mut bench = Bench::with_profile(|profile| profile.leeway = Some(secs(60)));
+    bench.pass(secs(2400));
+    bench.answer(lost());
+    bench.renew();
+    bench.pass(secs(1));
+    assert_eq!(bench.causes(), [Cause::Due, Cause::Asked]);
+    bench.answer(lost());
+    bench.pass(secs(600));
+    assert_eq!(bench.sent.len(), 2, "the second loss waits");
+}
+
+#[test]
 fn an_interrupted_exchange_is_ambiguous_after_a_restart() {
     let mut bench = Bench::empty();
     let grant = Box::new(grant("work", bench.now));
@@ -434,7 +449,7 @@ fn interrupted(written: Stamp) -> Bench {
     let mut bench = Bench::empty();
     bench.pass(secs(3000));
     let mut grant = grant("work", bench.now);
-    grant.provider.profile = Profile {
+    grant.provider_mut().profile = Profile {
         rotation: Rotation::ReuseDetected,
         leeway: Some(secs(60)),
         ..Profile::default()

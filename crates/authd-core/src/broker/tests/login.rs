@@ -171,6 +171,42 @@ fn a_device_login_ends_as_the_provider_says_or_when_time_is_up() {
 }
 
 #[test]
+fn a_refusal_of_the_code_is_told_in_the_providers_words() {
+    for (description, told) in [
+        (None, "the provider refused: invalid_grant"),
+        (
+            Some("too late"),
+            "the provider refused: invalid_grant (too late)",
+        ),
+    ] {
+        let mut bench = Bench::empty();
+        by_code(&mut bench);
+        let body = Body::Error {
+            code: "invalid_grant".to_owned(),
+            description: description.map(str::to_owned),
+            detail: None,
+        };
+        bench.answer(plain(400, body));
+        assert_eq!(failed(&bench).to_string(), told);
+    }
+}
+
+#[test]
+fn a_login_for_a_resource_has_its_token_there() {
+    let mut bench = Bench::empty();
+    begin(&mut bench, LoginMethod::Code, |begun| {
+        begun.resource = Some("https://mail.example".to_owned());
+    });
+    bench.happen(Event::CodeReceived { login: LOGIN });
+    let key = of("https://mail.example");
+    assert_eq!(bench.out[0].key, key);
+    bench.answer(tokens());
+    assert!(bench.grant().leases.keys().eq([&key]));
+    let ticket = bench.ask_with(|demand| demand.key = key.clone());
+    assert!(!bench.served(ticket).renewed);
+}
+
+#[test]
 fn inv_13_someone_else_signing_in_changes_nothing() {
     let bob = || tokens_with(|tokens| tokens.subject = Some(subject("bob")));
     let mut bench = Bench::new();
@@ -220,7 +256,7 @@ fn inv_13_the_same_subject_of_another_issuer_is_somebody_else() {
         (at("", "a"), at("", "b"), false),
         (at("", "a"), at("https://a", "a"), true),
     ] {
-        let mut bench = Bench::with(|grant| grant.provider = before.clone());
+        let mut bench = Bench::with(|grant| grant.provider = before.clone().into());
         begin(&mut bench, LoginMethod::Code, |begun| {
             begun.provider = now.clone()
         });

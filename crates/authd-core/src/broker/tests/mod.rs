@@ -9,11 +9,13 @@ mod fixture;
 mod login;
 mod moving;
 mod notes;
+mod refusal;
 mod report;
 mod scale;
 mod store;
 mod validation;
 mod verdict;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use crate::{
     grant::{Endpoints, Profile, Provider, Rotation, Subject},
     id::{ClientId, Fingerprint, Generation, GrantId},
     lease::{Expiry, Lease, LeaseKey},
+    map::SmallMap,
     renewal::{Cause, Verdict},
     scope::ScopeSet,
     time::{Stamp, Wall},
@@ -114,7 +117,7 @@ impl Bench {
     }
 
     fn with_profile(change: impl FnOnce(&mut Profile)) -> Self {
-        Self::with(|grant| change(&mut grant.provider.profile))
+        Self::with(|grant| change(&mut grant.provider_mut().profile))
     }
 
     fn load(&mut self, name: &str, change: impl FnOnce(&mut Grant)) {

@@ -5,7 +5,7 @@ use super::*;
 fn gone() -> Bench {
     let mut bench = Bench::empty();
     let mut grant = grant("work", bench.now);
-    grant.provider.issuer = Some("https://idp.example".to_owned());
+    grant.provider_mut().issuer = Some("https://idp.example".to_owned());
     bench.happen(Event::Loaded {
         grant: Box::new(grant),
         interrupted: None,
@@ -58,7 +58,7 @@ fn another_host_gets_nothing_before_the_person_says_so() {
         raised.reason,
         "the provider's token endpoint is at https://elsewhere.example now, not at https://idp.example"
     );
-    assert_eq!(bench.grant().provider, {
+    assert_eq!(*bench.grant().provider, {
         let mut before = provider("idp.example");
         before.issuer = Some("https://idp.example".to_owned());
         before
@@ -102,8 +102,8 @@ fn no_endpoint_that_a_token_is_sent_to_leaves_its_host() {
         userinfo: Some("https://me.example/userinfo".to_owned()),
         ..Endpoints::default()
     };
-    grant.provider.issuer = Some("https://idp.example".to_owned());
-    grant.provider.endpoints = before;
+    grant.provider_mut().issuer = Some("https://idp.example".to_owned());
+    grant.provider_mut().endpoints = before;
     bench.happen(Event::Loaded {
         grant: Box::new(grant),
         interrupted: None,
