@@ -148,7 +148,8 @@ impl Failure {
                 Some("run 'authctl login NAME --issuer URL --client-id ID'".to_owned())
             }
             Self::NoServer { account } => Some(format!(
-                "run 'authctl login {account} --issuer URL --client-id ID'"
+                "run 'authctl login {account} --provider NAME --client-id ID', with --issuer URL for one \
+                 that 'authctl provider list' lacks"
             )),
             Self::NoClientId { account } => Some(format!(
                 "register one there, then run 'authctl login {account} … --client-id ID'"

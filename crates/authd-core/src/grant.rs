@@ -1,6 +1,10 @@
 //! A grant: what one login yielded, and the provider it came from, without its secrets.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -124,8 +128,27 @@ pub struct Profile {
     /// A refresh token dies when unused for this long.
     #[serde(with = "secs")]
     pub inactivity_limit: Option<Duration>,
+    /// A login dies so long after it began, however often it is renewed.
+    #[serde(with = "secs")]
+    pub absolute_limit: Option<Duration>,
     /// Departures from the RFCs that the classification must know.
     pub quirks: Vec<Quirk>,
+    /// Where an error's code stands in a response that has no `error` member of RFC 6749 §5.2: a
+    /// JSON pointer (RFC 6901). Without it such a response is never an OAuth error.
+    pub error_pointer: Option<String>,
+    /// What the provider's own error codes mean, in the codes of RFC 6749 §5.2.
+    pub error_codes: BTreeMap<String, String>,
+    /// The issuer as a multi-tenant provider's metadata and tokens name it, with one `{name}` in the
+    /// tenant's place. `None`: the issuer must be the one asked for, byte for byte.
+    pub issuer_template: Option<String>,
+}
+
+impl Profile {
+    /// `code` in RFC 6749's words, where the provider has words of its own.
+    #[must_use]
+    pub fn meaning<'a>(&'a self, code: &'a str) -> &'a str {
+        self.error_codes.get(code).map_or(code, String::as_str)
+    }
 }
 
 /// What a provider does with the refresh token at each refresh.

@@ -16,6 +16,7 @@ use crate::{
     error::Refusal,
     exchange::ExchangeRequest,
     http::{BadEndpoint, endpoint},
+    preset::is_issuer,
     text::clean,
 };
 
@@ -42,6 +43,8 @@ pub struct AuthorizationRequest<'a> {
     /// Further parameters (`prompt`, `access_type`, …). Those that this module sets itself are
     /// refused.
     pub extra: &'a [(String, String)],
+    /// What stands between scopes; `None` for the blank of RFC 6749 §3.3.
+    pub scope_separator: Option<&'a str>,
     /// Whether the metadata promises `iss` in every response (RFC 9207 §3).
     pub iss_expected: bool,
 }
@@ -72,6 +75,7 @@ pub struct AuthorizationAttempt {
     redirect_uri: String,
     resource: Option<String>,
     issuer: Option<String>,
+    issuer_template: Option<String>,
     iss_expected: bool,
 }
 
@@ -196,6 +200,7 @@ impl AuthorizationAttempt {
             scopes,
             resources,
             extra,
+            scope_separator,
             iss_expected,
         } = request;
         let authorization = provider
@@ -222,8 +227,14 @@ impl AuthorizationAttempt {
             .set_redirect_uri(redirect);
         let mut authorize = client
             .authorize_url(|| CsrfToken::new(state.clone()))
-            .add_scopes(scopes.iter().map(|scope| Scope::new(scope.to_owned())))
             .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&code_verifier));
+        authorize = match scope_separator.filter(|_| !scopes.is_empty()) {
+            Some(separator) => {
+                let scopes: Vec<&str> = scopes.iter().collect();
+                authorize.add_extra_param("scope", scopes.join(separator))
+            }
+            None => authorize.add_scopes(scopes.iter().map(|scope| Scope::new(scope.to_owned()))),
+        };
         if let Some(nonce) = &nonce {
             authorize = authorize.add_extra_param("nonce", nonce);
         }
@@ -242,6 +253,7 @@ impl AuthorizationAttempt {
             redirect_uri: redirect_uri.to_owned(),
             resource: resources.first().cloned(),
             issuer: provider.issuer.clone(),
+            issuer_template: provider.profile.issuer_template.clone(),
             iss_expected,
         })
     }
@@ -321,7 +333,8 @@ impl AuthorizationAttempt {
     fn check_issuer(&self, iss: Option<&str>) -> Result<(), AuthorizationError> {
         let expected = self.issuer.as_deref();
         let wrong = match iss {
-            Some(iss) => expected.is_some_and(|expected| expected != iss),
+            Some(iss) => expected
+                .is_some_and(|expected| !is_issuer(iss, expected, self.issuer_template.as_deref())),
             None => self.iss_expected,
         };
         if !wrong {

@@ -237,6 +237,7 @@ fn answered(
     let reading = Reading {
         fingerprint,
         sent: &sent,
+        error_pointer: provider.profile.error_pointer.as_deref(),
     };
     let mut parsed = response::parse(response.status, content_type, &response.body, reading);
     let date = response::date(&response.headers);
@@ -271,6 +272,7 @@ fn identify(parsed: &mut Parsed, provider: &Provider, request: &ExchangeRequest<
     };
     let expected = Expected {
         issuer: provider.issuer.as_deref(),
+        issuer_template: provider.profile.issuer_template.as_deref(),
         client_id: &provider.client_id,
         nonce,
         now,

@@ -9,6 +9,7 @@
 //! | Token endpoint (RFC 6749 §3.2) | [`exchange`](fn@exchange) |
 //! | Revocation (RFC 7009) | [`revoke`] |
 //! | Introspection (RFC 7662) | [`introspect`] |
+//! | What is known of providers, as data | [`preset`] |
 //! | Signed tokens (RFC 7515) | [`sign`], [`KeySet`] |
 //! | Who signed in (OpenID Connect Core) | [`exchange`](fn@exchange) by the ID token, [`userinfo`](fn@userinfo) |
 //!
@@ -25,6 +26,7 @@ mod introspection;
 mod jws;
 mod loopback;
 mod metadata;
+pub mod preset;
 mod request;
 mod response;
 mod revocation;

@@ -21,6 +21,7 @@ use crate::{
         BadEndpoint, Http, Incoming, METADATA_CAP, Outgoing, TransportError, TransportFailure,
         endpoint, is_loopback,
     },
+    preset::is_issuer,
     response::Members,
     text::clean,
 };
@@ -33,6 +34,9 @@ const REDIRECTS: usize = 3;
 pub struct Metadata {
     /// The issuer identifier, byte for byte.
     pub issuer: String,
+    /// Whether the document is for every tenant of a provider: then it names none, and the issuer is
+    /// the one that was asked for.
+    pub multi_tenant: bool,
     /// Where it listens. Every URL is checked; an optional one that fails the check is left out.
     pub endpoints: Endpoints,
     /// RFC 9207 §3: whether `iss` comes with every authorization response and must be demanded.
@@ -134,11 +138,16 @@ pub enum Unusable {
     Endpoint(#[source] BadEndpoint),
 }
 
-/// Asks the issuer for its metadata.
+/// Asks the issuer for its metadata. A document is the issuer's when it names it byte for byte, or as
+/// `template` allows ([`authd_core::grant::Profile::issuer_template`]).
 ///
 /// # Errors
 /// [`DiscoveryError`], the most telling one of all the places asked.
-pub async fn discover(http: &Http, issuer: &str) -> Result<Metadata, DiscoveryError> {
+pub async fn discover(
+    http: &Http,
+    issuer: &str,
+    template: Option<&str>,
+) -> Result<Metadata, DiscoveryError> {
     let url = endpoint(issuer, http.private_addresses())
         .map_err(|why| DiscoveryError::BadIssuer(why.into()))?;
     if url.query().is_some() {
@@ -147,7 +156,8 @@ pub async fn discover(http: &Http, issuer: &str) -> Result<Metadata, DiscoveryEr
     let mut failure = DiscoveryError::NotFound { status: 404 };
     for place in places(&url) {
         let better = match fetch(http, place).await {
-            Ok(response) => match read(&response, issuer, &url, http.private_addresses()) {
+            Ok(response) => match read(&response, issuer, template, &url, http.private_addresses())
+            {
                 Ok(metadata) => return Ok(metadata),
                 Err(error) => error,
             },
@@ -256,6 +266,7 @@ fn telling(error: &DiscoveryError) -> u8 {
 fn read(
     response: &Incoming,
     issuer: &str,
+    template: Option<&str>,
     issuer_url: &Url,
     private_allowed: bool,
 ) -> Result<Metadata, DiscoveryError> {
@@ -270,7 +281,7 @@ fn read(
         why: Unusable::Missing,
     };
     let found = document.text("issuer").ok_or(missing("issuer"))?;
-    if found != issuer {
+    if !is_issuer(found, issuer, template) {
         return Err(DiscoveryError::IssuerMismatch {
             asked: clean(issuer, 512),
             found: clean(found, 512),
@@ -321,8 +332,10 @@ fn read(
                 .collect(),
         )
     };
+    let multi_tenant = template == Some(found);
     Ok(Metadata {
-        issuer: issuer.to_owned(),
+        issuer: if multi_tenant { issuer } else { found }.to_owned(),
+        multi_tenant,
         endpoints: Endpoints {
             authorization: optional("authorization_endpoint"),
             token: token.to_owned(),

@@ -44,6 +44,7 @@ fn attempt(redirect_uri: &str) -> AuthorizationAttempt {
         scopes: &ScopeSet::default(),
         resources: &[],
         extra: &[],
+        scope_separator: None,
         iss_expected: true,
     };
     AuthorizationAttempt::begin(request, &mut |bytes| bytes.fill(7)).unwrap()

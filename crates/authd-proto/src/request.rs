@@ -164,6 +164,9 @@ pub struct LoginStart {
     /// The name of a preset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
+    /// Values for the preset's variables.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub variables: BTreeMap<String, String>,
     /// Discovered by RFC 8414 and OIDC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,

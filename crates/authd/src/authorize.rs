@@ -1,6 +1,7 @@
 //! Logins under way: what the engine must not know of them, because it is secret or about a browser.
 
 mod begin;
+pub(crate) mod preset;
 
 use std::{
     collections::BTreeMap,

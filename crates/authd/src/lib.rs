@@ -30,6 +30,7 @@ mod run;
 mod serve;
 mod service;
 mod signs;
+mod suggest;
 
 pub use self::{
     clock::{Alarms, Clock, DrivenClock},

@@ -41,12 +41,32 @@ const DISCOVERY_SECS: u64 = 60;
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     authctl login                       asks for everything\n  \
+    authctl login work --provider gitlab --client-id ID\n  \
     authctl login work --issuer https://idp.example.com --client-id authd\n  \
     authctl login work                  log in again\n  \
     authctl login work --device         with a code, on another device")]
 pub(crate) struct LoginArgs {
-    /// Its name; may be left out: then the issuer's host, or the only account
+    /// Its name; may be left out: then the provider's name, the issuer's host, or the only account
     account: Option<String>,
+
+    /// A provider that authd knows ('authctl provider list'), or one of your configuration
+    #[arg(
+        long,
+        value_name = "NAME",
+        conflicts_with = "issuer",
+        help_heading = "Where to log in"
+    )]
+    provider: Option<String>,
+
+    /// What the provider needs to know, like host=git.example.org; repeat for further ones
+    #[arg(
+        long = "set",
+        value_name = "KEY=VALUE",
+        value_parser = parameter,
+        requires = "provider",
+        help_heading = "Where to log in"
+    )]
+    variables: Vec<(String, String)>,
 
     /// The issuer; its metadata says where everything is (RFC 8414, OIDC)
     #[arg(long, value_name = "URL", help_heading = "Where to log in")]
@@ -147,7 +167,7 @@ fn parameter(text: &str) -> Result<(String, String), NotAPair> {
     }
 }
 
-/// What is wrong with the value of `--param`.
+/// What is wrong with the value of `--param` or `--set`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("write it as KEY=VALUE")]
 struct NotAPair;
@@ -285,7 +305,8 @@ impl LoginArgs {
         let mut resources = self.resource.into_iter();
         Ok(LoginStart {
             account,
-            provider: None,
+            provider: self.provider,
+            variables: BTreeMap::from_iter(self.variables),
             issuer: self.issuer,
             authorization_endpoint: self.authorization_endpoint,
             token_endpoint: self.token_endpoint,
@@ -317,10 +338,18 @@ impl LoginArgs {
             .or(self.authorization_endpoint.as_ref())
     }
 
-    /// The account named, else the host of the server named, else the only account there is.
+    /// Whether the command line says where to log in.
+    fn names_server(&self) -> bool {
+        self.provider.is_some() || self.server().is_some()
+    }
+
+    /// The account named, else the provider's name, else the host of the server named, else the only account there is.
     fn account_name(&self, client: &mut Client) -> Result<String, Failure> {
         if let Some(account) = &self.account {
             return Ok(account.clone());
+        }
+        if let Some(provider) = &self.provider {
+            return Ok(provider.clone());
         }
         if let Some(server) = self.server().or(self.resource.first()) {
             return host(server).ok_or(Failure::NoAccountName);
@@ -335,7 +364,9 @@ impl LoginArgs {
     /// does not know what the options are called here.
     fn check_enough(&self, client: &mut Client, account: &str) -> Result<(), Failure> {
         let resource_decides = !self.resource.is_empty() && self.server().is_none();
-        if self.client_id.is_some() && self.server().is_some() || resource_decides {
+        // The daemon alone knows whether a provider needs a client id, and where to get one.
+        let daemon_knows = self.provider.is_some() || resource_decides;
+        if self.client_id.is_some() && self.server().is_some() || daemon_knows {
             return Ok(());
         }
         let known = daemon::ask(

@@ -361,7 +361,37 @@ fn what_a_new_login_needs_is_said_before_anyone_is_asked() {
     assert_eq!(
         usage(&["new"]),
         "authctl: there is no account 'new' yet, and nothing says where to log in: run \
-         'authctl login new --issuer URL --client-id ID'\n"
+         'authctl login new --provider NAME --client-id ID', with --issuer URL for one that \
+         'authctl provider list' lacks\n"
+    );
+    assert!(usage(&["new", "--set", "host=x"]).contains("--provider"));
+    let both = ["new", "--provider", "gitlab", "--issuer", "https://x"];
+    assert!(usage(&both).contains("cannot be used with"));
+}
+
+#[test]
+fn a_provider_is_named_with_what_it_needs_to_know_and_names_the_account() {
+    let daemon = FakeDaemon::start(|call, reply| match call {
+        Call::LoginStart(start) => {
+            assert_eq!(start.account, "gitlab");
+            assert_eq!(start.provider.as_deref(), Some("gitlab"));
+            assert_eq!((start.issuer, start.client_id), (None, None));
+            let host = start.variables.get("host").map(String::as_str);
+            assert_eq!((start.variables.len(), host), (1, Some("git.example.org")));
+            let hint = "register one at https://git.example.org/applications";
+            let message = "'gitlab' needs a client id of your own";
+            reply.error(&WireError::new(ErrorCode::BadRequest, message).with_hint(hint));
+        }
+        call => panic!("not expected: {}", call.method().as_str()),
+    });
+    let set = "host=git.example.org";
+    let args = ["login", "--provider", "gitlab", "--set", set];
+    let (out, errors, status) = run(&mut daemon.authctl(args));
+    assert_eq!((out.as_str(), status), ("", Some(2)));
+    assert_eq!(
+        errors,
+        "authctl: 'gitlab' needs a client id of your own: register one at \
+         https://git.example.org/applications\n"
     );
 }
 

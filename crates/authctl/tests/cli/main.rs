@@ -8,6 +8,7 @@ mod events;
 mod exec;
 mod help;
 mod login;
+mod provider;
 mod status;
 #[cfg(target_os = "linux")]
 mod terminal;

@@ -3,6 +3,9 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use authd_proto::call::Call;
+use authd_proto::provider::{
+    ProviderInfo, ProviderListReply, ProviderOrigin, ProviderShowReply, ProviderVariable,
+};
 use authd_proto::request::{ClientAuth, Flow};
 use authd_proto::response::{AccountListReply, LoginCancelReply, LoginProgress};
 use authd_proto::{ErrorCode, WireError};
@@ -20,6 +23,8 @@ fn without_arguments_everything_is_asked_shown_and_done() {
             accounts: Vec::new(),
             cursor: None,
         }),
+        // One that knows no provider by name.
+        Call::ProviderList(_) => reply.error(&WireError::new(ErrorCode::UnknownMethod, "none")),
         Call::LoginStart(start) => {
             assert_eq!(start.account, "home");
             assert_eq!(start.issuer.as_deref(), Some("https://idp.example.com"));
@@ -53,6 +58,74 @@ fn without_arguments_everything_is_asked_shown_and_done() {
     let (shown, status) = terminal.end();
     assert_eq!(status, Some(0), "{shown}");
     assert!(!shown.contains("hush"), "the secret was shown");
+}
+
+#[test]
+fn a_provider_that_has_a_name_is_listed_and_asks_for_what_it_needs() {
+    let daemon = FakeDaemon::start(|call, reply| match call {
+        Call::AccountList(_) => reply.ok(&AccountListReply {
+            accounts: Vec::new(),
+            cursor: None,
+        }),
+        Call::ProviderList(_) => reply.ok(&ProviderListReply {
+            providers: vec![gitlab()],
+            cursor: None,
+        }),
+        Call::ProviderShow(_) => reply.ok(&ProviderShowReply {
+            info: gitlab(),
+            addresses: Vec::new(),
+            redirect_uri: "http://localhost/callback".to_owned(),
+            registration: None,
+            notes: Vec::new(),
+            facts: Vec::new(),
+        }),
+        Call::LoginStart(start) => {
+            assert_eq!(start.provider.as_deref(), Some("gitlab"));
+            assert_eq!((start.issuer, start.scopes), (None, None));
+            let host = start.variables.get("host").map(String::as_str);
+            assert_eq!(host, Some("git.example.org"));
+            assert!(!start.variables.contains_key("path"));
+            reply.ok(&started(start.flow));
+        }
+        Call::LoginWait(_) => reply.ok(&LoginProgress::Done(Box::new(done()))),
+        call => panic!("not expected: {}", call.method().as_str()),
+    });
+    let mut terminal = Terminal::start(&daemon, "login");
+    terminal.answer("Account [work]: ", "");
+    terminal.see("  gitlab");
+    terminal.answer("the issuer): ", "gitlab");
+    terminal.see("host: where GitLab is");
+    terminal.answer("host: ", "");
+    terminal.see("need it");
+    terminal.answer("host: ", "git.example.org");
+    terminal.answer("path [/]: ", "");
+    terminal.see("http://localhost/callback ('authctl provider show gitlab' says how)");
+    terminal.answer("Client id: ", "authd-cli");
+    terminal.answer("(not shown): ", "");
+    terminal.answer("[usual]: ", "");
+    terminal.see("those usual there");
+    terminal.see("authctl login work --provider gitlab --set host=git.example.org");
+    terminal.answer("Go on? [Y/n]: ", "");
+    let (shown, status) = terminal.end();
+    assert_eq!(status, Some(0), "{shown}");
+}
+
+fn gitlab() -> ProviderInfo {
+    let variable = |name: &str, about: &str, default: Option<&str>| ProviderVariable {
+        name: name.to_owned(),
+        about: about.to_owned(),
+        default: default.map(str::to_owned),
+    };
+    ProviderInfo {
+        name: "gitlab".to_owned(),
+        title: "GitLab".to_owned(),
+        flows: vec![Flow::Browser],
+        variables: vec![
+            variable("host", "where GitLab is", None),
+            variable("path", "below the host", Some("/")),
+        ],
+        origin: ProviderOrigin::BuiltIn,
+    }
 }
 
 #[test]

@@ -145,7 +145,7 @@ impl Said<'_> {
     }
 
     fn judge(&self, grant_type: GrantType, profile: &Profile) -> Verdict {
-        match self.code {
+        match profile.meaning(self.code) {
             "server_error" | "temporarily_unavailable" => Verdict::Transient,
             // A server in trouble is not believed about the token, nor is a redirect.
             _ if self.status == 408 || self.status >= 500 || (300..400).contains(&self.status) => {

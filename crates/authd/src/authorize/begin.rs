@@ -17,6 +17,7 @@ use authd_oauth::{
     AuthorizationAttempt, AuthorizationRequest, BadAuthorizationRequest, DEFAULT_REDIRECT_URI,
     DeviceAuthorization, DiscoveryError, EndpointError, Http, LoopbackError, LoopbackRedirect,
     authorize_device, check_endpoints, discover,
+    preset::{Habits, Presets},
 };
 use authd_proto::{
     ErrorCode, WireError,
@@ -25,7 +26,7 @@ use authd_proto::{
 };
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::{Login, Proof, login_id};
+use super::{Login, Proof, login_id, preset};
 use crate::{
     daemon::Shared,
     handler::{account_name, scopes},
@@ -44,6 +45,8 @@ struct Target {
     /// The first is what the login's own token is for.
     resources: Vec<String>,
     iss_expected: bool,
+    /// What the provider's preset adds.
+    habits: Habits,
 }
 
 /// Begins a login and says what the person has to open or type.
@@ -70,7 +73,8 @@ pub(crate) async fn begin(
     let work = daemon.network.spawn({
         let daemon = Arc::clone(&daemon);
         async move {
-            let target = target(&http, account, &start, known).await?;
+            let presets = daemon.config.load().presets();
+            let target = target(&http, &presets, account, &start, known).await?;
             match start.flow {
                 Flow::Browser => browser(&daemon, target, &start, origin, place).await,
                 Flow::Device => {
@@ -117,6 +121,7 @@ impl Known {
 
 async fn target(
     http: &Http,
+    presets: &Presets,
     account: Account,
     start: &LoginStart,
     known: Option<Known>,
@@ -124,19 +129,35 @@ async fn target(
     let bad = |message: &str, hint: &str| {
         Err(WireError::new(ErrorCode::BadRequest, message).with_hint(hint.to_owned()))
     };
-    if start.provider.is_some() {
-        return Err(WireError::new(
-            ErrorCode::Unsupported,
-            "this daemon has no provider presets yet",
-        )
-        .with_hint("give --issuer, or the endpoints"));
-    }
+    let chosen = preset::chosen(presets, start)?;
     let by_hand = start.authorization_endpoint.is_some()
         || start.token_endpoint.is_some()
         || start.device_authorization_endpoint.is_some();
-    let (mut provider, iss_expected, metadata) = match (&start.issuer, by_hand, &known) {
-        (Some(issuer), _, _) => {
-            let metadata = discover(http, issuer).await.map_err(discovery_failed)?;
+    let habits = match &chosen {
+        Some(chosen) => Some(chosen.habits.clone()),
+        None if start.issuer.is_none() && by_hand => None,
+        None => {
+            let known = known.as_ref().map(|known| &known.provider);
+            preset::remembered(presets, start.issuer.as_deref(), known)
+        }
+    };
+    let template = habits
+        .as_ref()
+        .and_then(|habits| habits.profile.issuer_template.as_deref());
+    let (mut provider, iss_expected, metadata) = match (&chosen, &start.issuer, by_hand, &known) {
+        (Some(chosen), ..) => {
+            let (provider, metadata) = preset::locate(http, chosen)
+                .await
+                .map_err(discovery_failed)?;
+            let iss_expected = metadata
+                .as_ref()
+                .is_some_and(|metadata| metadata.authorization_response_iss_parameter_supported);
+            (provider, iss_expected, metadata)
+        }
+        (None, Some(issuer), ..) => {
+            let metadata = discover(http, issuer, template)
+                .await
+                .map_err(discovery_failed)?;
             let provider = Provider {
                 issuer: Some(metadata.issuer.clone()),
                 endpoints: metadata.endpoints.clone(),
@@ -148,21 +169,21 @@ async fn target(
                 Some(metadata),
             )
         }
-        (None, true, _) => (Provider::default(), false, None),
-        (None, false, Some(known)) => {
+        (None, None, true, _) => (Provider::default(), false, None),
+        (None, None, false, Some(known)) => {
             // The endpoints stay as they were pinned; only the promise of `iss` is asked for again.
             let iss_expected = match &known.provider.issuer {
-                Some(issuer) => discover(http, issuer)
+                Some(issuer) => discover(http, issuer, template)
                     .await
                     .is_ok_and(|metadata| metadata.authorization_response_iss_parameter_supported),
                 None => false,
             };
             (known.provider.clone(), iss_expected, None)
         }
-        (None, false, None) => {
+        (None, None, false, None) => {
             return bad(
                 "where to log in is not said",
-                "give --issuer URL, or --authorization-endpoint and --token-endpoint",
+                "give --provider NAME, --issuer URL, or --authorization-endpoint and --token-endpoint",
             );
         }
     };
@@ -182,7 +203,19 @@ async fn target(
     if let Some(client_id) = &start.client_id {
         provider.client_id.clone_from(client_id);
     }
+    let same_place = known
+        .as_ref()
+        .filter(|known| known.provider.endpoints.token == provider.endpoints.token);
+    if provider.client_id.is_empty()
+        && chosen.is_some()
+        && let Some(known) = same_place
+    {
+        provider.client_id.clone_from(&known.provider.client_id);
+    }
     if provider.client_id.is_empty() {
+        if let Some(habits) = &habits {
+            return Err(preset::no_client_id(presets, habits));
+        }
         return bad(
             "no client id is given",
             "give --client-id, as registered at the provider",
@@ -199,6 +232,10 @@ async fn target(
         .map(|secret| Secret::new(secret.expose()));
     let client_secret = given.or_else(|| same_client?.client_secret.clone());
     let client_auth = same_client.map(|known| known.provider.client_auth);
+    let by_preset = match &habits {
+        Some(habits) => preset::client_auth(habits, client_secret.is_some(), start)?,
+        None => None,
+    };
     provider.client_auth = match (start.client_auth, &metadata) {
         (Some(WireAuth::None), _) => ClientAuth::None,
         (Some(WireAuth::Basic), _) => ClientAuth::Basic,
@@ -206,6 +243,7 @@ async fn target(
         (None, _) if client_auth.is_some_and(|auth| auth != ClientAuth::None) => {
             client_auth.unwrap_or_default()
         }
+        (None, _) if by_preset.is_some() => by_preset.unwrap_or_default(),
         (None, Some(metadata)) => metadata.client_auth(client_secret.is_some()),
         (None, None) if client_secret.is_some() => ClientAuth::Basic,
         (None, None) => ClientAuth::None,
@@ -216,15 +254,32 @@ async fn target(
             "give --client-secret-stdin",
         );
     }
-    provider.profile = known
-        .as_ref()
-        .filter(|known| known.provider.endpoints.token == provider.endpoints.token)
-        .map_or_else(Profile::default, |known| known.provider.profile.clone());
-    let known_scopes = known.as_ref().map(|known| known.scopes.clone());
-    let scopes = match &start.scopes {
-        Some(asked) => scopes(Some(asked.as_slice()))?,
-        None => known_scopes.unwrap_or_default(),
+    provider.profile = match (&habits, same_place) {
+        (Some(habits), _) => habits.profile.clone(),
+        (None, Some(known)) => known.provider.profile.clone(),
+        (None, None) => Profile::default(),
     };
+    // Where one tenant was logged in to, no other's tokens will do.
+    let multi_tenant = match (&metadata, same_place) {
+        (Some(metadata), _) => metadata.multi_tenant,
+        (None, known) => {
+            known.is_some_and(|known| known.provider.profile.issuer_template.is_some())
+        }
+    };
+    if !multi_tenant {
+        provider.profile.issuer_template = None;
+    }
+    let habits = habits.unwrap_or_default();
+    let known_scopes = known.as_ref().map(|known| known.scopes.clone());
+    let asked = match &start.scopes {
+        Some(asked) => scopes(Some(asked.as_slice()))?,
+        None => match known_scopes {
+            Some(known) => known,
+            None => scopes(Some(habits.scopes.as_slice()))?,
+        },
+    };
+    let offline = habits.offline_scopes.iter().map(String::as_str);
+    let scopes = asked.iter().chain(offline).collect();
     let mut resources = named(start.resource.clone(), start.resources.iter().cloned());
     if resources.is_empty() {
         resources = known.map(|known| known.resources).unwrap_or_default();
@@ -244,6 +299,7 @@ async fn target(
         scopes,
         resources,
         iss_expected,
+        habits,
     })
 }
 
@@ -288,13 +344,12 @@ async fn browser(
     let asked = start
         .redirect_uri
         .as_deref()
+        .or(target.habits.redirect_uri.as_deref())
         .unwrap_or(DEFAULT_REDIRECT_URI);
     let redirect = LoopbackRedirect::bind(asked).await.map_err(no_listener)?;
-    let extra: Vec<_> = start
-        .extra
-        .iter()
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
+    let mut extra = target.habits.params.clone();
+    extra.extend(start.extra.clone());
+    let extra: Vec<_> = extra.into_iter().collect();
     let mut failed = None;
     let mut random = |bytes: &mut [u8]| {
         if let Err(error) = getrandom::fill(bytes) {
@@ -308,6 +363,7 @@ async fn browser(
             scopes: &target.scopes,
             resources: &target.resources,
             extra: &extra,
+            scope_separator: target.habits.scope_separator.as_deref(),
             iss_expected: target.iss_expected,
         },
         &mut random,

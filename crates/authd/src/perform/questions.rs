@@ -47,17 +47,20 @@ impl Performer {
     /// Fetches the metadata of the account's issuer again. The engine always gets an answer.
     pub(super) fn rediscover(&self, account: Account) {
         let mailbox = self.daemon.mailbox.clone();
-        let issuer = self
-            .accounts
-            .get(&account)
-            .and_then(|snapshot| snapshot.view.grant.provider.issuer.clone());
-        let Some(issuer) = issuer else {
+        let known = self.accounts.get(&account).and_then(|snapshot| {
+            let provider = &snapshot.view.grant.provider;
+            Some((
+                provider.issuer.clone()?,
+                provider.profile.issuer_template.clone(),
+            ))
+        });
+        let Some((issuer, template)) = known else {
             let endpoints = None;
             return mailbox.event(Event::Rediscovered { account, endpoints });
         };
         let http = self.daemon.network.http();
         self.daemon.network.spawn(async move {
-            let endpoints = match authd_oauth::discover(&http, &issuer).await {
+            let endpoints = match authd_oauth::discover(&http, &issuer, template.as_deref()).await {
                 Ok(metadata) => Some(metadata.endpoints),
                 Err(error) => {
                     tracing::debug!(%account, %error, "the provider's metadata cannot be had");

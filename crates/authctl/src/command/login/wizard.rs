@@ -4,18 +4,21 @@ use std::fmt::Display;
 
 use authd_client::Client;
 use authd_proto::WireSecret;
+use authd_proto::provider::{ProviderList, ProviderShow, ProviderVariable};
 use authd_proto::response::AccountInfo;
 use url::Url;
 
 use super::place::Way;
 use super::{LoginArgs, host};
-use crate::daemon;
 use crate::exit::Failure;
 use crate::input::Keyboard;
 use crate::output::{STRONG, clean, note, styled, tell};
+use crate::{daemon, output};
 
 /// What is asked for at an OpenID provider by people who do not say: who they are, and renewal.
 const USUAL_SCOPES: &str = "openid offline_access";
+/// The answer that leaves the scopes to the provider's entry.
+const USUAL: &str = "usual";
 /// The answer that stands for nothing at all.
 const NONE: &str = "none";
 
@@ -27,8 +30,8 @@ pub(super) fn complete(
     keyboard: &Keyboard,
     way: Way,
 ) -> Result<(), Failure> {
-    let is_told = args.server().is_some() && args.client_id.is_some();
-    if is_told || !args.resource.is_empty() && args.server().is_none() {
+    let is_told = args.names_server() && args.client_id.is_some();
+    if is_told || !args.resource.is_empty() && !args.names_server() {
         return Ok(());
     }
     let accounts = daemon::accounts(client)?;
@@ -40,11 +43,16 @@ pub(super) fn complete(
     let dialog = Dialog { keyboard };
     tell("Answers in [brackets] are taken when you just press Enter; Ctrl-C gives up.\n");
     if args.account.is_none() {
-        args.account = Some(dialog.account(&accounts, args.server().and_then(|url| host(url)))?);
+        let proposed = args
+            .provider
+            .clone()
+            .or_else(|| args.server().and_then(|url| host(url)));
+        args.account = Some(dialog.account(&accounts, proposed)?);
     }
     let existing = args.account.as_deref().and_then(known);
     if existing.is_none() {
-        dialog.provider_and_client(args)?;
+        dialog.provider(args, client)?;
+        dialog.client(args, client)?;
     }
     show(args, existing, way);
     if !dialog.agrees("Go on?", true)? {
@@ -121,16 +129,75 @@ impl Dialog<'_> {
         self.ask("Account", default.as_deref(), account_name)
     }
 
-    /// Where a new account is, and as which client.
-    fn provider_and_client(&self, args: &mut LoginArgs) -> Result<(), Failure> {
-        if args.server().is_none() {
-            args.issuer = Some(self.ask("Provider (its address, the issuer)", None, issuer)?);
+    /// Where a new account is: at a provider that has a name, or at an issuer's address.
+    fn provider(&self, args: &mut LoginArgs, client: &mut Client) -> Result<(), Failure> {
+        if args.names_server() {
+            return Ok(());
         }
+        // A daemon that knows none by name is no reason to give up.
+        let named = daemon::pages(client, |cursor| ProviderList {
+            limit: None,
+            cursor,
+        })
+        .unwrap_or_default();
+        let names: Vec<&str> = named.iter().map(|known| &*known.name).collect();
+        if !names.is_empty() {
+            tell("Providers that authd knows by name:");
+            tell(rows(&names, usize::from(output::columns().min(80))));
+        }
+        let question = if names.is_empty() {
+            "Provider (its address, the issuer)"
+        } else {
+            "Provider (a name, or its address, the issuer)"
+        };
+        let answer = self.ask(question, None, |text| match names.contains(&text) {
+            true => Ok(text.to_owned()),
+            false => issuer(text),
+        })?;
+        match named.into_iter().find(|known| known.name == answer) {
+            Some(known) => {
+                args.provider = Some(known.name);
+                self.variables(args, &known.variables)
+            }
+            None => {
+                args.issuer = Some(answer);
+                Ok(())
+            }
+        }
+    }
+
+    /// What a provider has to be told, where nobody else knows.
+    fn variables(
+        &self,
+        args: &mut LoginArgs,
+        variables: &[ProviderVariable],
+    ) -> Result<(), Failure> {
+        for variable in variables {
+            tell(format_args!(
+                "{}: {}",
+                clean(&variable.name),
+                clean(&variable.about)
+            ));
+            let default = variable.default.as_deref();
+            let value = self.ask(&clean(&variable.name), default, |text| match text {
+                "" => Err("the provider's addresses need it"),
+                text => Ok(text.to_owned()),
+            })?;
+            if default != Some(&value) {
+                args.variables.push((variable.name.clone(), value));
+            }
+        }
+        Ok(())
+    }
+
+    /// As which client a new account is, and what for.
+    fn client(&self, args: &mut LoginArgs, client: &mut Client) -> Result<(), Failure> {
         if args.client_id.is_none() {
-            tell(
+            tell(format_args!(
                 "A provider knows programs by a client id. Register one there for a native app,\n\
-                 with the redirect http://127.0.0.1/callback.",
-            );
+                 with the redirect {}.",
+                clean(&registered_redirect(args, client))
+            ));
             args.client_id = Some(self.ask("Client id", None, client_id)?);
             if !args.client_secret_stdin {
                 let prompt = "Client secret, if it has one (not shown): ";
@@ -139,16 +206,52 @@ impl Dialog<'_> {
             }
         }
         if args.scope.is_empty() {
-            let question = "Scopes, or 'none'";
-            let scope: String = self.ask(question, Some(USUAL_SCOPES), |text| {
+            let (question, default) = match args.provider {
+                Some(_) => ("Scopes, or 'usual' for those usual there", USUAL),
+                None => ("Scopes, or 'none'", USUAL_SCOPES),
+            };
+            let scope: String = self.ask(question, Some(default), |text| {
                 Ok::<_, &str>(text.to_owned())
             })?;
-            if scope != NONE {
+            if scope != NONE && scope != USUAL {
                 args.scope = vec![scope];
             }
         }
         Ok(())
     }
+}
+
+/// What to register, as the provider's entry says, with the command that says more.
+fn registered_redirect(args: &LoginArgs, client: &mut Client) -> String {
+    let shown = args.provider.as_ref().and_then(|provider| {
+        let provider = provider.clone();
+        daemon::ask(client, &ProviderShow { provider }).ok()
+    });
+    match shown {
+        Some(shown) => format!(
+            "{} ('authctl provider show {}' says how)",
+            shown.redirect_uri, shown.info.name
+        ),
+        None => "http://127.0.0.1/callback".to_owned(),
+    }
+}
+
+/// Words in as few rows of so many columns as they fit.
+fn rows(words: &[&str], columns: usize) -> String {
+    let mut text = String::new();
+    let mut column = 0;
+    for word in words {
+        let word = clean(word);
+        if column > 0 && column + 1 + word.len() < columns {
+            text.push(' ');
+            column += 1 + word.len();
+        } else {
+            text.push_str(if column > 0 { "\n  " } else { "  " });
+            column = 2 + word.len();
+        }
+        text.push_str(&word);
+    }
+    text
 }
 
 /// What will be done, and the command that does it without questions.
@@ -165,6 +268,7 @@ fn show(args: &LoginArgs, existing: Option<&AccountInfo>, way: Way) {
     };
     let provider = existing
         .map(|known| &known.issuer)
+        .or(args.provider.as_ref())
         .or(args.server())
         .map_or("", |server| server);
     row("provider", provider);
@@ -179,7 +283,18 @@ fn show(args: &LoginArgs, existing: Option<&AccountInfo>, way: Way) {
         Some(known) if args.scope.is_empty() => known.scopes.join(" "),
         _ => args.scope.join(" "),
     };
-    row("scopes", if scopes.is_empty() { "none" } else { &scopes });
+    let otherwise = match args.provider {
+        Some(_) => "those usual there",
+        None => NONE,
+    };
+    row(
+        "scopes",
+        if scopes.is_empty() {
+            otherwise
+        } else {
+            &scopes
+        },
+    );
     row(
         "how",
         match way {
@@ -198,6 +313,12 @@ fn show(args: &LoginArgs, existing: Option<&AccountInfo>, way: Way) {
 fn command(args: &LoginArgs, account: &str) -> String {
     let mut words = vec!["authctl login".to_owned(), account.to_owned()];
     let mut option = |name: &str, value: &str| words.extend([name.to_owned(), quoted(value)]);
+    if let Some(provider) = &args.provider {
+        option("--provider", provider);
+    }
+    for (name, value) in &args.variables {
+        option("--set", &format!("{name}={value}"));
+    }
     if let Some(issuer) = &args.issuer {
         option("--issuer", issuer);
     }
