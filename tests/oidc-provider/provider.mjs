@@ -33,7 +33,14 @@ if (settings.untilStdinCloses) {
 process.stdout.write(`${JSON.stringify({ issuer, port })}\n`);
 
 /** oidc-provider's configuration, from ours. */
-function configuration({ accessTokenTtl, refreshTokenTtl, rotation, clients, resources }) {
+function configuration({
+  accessTokenTtl,
+  refreshTokenTtl,
+  rotation,
+  clients,
+  resources,
+  person,
+}) {
   const signingKey = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey;
   return {
     clients,
@@ -50,10 +57,12 @@ function configuration({ accessTokenTtl, refreshTokenTtl, rotation, clients, res
         email_verified: true,
       }),
     }),
-    interactions: { url: (_ctx, interaction) => `/test/interaction/${interaction.uid}` },
+    ...(person
+      ? {}
+      : { interactions: { url: (_ctx, interaction) => `/test/interaction/${interaction.uid}` } }),
     features: {
-      // Its place is taken by /test/interaction, which needs no person.
-      devInteractions: { enabled: false },
+      // Its place is taken by /test/interaction, unless there is a person.
+      devInteractions: { enabled: person },
       deviceFlow: { enabled: true },
       revocation: { enabled: true, allowedPolicy: () => true },
       introspection: { enabled: true, allowedPolicy: () => true },

@@ -23,6 +23,8 @@ const DEFAULTS = {
   deviceInterval: 1,
   /** End when stdin is closed, so that no test leaves it behind. */
   untilStdinCloses: false,
+  /** Ask a person: the provider's own pages for signing in and for consent, in a real browser. */
+  person: false,
   /** The protected resources that tokens can be asked for (RFC 8707). */
   resources: ['https://one.example.test/', 'https://two.example.test/'],
   clients: [

@@ -49,15 +49,25 @@ impl Provider {
     /// When it is not installed, or does not come up within [`PATIENCE`].
     #[must_use]
     pub fn start(lifetime: Duration) -> Self {
+        Self::with_settings(json!({ "accessTokenTtl": lifetime.as_secs() }))
+    }
+
+    /// Starts one that asks a person, in pages of its own, who signs in and for consent.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn start_with_person() -> Self {
+        Self::with_settings(json!({ "accessTokenTtl": 3600, "person": true }))
+    }
+
+    fn with_settings(mut settings: Value) -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("oidc-provider");
         assert!(
             folder.join("node_modules/oidc-provider").is_dir(),
             "oidc-provider is not installed: run cargo xtask setup"
         );
-        let settings = json!({
-            "accessTokenTtl": lifetime.as_secs(),
-            "untilStdinCloses": true,
-        });
+        settings["untilStdinCloses"] = true.into();
         let mut process = Process::spawn(
             Command::new(tool::required("node"))
                 .arg(folder.join("provider.mjs"))

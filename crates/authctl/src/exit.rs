@@ -51,6 +51,9 @@ pub(crate) enum Failure {
     /// `login` to a new account without a client id.
     #[error("a new login needs the id this client has at the provider")]
     NoClientId { account: String },
+    /// The person said no, or nothing more, when they were asked.
+    #[error("nothing was done")]
+    GivenUp,
     /// `login --timeout`.
     #[error("nobody finished the login in time")]
     LoginTimedOut { account: String },
@@ -92,6 +95,7 @@ impl Failure {
             | Self::NoAccountName
             | Self::NoServer { .. }
             | Self::NoClientId { .. } => ExitStatus::Usage,
+            Self::GivenUp => ErrorCode::LoginCancelled.exit_status(),
             Self::LoginTimedOut { .. } => ErrorCode::LoginExpired.exit_status(),
             Self::StillRunning { .. }
             | Self::Stdout(_)
@@ -152,6 +156,7 @@ impl Failure {
             )),
             Self::LoginTimedOut { account } => Some(format!("run 'authctl login {account}'")),
             Self::DaemonEnded
+            | Self::GivenUp
             | Self::Stdout(_)
             | Self::Stdin { .. }
             | Self::Interrupts { .. }

@@ -23,6 +23,11 @@ use crate::{
 /// Bytes of randomness in `state`, in `nonce` and in the code verifier: 256 bits each.
 const RANDOM_BYTES: usize = 32;
 
+/// A code that is pasted alone has so many bytes at least, ...
+const SHORTEST_CODE: usize = 8;
+/// ... and so many at most: those that are signed or encrypted tokens have some thousands.
+const LONGEST_CODE: usize = 16 * 1024;
+
 /// What the browser is sent to the provider with.
 #[derive(Clone, Copy)]
 pub struct AuthorizationRequest<'a> {
@@ -107,6 +112,9 @@ pub enum AuthorizationError {
     /// the whole address.
     #[error("paste the whole address that the browser was sent to, not the code alone")]
     WholeAddressNeeded,
+    /// What the user gave is neither an address nor a code. The user must give the address.
+    #[error("that is neither a code nor an address with one")]
+    NoAnswer,
     /// Another authorization server answered than was asked (RFC 9207). The attempt is over; the
     /// user may be under attack.
     #[error(
@@ -307,13 +315,17 @@ impl AuthorizationAttempt {
             None
         };
         match query {
-            Some(query) => self.complete(
-                AuthorizationResponse::from_query(query)
-                    .map_err(|DuplicateParameter| AuthorizationError::Malformed)?,
-            ),
-            None if self.iss_expected || text.is_empty() => {
-                Err(AuthorizationError::WholeAddressNeeded)
+            Some(query) => {
+                let response = AuthorizationResponse::from_query(query)
+                    .map_err(|DuplicateParameter| AuthorizationError::Malformed)?;
+                // As the address to open, which knows the state.
+                if response.code.is_none() && response.error.is_none() {
+                    return Err(AuthorizationError::NoAnswer);
+                }
+                self.complete(response)
             }
+            None if !looks_like_a_code(text) => Err(AuthorizationError::NoAnswer),
+            None if self.iss_expected => Err(AuthorizationError::WholeAddressNeeded),
             None => Ok(self.grant(Secret::new(text))),
         }
     }
@@ -343,6 +355,13 @@ impl AuthorizationAttempt {
             nonce: self.nonce.clone(),
         }
     }
+}
+
+/// RFC 6749 §A.11 allows any printable ASCII; but nobody guesses a code (§10.10), so that a short word is
+/// none, and one with spaces is a sentence.
+fn looks_like_a_code(text: &str) -> bool {
+    (SHORTEST_CODE..=LONGEST_CODE).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn is_reserved(name: &str) -> bool {

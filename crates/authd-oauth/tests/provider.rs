@@ -725,16 +725,16 @@ fn an_answer_can_be_pasted() {
         };
         Ok(code.expose().to_owned())
     };
-    let query = format!("code=c%2F1&state={}", state(&attempt));
+    let query = format!("code=one%2F1234&state={}", state(&attempt));
     for text in [
         format!("http://127.0.0.1:4000/callback?{query}"),
         format!("  http://127.0.0.1:4000/callback?{query}\n"),
         format!("http://127.0.0.1:4000/callback?{query}#_=_"),
         format!("?{query}"),
         query.clone(),
-        "c/1".to_owned(),
+        "one/1234".to_owned(),
     ] {
-        assert_eq!(code(&attempt, &text), Ok("c/1".to_owned()), "{text}");
+        assert_eq!(code(&attempt, &text), Ok("one/1234".to_owned()), "{text}");
     }
     for (text, error) in [
         (
@@ -744,10 +744,13 @@ fn an_answer_can_be_pasted() {
         ("code=c", AuthorizationError::WrongState),
         (
             "http://127.0.0.1:4000/callback",
-            AuthorizationError::WrongState,
+            AuthorizationError::NoAnswer,
         ),
         ("code=c&code=d", AuthorizationError::Malformed),
-        (" ", AuthorizationError::WholeAddressNeeded),
+        (" ", AuthorizationError::NoAnswer),
+        ("hello", AuthorizationError::NoAnswer),
+        ("open the page yourself", AuthorizationError::NoAnswer),
+        ("un\u{301}code-étrange", AuthorizationError::NoAnswer),
     ] {
         assert_eq!(code(&attempt, text), Err(error), "{text}");
     }
@@ -755,7 +758,7 @@ fn an_answer_can_be_pasted() {
     wanted.iss_expected = true;
     let strict = AuthorizationAttempt::begin(wanted, &mut random).unwrap();
     assert_eq!(
-        code(&strict, "c/1"),
+        code(&strict, "one/1234"),
         Err(AuthorizationError::WholeAddressNeeded)
     );
     let whole = format!(

@@ -148,6 +148,9 @@ pub enum Flow {
     Browser,
     /// Device authorization (RFC 8628).
     Device,
+    /// Device where the provider lets this client, else browser. Asked for only: a reply's flow is one of
+    /// the two.
+    DeviceOrBrowser,
 }
 
 /// `login.start`: begins a login attempt. No `Debug`: may hold a client secret.

@@ -174,14 +174,18 @@ impl Logins {
         drop(proof);
         match attempt.complete_pasted(pasted) {
             // What is no answer to this attempt changes nothing.
+            Err(error @ AuthorizationError::WholeAddressNeeded) => {
+                Err(WireError::new(ErrorCode::BadRequest, error.to_string()))
+            }
             Err(
                 error @ (AuthorizationError::WrongState
-                | AuthorizationError::WholeAddressNeeded
+                | AuthorizationError::NoAnswer
                 | AuthorizationError::Malformed),
             ) => Err(WireError::new(ErrorCode::BadRequest, error.to_string())
                 .with_hint("paste the whole address that the browser ended at")),
             Err(error @ AuthorizationError::IssuerMismatch { .. }) => {
-                Err(WireError::new(ErrorCode::BadRequest, error.to_string()))
+                Err(WireError::new(ErrorCode::BadRequest, error.to_string())
+                    .with_hint("log in again if you do not know that server"))
             }
             result => {
                 login.close_listener();

@@ -2,26 +2,31 @@
 //!
 //! The daemon does the protocol; this command opens the browser, or shows what to open, and waits.
 
+mod interrupt;
+mod open;
+mod paste;
+mod place;
+mod qr;
 mod show;
+mod wizard;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use authd_client::Client;
-use authd_proto::ErrorCode;
-use authd_proto::request::{
-    AccountGet, ClientAuth, Flow, LoginCancel, LoginComplete, LoginStart, LoginWait,
-};
+use authd_proto::request::{AccountGet, ClientAuth, Flow, LoginStart, LoginWait};
 use authd_proto::response::{LoginDone, LoginProgress, LoginStartReply};
+use authd_proto::{ErrorCode, WireSecret};
 use clap::{Args, ValueEnum};
 use url::Url;
 
+use self::interrupt::Interrupts;
+use self::place::{Asked, Surroundings, Way};
 use crate::cli::{Json, seconds, split_scopes};
 use crate::daemon;
 use crate::exit::Failure;
-use crate::{input, output};
+use crate::input::{self, Keyboard};
 
 /// How long one `login.wait` waits; then it is asked again.
 const WAIT_SECS: u64 = 60;
@@ -30,10 +35,12 @@ const DISCOVERY_SECS: u64 = 60;
 
 /// Log in to an account, or mend one
 ///
-/// Opens the browser at the provider's page and waits for you. Without options, logs in again to an
-/// account that exists, whatever state it is in.
+/// Opens the browser at the provider's page and waits for you; where a browser would be of no use, as over
+/// SSH, takes another way and says so. On a terminal, asks for what it is not told. With nothing but its
+/// name, logs in again to an account that exists, whatever state it is in.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
+    authctl login                       asks for everything\n  \
     authctl login work --provider gitlab --client-id ID\n  \
     authctl login work --issuer https://idp.example.com --client-id authd\n  \
     authctl login work                  log in again\n  \
@@ -97,6 +104,10 @@ pub(crate) struct LoginArgs {
     #[arg(long, help_heading = "The client")]
     client_secret_stdin: bool,
 
+    /// What was typed in when it was asked for.
+    #[arg(skip)]
+    client_secret: Option<WireSecret>,
+
     /// How the client authenticates [default: basic with a secret, none without]
     #[arg(long, value_name = "METHOD", help_heading = "The client")]
     client_auth: Option<Authentication>,
@@ -120,6 +131,10 @@ pub(crate) struct LoginArgs {
     /// Log in with a code, on any device (RFC 8628)
     #[arg(long, help_heading = "The login")]
     device: bool,
+
+    /// Open the browser here, wherever this seems to be
+    #[arg(long, conflicts_with_all = ["device", "no_browser"], help_heading = "The login")]
+    browser: bool,
 
     /// Open no browser: print the URL, and take the address it ended at from standard input
     #[arg(long, help_heading = "The login")]
@@ -166,42 +181,126 @@ pub(crate) fn run(args: LoginArgs) -> Result<ExitCode, Failure> {
     done
 }
 
-fn log_in(args: LoginArgs) -> Result<LoginDone, Failure> {
-    let (json, no_browser) = (args.json.json, args.no_browser);
+fn log_in(mut args: LoginArgs) -> Result<LoginDone, Failure> {
+    let json = args.json.json;
+    let way = place::choose(args.asked_way(), &Surroundings::here());
     let deadline = args
         .timeout
         .and_then(|secs| Instant::now().checked_add(Duration::from_secs(secs)));
+    let interrupts = Interrupts::listen()?;
     let mut client = daemon::reach()?;
-    let request = args.request(&mut client)?;
-    let started = daemon::ask_waiting(&mut client, &request, DISCOVERY_SECS)?;
-    cancel_on_interrupt(&started.login_id)?;
-    if json {
-        show::authorize(&started)?;
+    // Programs are asked nothing.
+    let keyboard = if json { None } else { Keyboard::take() };
+    if let Some(keyboard) = &keyboard {
+        wizard::complete(&mut args, &mut client, keyboard, way)?;
     }
-    match started.flow {
-        Flow::Device if json => {}
-        Flow::Device => show::device(&started),
-        Flow::Browser => {
-            let opened = !no_browser && open_browser(&started, json);
-            if no_browser && !json {
-                show::open_this(&started);
+    let mut login = Login {
+        request: args.request(&mut client, way.flow())?,
+        client,
+        interrupts,
+        keyboard,
+        way,
+        json,
+        deadline,
+    };
+    match login.attempt() {
+        Err(failure) if login.can_ask_about(&failure) => {
+            if !wizard::replace(login.keyboard.as_ref(), &failure) {
+                return Err(Failure::GivenUp);
             }
-            if !opened {
-                accept_pasted(&started.login_id, json);
-            }
+            login.request.replace_subject = true;
+            login.attempt()
         }
+        ended => ended,
     }
-    wait(&mut client, &started, deadline)
+}
+
+/// One login, with whatever its attempts have in common.
+struct Login {
+    request: LoginStart,
+    client: Client,
+    interrupts: Interrupts,
+    /// Where a person answers.
+    keyboard: Option<Keyboard>,
+    way: Way,
+    json: bool,
+    deadline: Option<Instant>,
+}
+
+impl Login {
+    fn attempt(&mut self) -> Result<LoginDone, Failure> {
+        self.interrupts.starting();
+        let started = daemon::ask_waiting(&mut self.client, &self.request, DISCOVERY_SECS);
+        let login_id = started.as_ref().ok().map(|started| &*started.login_id);
+        self.interrupts.started(login_id);
+        let started = started?;
+        let json = self.json;
+        if json {
+            show::authorize(&started)?;
+        } else if let Some(reason) = self.way.reason() {
+            show::because(reason, &started);
+        }
+        let _listening = match started.flow {
+            Flow::Browser if self.open(&started) => None,
+            Flow::Browser => {
+                if !json {
+                    show::open_this(&started);
+                }
+                Some(paste::listen(&started, self.keyboard.as_ref(), json)?)
+            }
+            _ => {
+                if !json {
+                    show::device(&started);
+                }
+                None
+            }
+        };
+        let ended = wait(&mut self.client, &started, self.deadline);
+        self.interrupts.started(None);
+        ended
+    }
+
+    /// Opens the browser where that is the way; says so, or that it could not.
+    fn open(&self, started: &LoginStartReply) -> bool {
+        let is_way = matches!(self.way, Way::Browser | Way::WindowsBrowser(_));
+        let url = started.authorization_url.as_deref().unwrap_or_default();
+        let opened = is_way && open::open(self.way, url);
+        if opened && !self.json {
+            show::opened(started);
+        } else if is_way && !self.json {
+            show::not_opened();
+        }
+        opened
+    }
+
+    /// Whether someone else signed in than the account belongs to, and the person can say what they want.
+    fn can_ask_about(&self, failure: &Failure) -> bool {
+        failure.wire_code() == Some(ErrorCode::SubjectMismatch)
+            && !self.request.replace_subject
+            && self.keyboard.is_some()
+    }
 }
 
 impl LoginArgs {
-    fn request(self, client: &mut Client) -> Result<LoginStart, Failure> {
+    fn asked_way(&self) -> Asked {
+        match (self.device, self.no_browser, self.browser) {
+            (true, ..) => Asked::Device,
+            (_, true, _) => Asked::NoBrowser,
+            (.., true) => Asked::Browser,
+            _ => Asked::Nothing,
+        }
+    }
+
+    fn request(self, client: &mut Client, flow: Flow) -> Result<LoginStart, Failure> {
         let account = self.account_name(client)?;
         self.check_enough(client, &account)?;
-        let client_secret = self
-            .client_secret_stdin
-            .then(|| input::secret("the client secret"))
-            .transpose()?;
+        let client_secret = match self.client_secret {
+            Some(typed) => Some(typed),
+            None => self
+                .client_secret_stdin
+                .then(|| input::secret("the client secret"))
+                .transpose()?,
+        };
         let scopes: Vec<String> = split_scopes(&self.scope).map(str::to_owned).collect();
         let mut resources = self.resource.into_iter();
         Ok(LoginStart {
@@ -224,11 +323,7 @@ impl LoginArgs {
             scopes: (!scopes.is_empty()).then_some(scopes),
             resource: resources.next(),
             resources: resources.collect(),
-            flow: if self.device {
-                Flow::Device
-            } else {
-                Flow::Browser
-            },
+            flow,
             redirect_uri: self.redirect_uri,
             replace_subject: self.replace_subject,
             extra: BTreeMap::from_iter(self.params),
@@ -241,6 +336,11 @@ impl LoginArgs {
             .as_ref()
             .or(self.token_endpoint.as_ref())
             .or(self.authorization_endpoint.as_ref())
+    }
+
+    /// Whether the command line says where to log in.
+    fn names_server(&self) -> bool {
+        self.provider.is_some() || self.server().is_some()
     }
 
     /// The account named, else the provider's name, else the host of the server named, else the only account there is.
@@ -294,72 +394,6 @@ fn host(url: &str) -> Option<String> {
     Url::parse(url).ok()?.host_str().map(str::to_owned)
 }
 
-/// Opens the browser; says so, or that it could not.
-fn open_browser(started: &LoginStartReply, json: bool) -> bool {
-    let url = started.authorization_url.as_deref().unwrap_or_default();
-    // Whatever else a provider's metadata may name is nothing for a browser to start.
-    let web = Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "https" | "http"));
-    let opened = web && webbrowser::open(url).is_ok();
-    if !json {
-        if opened {
-            show::opened(started);
-        } else {
-            output::note("no browser could be opened: open the page yourself, or use --device");
-            show::open_this(started);
-        }
-    }
-    opened
-}
-
-/// Takes pasted redirects from standard input for as long as the command runs.
-fn accept_pasted(login_id: &str, json: bool) {
-    if !json {
-        show::paste_here();
-    }
-    let login_id = login_id.to_owned();
-    std::thread::spawn(move || {
-        for pasted in input::lines() {
-            // How the login ends is told by `login.wait`; here, only what is wrong with what was pasted.
-            let request = LoginComplete {
-                login_id: login_id.clone(),
-                redirect_url: pasted,
-                wait_secs: Some(0),
-            };
-            if let Err(failure) =
-                daemon::running().and_then(|mut client| daemon::ask(&mut client, &request))
-                && failure.wire_code() == Some(ErrorCode::BadRequest)
-            {
-                output::note(format_args!(
-                    "that does not finish the login: {}",
-                    output::clean(&failure.message())
-                ));
-            }
-        }
-    });
-}
-
-/// The first interrupt cancels the attempt, and its end is waited for; the second ends this process.
-fn cancel_on_interrupt(login_id: &str) -> Result<(), Failure> {
-    let login_id = login_id.to_owned();
-    let interrupted = AtomicBool::new(false);
-    ctrlc::set_handler(move || {
-        if interrupted.swap(true, Ordering::Relaxed) {
-            std::process::exit(ErrorCode::LoginCancelled.exit_status() as i32);
-        }
-        let login_id = login_id.clone();
-        std::thread::spawn(move || cancel(&login_id));
-    })
-    .map_err(|source| Failure::Interrupts { source })
-}
-
-/// At best: when it fails, the attempt ends by its own expiry.
-fn cancel(login_id: &str) {
-    let request = LoginCancel {
-        login_id: login_id.to_owned(),
-    };
-    let _ = daemon::running().and_then(|mut client| daemon::ask(&mut client, &request));
-}
-
 fn wait(
     client: &mut Client,
     started: &LoginStartReply,
@@ -368,7 +402,7 @@ fn wait(
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if left.is_some_and(|left| left.is_zero()) {
-            cancel(&started.login_id);
+            interrupt::cancel(&started.login_id);
             return Err(Failure::LoginTimedOut {
                 account: started.account.clone(),
             });

@@ -10,5 +10,9 @@ mod help;
 mod login;
 mod provider;
 mod status;
+#[cfg(target_os = "linux")]
+mod terminal;
 mod token;
 mod verbs;
+#[cfg(target_os = "linux")]
+mod wizard;

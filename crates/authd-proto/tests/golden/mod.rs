@@ -320,6 +320,14 @@ fn requests() -> Vec<Vector> {
             },
         ),
         request(
+            "-elsewhere",
+            &req::LoginStart {
+                account: account(),
+                flow: req::Flow::DeviceOrBrowser,
+                ..req::LoginStart::default()
+            },
+        ),
+        request(
             "-provider",
             &req::LoginStart {
                 account: account(),

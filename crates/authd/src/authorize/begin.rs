@@ -77,7 +77,18 @@ pub(crate) async fn begin(
             let target = target(&http, &presets, account, &start, known).await?;
             match start.flow {
                 Flow::Browser => browser(&daemon, target, &start, origin, place).await,
-                Flow::Device => device(&daemon, &http, target, &start, origin, place).await,
+                Flow::Device => {
+                    let device = device_code(&http, &target).await.map_err(no_device_code)?;
+                    self::device(&daemon, device, target, &start, origin, place)
+                }
+                Flow::DeviceOrBrowser => match device_code(&http, &target).await {
+                    Ok(device) => self::device(&daemon, device, target, &start, origin, place),
+                    // Whatever it is that keeps this client from it: the browser's way is still open.
+                    Err(error) => {
+                        tracing::debug!(%error, "no device flow, so by browser");
+                        browser(&daemon, target, &start, origin, place).await
+                    }
+                },
             }
         }
     });
@@ -400,15 +411,25 @@ async fn browser(
     })
 }
 
-async fn device(
+async fn device_code(http: &Http, target: &Target) -> Result<DeviceAuthorization, EndpointError> {
+    authorize_device(
+        http,
+        &target.provider,
+        target.client_secret.as_ref(),
+        &target.scopes,
+        &target.resources,
+    )
+    .await
+}
+
+fn device(
     daemon: &Shared,
-    http: &Http,
+    device: DeviceAuthorization,
     target: Target,
     start: &LoginStart,
     origin: Origin,
     place: OwnedSemaphorePermit,
 ) -> Result<LoginStartReply, WireError> {
-    let secret = target.client_secret.as_ref();
     let DeviceAuthorization {
         device_code,
         user_code,
@@ -416,15 +437,7 @@ async fn device(
         verification_uri_complete,
         expires_in,
         interval,
-    } = authorize_device(
-        http,
-        &target.provider,
-        secret,
-        &target.scopes,
-        &target.resources,
-    )
-    .await
-    .map_err(no_device_code)?;
+    } = device;
     let account = target.account.to_string();
     let under_way = UnderWay {
         attempt: None,
@@ -533,9 +546,15 @@ fn no_listener(error: LoopbackError) -> WireError {
             WireError::new(ErrorCode::BadRequest, error.to_string())
                 .with_hint("give --redirect-uri http://127.0.0.1:PORT/PATH as registered")
         }
-        LoopbackError::Bind { source, .. } => {
+        LoopbackError::Bind { address, source } => {
+            let port = address.port();
+            let who = if cfg!(target_os = "linux") {
+                format!("'ss -ltnp sport = :{port}' says who has it")
+            } else {
+                format!("'lsof -nP -iTCP:{port}' says who has it")
+            };
             WireError::new(ErrorCode::LoginFailed, format!("{error}: {source}"))
-                .with_hint("free the port, or log in with --device")
+                .with_hint(format!("free the port ({who}), or log in with --device"))
         }
     }
 }

@@ -50,6 +50,7 @@ fn flows(flows: &[Flow]) -> String {
         .map(|flow| match flow {
             Flow::Browser => "browser",
             Flow::Device => "device",
+            Flow::DeviceOrBrowser => "device or browser",
         })
         .collect();
     names.join(", ")
