@@ -15,6 +15,7 @@ use authd_core::{
 use http::header;
 
 use crate::{
+    client::Client,
     http::{Http, Incoming, TransportError},
     id_token::{self, Expected},
     request::Form,
@@ -87,13 +88,11 @@ pub struct Exchanged {
     pub tokens: Option<Tokens>,
 }
 
-/// The three things that an exchange needs from its caller.
+/// What else an exchange needs from its caller.
 #[derive(Clone, Copy)]
 pub struct Surroundings<'a> {
     /// Names an access token (a keyed hash).
     pub fingerprint: &'a (dyn Fn(&str) -> Fingerprint + Send + Sync),
-    /// The time.
-    pub clock: &'a (dyn Fn() -> Now + Send + Sync),
     /// Called once, just before the first byte of the request can leave; not at all when none did.
     pub on_bytes_sent: &'a (dyn Fn() + Send + Sync),
 }
@@ -109,39 +108,30 @@ pub struct Surroundings<'a> {
 /// token is spent by then.
 pub async fn exchange(
     http: &Http,
-    provider: &Provider,
-    client_secret: Option<&Secret>,
+    client: Client<'_>,
     request: ExchangeRequest<'_>,
     surroundings: Surroundings<'_>,
 ) -> Exchanged {
     let Surroundings {
         fingerprint,
-        clock,
         on_bytes_sent,
     } = surroundings;
-    let called_at = clock();
+    let called_at = client.ambient.now();
     let first_byte_at = Mutex::new(None);
     let before_first_byte = || {
         if let Ok(mut at) = first_byte_at.lock() {
-            *at = Some(clock());
+            *at = Some(client.ambient.now());
         }
         on_bytes_sent();
     };
-    let sent = send(http, provider, client_secret, &request, &before_first_byte).await;
+    let sent = send(http, client, &request, &before_first_byte).await;
     let sent_at = first_byte_at
         .into_inner()
         .ok()
         .flatten()
         .unwrap_or(called_at);
     match sent {
-        Ok(response) => answered(
-            sent_at,
-            response,
-            provider,
-            client_secret,
-            &request,
-            fingerprint,
-        ),
+        Ok(response) => answered(sent_at, response, client, &request, fingerprint),
         Err(TransportError {
             failure,
             bytes_left,
@@ -163,12 +153,11 @@ pub async fn exchange(
 
 async fn send(
     http: &Http,
-    provider: &Provider,
-    client_secret: Option<&Secret>,
+    client: Client<'_>,
     request: &ExchangeRequest<'_>,
     before_first_byte: &(dyn Fn() + Send + Sync),
 ) -> Result<Incoming, TransportError> {
-    let url = http.endpoint(&provider.endpoints.token)?;
+    let url = http.endpoint(&client.provider.endpoints.token)?;
     let scope = match request {
         ExchangeRequest::Refresh { scopes, .. }
         | ExchangeRequest::ClientCredentials { scopes, .. } => scopes.to_string(),
@@ -208,7 +197,7 @@ async fn send(
     };
     let outgoing = form
         .with_some("scope", Some(&scope))
-        .post(url, provider, client_secret)
+        .post(url, client)
         .map_err(|failure| TransportError {
             failure,
             bytes_left: false,
@@ -219,8 +208,7 @@ async fn send(
 fn answered(
     sent_at: Now,
     response: Incoming,
-    provider: &Provider,
-    client_secret: Option<&Secret>,
+    client: Client<'_>,
     request: &ExchangeRequest<'_>,
     fingerprint: &dyn Fn(&str) -> Fingerprint,
 ) -> Exchanged {
@@ -232,7 +220,7 @@ fn answered(
         .secrets()
         .into_iter()
         .flatten()
-        .chain(client_secret)
+        .chain(client.credential.sent())
         .collect();
     let reading = Reading {
         fingerprint,
@@ -240,7 +228,12 @@ fn answered(
     };
     let mut parsed = response::parse(response.status, content_type, &response.body, reading);
     let date = response::date(&response.headers);
-    identify(&mut parsed, provider, request, date.unwrap_or(sent_at.wall));
+    identify(
+        &mut parsed,
+        client.provider,
+        request,
+        date.unwrap_or(sent_at.wall),
+    );
     Exchanged {
         answer: Answer {
             sent_at,

@@ -16,6 +16,7 @@
 //! with a secret in it can be printed, and what providers say is made fit to print.
 
 mod authorization_code;
+mod client;
 mod device_authorization;
 mod error;
 mod exchange;
@@ -36,6 +37,7 @@ pub use self::{
         AuthorizationAttempt, AuthorizationError, AuthorizationGrant, AuthorizationRequest,
         AuthorizationResponse, BadAuthorizationRequest, DuplicateParameter,
     },
+    client::{Ambient, Client, Credential},
     device_authorization::{DeviceAuthorization, authorize_device},
     error::{EndpointError, Refusal},
     exchange::{ExchangeRequest, Exchanged, ID_TOKEN_REJECTED, Surroundings, exchange},

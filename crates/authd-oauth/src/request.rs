@@ -4,16 +4,16 @@
 //! tokens in plain strings that are never wiped, its device request owns the polling loop that is
 //! the engine's business, and it refuses a revocation endpoint on loopback.
 
-use authd_core::{
-    grant::{ClientAuth, Provider},
-    secret::Secret,
-};
+use authd_core::{grant::ClientAuth, secret::Secret};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderValue, Method, header};
 use url::{Url, form_urlencoded};
 use zeroize::Zeroizing;
 
-use crate::http::{Outgoing, TOKEN_CAP, TransportFailure, sensitive};
+use crate::{
+    client::{Client, Credential},
+    http::{Outgoing, TOKEN_CAP, TransportFailure, sensitive},
+};
 
 /// A form that is wiped when dropped, and never moved while it grows.
 pub(crate) struct Form<'a>(Vec<(&'static str, &'a str)>);
@@ -47,24 +47,26 @@ impl<'a> Form<'a> {
         Zeroizing::new(form.finish().into_bytes())
     }
 
-    /// A POST of this form to `url`, by the client of `provider` (RFC 6749 §2.3, §3.2.1).
+    /// A POST of this form to `url`, by `client` (RFC 6749 §2.3, §3.2.1).
     pub(crate) fn post(
         mut self,
         url: Url,
-        provider: &'a Provider,
-        client_secret: Option<&'a Secret>,
+        client: Client<'a>,
     ) -> Result<Outgoing, TransportFailure> {
+        let provider = client.provider;
         let mut headers = HeaderMap::new();
-        match (provider.client_auth, client_secret) {
-            (ClientAuth::Basic, Some(secret)) => {
+        match (provider.client_auth, client.credential) {
+            (ClientAuth::Basic, Credential::Secret(secret)) => {
                 headers.insert(header::AUTHORIZATION, basic(&provider.client_id, secret)?);
             }
-            (ClientAuth::Post, Some(secret)) => {
+            (ClientAuth::Post, Credential::Secret(secret)) => {
                 self = self
                     .with("client_id", &provider.client_id)
                     .with("client_secret", secret.expose());
             }
-            (ClientAuth::None, _) | (_, None) => self = self.with("client_id", &provider.client_id),
+            (ClientAuth::None, _) | (_, Credential::None) => {
+                self = self.with("client_id", &provider.client_id);
+            }
         }
         headers.insert(
             header::CONTENT_TYPE,
@@ -95,9 +97,22 @@ fn basic(client_id: &str, secret: &Secret) -> Result<HeaderValue, TransportFailu
 
 #[cfg(test)]
 mod tests {
-    use authd_core::grant::{ClientAuth, Provider};
+    use authd_core::{grant::Provider, time::Now};
 
     use super::*;
+    use crate::client::Ambient;
+
+    struct Nothing;
+
+    impl Ambient for Nothing {
+        fn now(&self) -> Now {
+            Now::default()
+        }
+
+        fn random(&self) -> Option<u128> {
+            None
+        }
+    }
 
     fn sent(auth: ClientAuth, secret: Option<&Secret>) -> (Option<String>, String) {
         let provider = Provider {
@@ -106,11 +121,16 @@ mod tests {
             ..Provider::default()
         };
         let url = Url::parse("https://idp.example/token").unwrap();
+        let client = Client {
+            provider: &provider,
+            credential: &secret.cloned().into(),
+            ambient: &Nothing,
+        };
         let outgoing = Form::new()
             .with("grant_type", "refresh_token")
             .with_some("scope", Some(""))
             .with_some("resource", None)
-            .post(url, &provider, secret)
+            .post(url, client)
             .ok()
             .unwrap();
         let header = outgoing.headers.get(header::AUTHORIZATION);

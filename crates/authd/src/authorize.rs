@@ -122,9 +122,14 @@ impl Logins {
             .clone()?;
         Some(Material {
             provider: login.provider.clone(),
-            client_secret: login.client_secret.clone(),
+            credential: login.client_secret.clone().into(),
             proof,
         })
+    }
+
+    /// The client secret that it was begun with.
+    pub(crate) fn client_secret(&self, id: LoginId) -> Option<Secret> {
+        self.find(id)?.client_secret.clone()
     }
 
     /// Whose request began it.

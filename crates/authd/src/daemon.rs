@@ -9,7 +9,8 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use authd_core::id::Ticket;
+use authd_core::{id::Ticket, time::Now};
+use authd_oauth::Ambient;
 use authd_proto::{
     ErrorCode, WireError,
     response::{KeyProtection, StoreStatus},
@@ -139,6 +140,18 @@ impl Daemon {
             ErrorCode::StoreFailed
         };
         Err(WireError::new(code, detail).with_hint("run 'authctl doctor'"))
+    }
+}
+
+impl Ambient for Daemon {
+    fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    fn random(&self) -> Option<u128> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).ok()?;
+        Some(u128::from_ne_bytes(bytes))
     }
 }
 

@@ -14,9 +14,9 @@ use authd_core::{
     secret::Secret,
 };
 use authd_oauth::{
-    AuthorizationAttempt, AuthorizationRequest, BadAuthorizationRequest, DEFAULT_REDIRECT_URI,
-    DeviceAuthorization, DiscoveryError, EndpointError, Http, LoopbackError, LoopbackRedirect,
-    authorize_device, check_endpoints, discover,
+    AuthorizationAttempt, AuthorizationRequest, BadAuthorizationRequest, Client,
+    DEFAULT_REDIRECT_URI, DeviceAuthorization, DiscoveryError, EndpointError, Http, LoopbackError,
+    LoopbackRedirect, authorize_device, check_endpoints, discover,
 };
 use authd_proto::{
     ErrorCode, WireError,
@@ -352,7 +352,11 @@ async fn device(
     origin: Origin,
     place: OwnedSemaphorePermit,
 ) -> Result<LoginStartReply, WireError> {
-    let secret = target.client_secret.as_ref();
+    let client = Client {
+        provider: &target.provider,
+        credential: &target.client_secret.clone().into(),
+        ambient: &**daemon,
+    };
     let DeviceAuthorization {
         device_code,
         user_code,
@@ -360,15 +364,9 @@ async fn device(
         verification_uri_complete,
         expires_in,
         interval,
-    } = authorize_device(
-        http,
-        &target.provider,
-        secret,
-        &target.scopes,
-        &target.resources,
-    )
-    .await
-    .map_err(no_device_code)?;
+    } = authorize_device(http, client, &target.scopes, &target.resources)
+        .await
+        .map_err(no_device_code)?;
     let account = target.account.to_string();
     let under_way = UnderWay {
         attempt: None,

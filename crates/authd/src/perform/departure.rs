@@ -8,7 +8,7 @@ use authd_core::{
     id::Account,
     secret::Secret,
 };
-use authd_oauth::{Revocation, TokenTypeHint as Hint};
+use authd_oauth::{Client, Revocation, TokenTypeHint as Hint};
 use authd_proto::response::TokenKind;
 use authd_store::{PendingRevocation, Secrets, TokenTypeHint};
 use tokio::sync::oneshot;
@@ -231,8 +231,9 @@ impl Performer {
                 outcome: Revocation::Revoked,
             });
         };
-        let http = self.daemon.network.http();
+        let daemon = Arc::clone(&self.daemon);
         self.daemon.network.spawn(async move {
+            let http = daemon.network.http();
             let provider = Provider {
                 endpoints: Endpoints {
                     revocation: Some(owed.endpoint),
@@ -246,8 +247,12 @@ impl Performer {
                 TokenTypeHint::AccessToken => Hint::AccessToken,
                 TokenTypeHint::RefreshToken => Hint::RefreshToken,
             };
-            let secret = owed.client_secret.as_ref();
-            let outcome = authd_oauth::revoke(&http, &provider, secret, &owed.token, hint).await;
+            let client = Client {
+                provider: &provider,
+                credential: &owed.client_secret.into(),
+                ambient: &*daemon,
+            };
+            let outcome = authd_oauth::revoke(&http, client, &owed.token, hint).await;
             mailbox.send(Message::RevocationTried { id, outcome });
         });
     }

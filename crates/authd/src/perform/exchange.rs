@@ -9,13 +9,13 @@ use authd_core::{
     secret::Secret,
     time::{Now, Stamp},
 };
-use authd_oauth::{ExchangeRequest, Exchanged, Surroundings, Tokens};
+use authd_oauth::{Client, Credential, ExchangeRequest, Exchanged, Surroundings, Tokens};
 use authd_store::{Intent, Record, Secrets};
 
 use super::Performer;
 use crate::{
     authorize::Proof,
-    daemon::Shared,
+    daemon::{Daemon, Shared},
     driver::Message,
     failpoint::{self, Boundary},
 };
@@ -86,7 +86,7 @@ impl Performer {
             let origin = daemon.logins.origin(login);
             self.stories.of_login(attempt, &exchange.account, origin);
             self.logging_in
-                .insert(attempt, material.client_secret.clone());
+                .insert(attempt, daemon.logins.client_secret(login));
         }
         self.daemon.network.spawn(async move {
             let mut exchanged = send(&daemon, &material, &exchange).await;
@@ -106,7 +106,7 @@ impl Performer {
         let provider = &self.accounts.get(account)?.view.grant.provider;
         Some(Material {
             provider: Provider::clone(provider),
-            client_secret: secrets.client_secret.clone(),
+            credential: secrets.client_secret.clone().into(),
             proof: Arc::new(Proof::RefreshToken(secrets.refresh_token.clone()?)),
         })
     }
@@ -168,11 +168,11 @@ impl Performer {
 /// What an exchange is made with.
 pub(crate) struct Material {
     pub(crate) provider: Provider,
-    pub(crate) client_secret: Option<Secret>,
+    pub(crate) credential: Credential,
     pub(crate) proof: Arc<Proof>,
 }
 
-async fn send(daemon: &Shared, material: &Material, exchange: &Exchange) -> Exchanged {
+async fn send(daemon: &Daemon, material: &Material, exchange: &Exchange) -> Exchanged {
     let request = match &*material.proof {
         Proof::RefreshToken(refresh_token) => ExchangeRequest::Refresh {
             refresh_token,
@@ -188,15 +188,16 @@ async fn send(daemon: &Shared, material: &Material, exchange: &Exchange) -> Exch
     debug_assert_eq!(request.grant_type(), exchange.grant_type);
     let surroundings = Surroundings {
         fingerprint: &|token| daemon.fingerprints.of(token),
-        clock: &|| daemon.clock.now(),
         on_bytes_sent: &|| failpoint::reach(Boundary::BytesSent),
     };
-    let client_secret = material.client_secret.as_ref();
     let http = daemon.network.http();
     authd_oauth::exchange(
         &http,
-        &material.provider,
-        client_secret,
+        Client {
+            provider: &material.provider,
+            credential: &material.credential,
+            ambient: daemon,
+        },
         request,
         surroundings,
     )

@@ -1,15 +1,14 @@
 //! Asking a provider about a token, and about itself.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use authd_core::{
     broker::{Check, Event, Finding, Means},
-    grant::Provider,
     id::Account,
     secret::Secret,
     time::Wall,
 };
-use authd_oauth::{EndpointError, Http, Introspection, TokenTypeHint};
+use authd_oauth::{Client, EndpointError, Http, Introspection, TokenTypeHint};
 
 use super::Performer;
 
@@ -32,12 +31,15 @@ impl Performer {
             let finding = Finding::Unknown;
             return mailbox.event(Event::Validated { check, finding });
         };
-        let http = self.daemon.network.http();
-        let clock = self.daemon.clock.clone();
+        let daemon = Arc::clone(&self.daemon);
         self.daemon.network.spawn(async move {
-            let asked_at = clock.now().wall;
-            let secret = client_secret.as_ref();
-            let finding = ask(&http, &provider, secret, &token, check.means, asked_at).await;
+            let client = Client {
+                provider: &provider,
+                credential: &client_secret.into(),
+                ambient: &*daemon,
+            };
+            let http = daemon.network.http();
+            let finding = ask(&http, client, &token, check.means).await;
             mailbox.event(Event::Validated { check, finding });
         });
     }
@@ -69,18 +71,12 @@ impl Performer {
     }
 }
 
-async fn ask(
-    http: &Http,
-    provider: &Provider,
-    client_secret: Option<&Secret>,
-    token: &Secret,
-    means: Means,
-    asked_at: Wall,
-) -> Finding {
+async fn ask(http: &Http, client: Client<'_>, token: &Secret, means: Means) -> Finding {
+    let asked_at = client.ambient.now().wall;
     match means {
         Means::Introspection => {
             let hint = TokenTypeHint::AccessToken;
-            match authd_oauth::introspect(http, provider, client_secret, token, hint).await {
+            match authd_oauth::introspect(http, client, token, hint).await {
                 Ok(answer) if answer.active => Finding::Active {
                     expires_in: left(&answer, asked_at),
                 },
@@ -88,7 +84,7 @@ async fn ask(
                 Err(error) => unknown(&error),
             }
         }
-        Means::Userinfo => match authd_oauth::userinfo(http, provider, token).await {
+        Means::Userinfo => match authd_oauth::userinfo(http, client.provider, token).await {
             Ok(_) => Finding::Active { expires_in: None },
             Err(error) if error.status() == Some(UNAUTHORIZED) => Finding::Inactive,
             Err(error) => unknown(&error),
