@@ -3,6 +3,7 @@
 //! The exit statuses of the daemon's codes stand in [`authd_proto::ErrorCode::exit_status`].
 
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use authd_client::{ClientError, ConnectError, StartError};
@@ -51,6 +52,15 @@ pub(crate) enum Failure {
     /// `login` to a new account without a client id.
     #[error("a new login needs the id this client has at the provider")]
     NoClientId { account: String },
+    /// A file that an option names, or that this command writes.
+    #[error("{}: {source}", path.display())]
+    File { path: PathBuf, source: io::Error },
+    /// `login --client-secret-command`.
+    #[error("the secret command is empty, or has a quote without its end")]
+    BadSecretCommand,
+    /// `login --service-account-file`.
+    #[error("{}: no key file of a service account", path.display())]
+    NoServiceAccount { path: PathBuf },
     /// `login --timeout`.
     #[error("nobody finished the login in time")]
     LoginTimedOut { account: String },
@@ -91,11 +101,14 @@ impl Failure {
             | Self::SecretFromTerminal { .. }
             | Self::NoAccountName
             | Self::NoServer { .. }
-            | Self::NoClientId { .. } => ExitStatus::Usage,
+            | Self::NoClientId { .. }
+            | Self::BadSecretCommand
+            | Self::NoServiceAccount { .. } => ExitStatus::Usage,
             Self::LoginTimedOut { .. } => ErrorCode::LoginExpired.exit_status(),
             Self::StillRunning { .. }
             | Self::Stdout(_)
             | Self::Stdin { .. }
+            | Self::File { .. }
             | Self::Interrupts { .. }
             | Self::Program { .. } => ExitStatus::Failure,
         }
@@ -153,6 +166,9 @@ impl Failure {
             Self::DaemonEnded
             | Self::Stdout(_)
             | Self::Stdin { .. }
+            | Self::File { .. }
+            | Self::BadSecretCommand
+            | Self::NoServiceAccount { .. }
             | Self::Interrupts { .. }
             | Self::Program { .. } => None,
         }

@@ -1,6 +1,7 @@
 //! Logins under way: what the engine must not know of them, because it is secret or about a browser.
 
 mod begin;
+mod client;
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +11,7 @@ use std::{
 
 use authd_core::{
     broker::{Event, LoginFailure},
-    grant::{Grant, Provider},
+    grant::{Grant, Provider, RenewedBy},
     id::{Account, LoginId},
     lease::LeaseKey,
     scope::ScopeSet,
@@ -49,6 +50,26 @@ pub(crate) enum Proof {
     RefreshToken(Secret),
     Code(AuthorizationGrant),
     DeviceCode(Secret),
+    /// Nothing but the client's own credential.
+    Client,
+    /// An assertion that the client's key signs when it is sent.
+    Assertion {
+        subject: Option<String>,
+    },
+    /// The login's own access token, for another.
+    AccessToken(Secret),
+}
+
+impl From<&RenewedBy> for Proof {
+    /// What tokens are got with where no refresh token is needed.
+    fn from(by: &RenewedBy) -> Self {
+        match by {
+            RenewedBy::JwtBearer { subject } => Self::Assertion {
+                subject: subject.clone(),
+            },
+            RenewedBy::ClientCredentials | RenewedBy::RefreshToken => Self::Client,
+        }
+    }
 }
 
 /// How a login ended.
@@ -122,14 +143,10 @@ impl Logins {
             .clone()?;
         Some(Material {
             provider: login.provider.clone(),
-            credential: login.client_secret.clone().into(),
+            client_secret: login.client_secret.clone(),
             proof,
+            scopes: login.asked.clone(),
         })
-    }
-
-    /// The client secret that it was begun with.
-    pub(crate) fn client_secret(&self, id: LoginId) -> Option<Secret> {
-        self.find(id)?.client_secret.clone()
     }
 
     /// Whose request began it.

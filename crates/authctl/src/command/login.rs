@@ -2,6 +2,7 @@
 //!
 //! The daemon does the protocol; this command opens the browser, or shows what to open, and waits.
 
+mod client;
 mod show;
 
 use std::collections::BTreeMap;
@@ -11,13 +12,12 @@ use std::time::{Duration, Instant};
 
 use authd_client::Client;
 use authd_proto::ErrorCode;
-use authd_proto::request::{
-    AccountGet, ClientAuth, Flow, LoginCancel, LoginComplete, LoginStart, LoginWait,
-};
+use authd_proto::request::{AccountGet, Flow, LoginCancel, LoginComplete, LoginStart, LoginWait};
 use authd_proto::response::{LoginDone, LoginProgress, LoginStartReply};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use url::Url;
 
+use self::client::ClientArgs;
 use crate::cli::{Json, seconds, split_scopes};
 use crate::daemon;
 use crate::exit::Failure;
@@ -36,7 +36,8 @@ const DISCOVERY_SECS: u64 = 60;
 #[command(after_help = "Examples:\n  \
     authctl login work --issuer https://idp.example.com --client-id authd\n  \
     authctl login work                  log in again\n  \
-    authctl login work --device         with a code, on another device")]
+    authctl login work --device         with a code, on another device\n  \
+    authctl login ci --service-account-file key.json    a service")]
 pub(crate) struct LoginArgs {
     /// Its name; may be left out: then the issuer's host, or the only account
     account: Option<String>,
@@ -69,17 +70,8 @@ pub(crate) struct LoginArgs {
     #[arg(long, value_name = "URL", help_heading = "Where to log in")]
     userinfo_endpoint: Option<String>,
 
-    /// The id this client is registered with at the provider
-    #[arg(long, value_name = "ID", help_heading = "The client")]
-    client_id: Option<String>,
-
-    /// Read the client's secret from the first line of standard input
-    #[arg(long, help_heading = "The client")]
-    client_secret_stdin: bool,
-
-    /// How the client authenticates [default: basic with a secret, none without]
-    #[arg(long, value_name = "METHOD", help_heading = "The client")]
-    client_auth: Option<Authentication>,
+    #[command(flatten)]
+    client: ClientArgs,
 
     /// The redirect it is registered with [default: http://127.0.0.1:PORT/callback]
     #[arg(long, value_name = "URL", help_heading = "The client")]
@@ -114,17 +106,6 @@ pub(crate) struct LoginArgs {
     json: Json,
 }
 
-/// `token_endpoint_auth_method`, in short.
-#[derive(Clone, Copy, ValueEnum)]
-enum Authentication {
-    /// Not at all: a public client
-    None,
-    /// client_secret_basic
-    Basic,
-    /// client_secret_post
-    Post,
-}
-
 fn parameter(text: &str) -> Result<(String, String), NotAPair> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -155,10 +136,12 @@ fn log_in(args: LoginArgs) -> Result<LoginDone, Failure> {
     let request = args.request(&mut client)?;
     let started = daemon::ask_waiting(&mut client, &request, DISCOVERY_SECS)?;
     cancel_on_interrupt(&started.login_id)?;
-    if json {
+    let needs_nobody = matches!(started.flow, Flow::ClientCredentials | Flow::JwtBearer);
+    if json && !needs_nobody {
         show::authorize(&started)?;
     }
     match started.flow {
+        Flow::ClientCredentials | Flow::JwtBearer => {}
         Flow::Device if json => {}
         Flow::Device => show::device(&started),
         Flow::Browser => {
@@ -178,13 +161,9 @@ impl LoginArgs {
     fn request(self, client: &mut Client) -> Result<LoginStart, Failure> {
         let account = self.account_name(client)?;
         self.check_enough(client, &account)?;
-        let client_secret = self
-            .client_secret_stdin
-            .then(|| input::secret("the client secret"))
-            .transpose()?;
         let scopes: Vec<String> = split_scopes(&self.scope).map(str::to_owned).collect();
         let mut resources = self.resource.into_iter();
-        Ok(LoginStart {
+        let mut start = LoginStart {
             account,
             provider: None,
             issuer: self.issuer,
@@ -193,13 +172,11 @@ impl LoginArgs {
             device_authorization_endpoint: self.device_authorization_endpoint,
             revocation_endpoint: self.revocation_endpoint,
             userinfo_endpoint: self.userinfo_endpoint,
-            client_id: self.client_id,
-            client_secret,
-            client_auth: self.client_auth.map(|method| match method {
-                Authentication::None => ClientAuth::None,
-                Authentication::Basic => ClientAuth::Basic,
-                Authentication::Post => ClientAuth::Post,
-            }),
+            client_id: None,
+            client_secret: None,
+            client: None,
+            client_auth: None,
+            subject: None,
             scopes: (!scopes.is_empty()).then_some(scopes),
             resource: resources.next(),
             resources: resources.collect(),
@@ -211,7 +188,9 @@ impl LoginArgs {
             redirect_uri: self.redirect_uri,
             replace_subject: self.replace_subject,
             extra: BTreeMap::from_iter(self.params),
-        })
+        };
+        self.client.apply(&mut start)?;
+        Ok(start)
     }
 
     /// Where a server is named on the command line.
@@ -240,7 +219,8 @@ impl LoginArgs {
     /// does not know what the options are called here.
     fn check_enough(&self, client: &mut Client, account: &str) -> Result<(), Failure> {
         let resource_decides = !self.resource.is_empty() && self.server().is_none();
-        if self.client_id.is_some() && self.server().is_some() || resource_decides {
+        let named = self.client.client_id.is_some() && self.server().is_some();
+        if named || self.client.is_enough() || resource_decides {
             return Ok(());
         }
         let known = daemon::ask(

@@ -7,25 +7,29 @@ use std::{
 
 use authd_core::{
     broker::{Event, LoginBegun, LoginMethod},
-    grant::{ClientAuth, Endpoints, Profile, Provider},
+    grant::{ClientAuth, Endpoints, Profile, Provider, RenewedBy},
     id::{Account, GrantId, LoginId},
     policy::LONGEST_RESOURCE,
     scope::ScopeSet,
     secret::Secret,
 };
 use authd_oauth::{
-    AuthorizationAttempt, AuthorizationRequest, BadAuthorizationRequest, Client,
+    AuthorizationAttempt, AuthorizationRequest, BadAuthorizationRequest, Client, Credential,
     DEFAULT_REDIRECT_URI, DeviceAuthorization, DiscoveryError, EndpointError, Http, LoopbackError,
     LoopbackRedirect, authorize_device, check_endpoints, discover,
 };
 use authd_proto::{
     ErrorCode, WireError,
-    request::{ClientAuth as WireAuth, Flow, LoginStart},
+    request::{Flow, LoginStart},
     response::LoginStartReply,
 };
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::{Login, Proof, login_id};
+use super::{
+    Login, Proof,
+    client::{self, Named},
+    login_id,
+};
 use crate::{
     daemon::Shared,
     handler::{account_name, scopes},
@@ -40,6 +44,7 @@ struct Target {
     account: Account,
     provider: Provider,
     client_secret: Option<Secret>,
+    credential: Credential,
     scopes: ScopeSet,
     /// The first is what the login's own token is for.
     resources: Vec<String>,
@@ -70,10 +75,14 @@ pub(crate) async fn begin(
     let work = daemon.network.spawn({
         let daemon = Arc::clone(&daemon);
         async move {
-            let target = target(&http, account, &start, known).await?;
-            match start.flow {
-                Flow::Browser => browser(&daemon, target, &start, origin, place).await,
-                Flow::Device => device(&daemon, &http, target, &start, origin, place).await,
+            let mut start = start;
+            let target = target(&daemon, &http, account, &mut start, known).await?;
+            match client::renewed_by(&start, &target.credential)? {
+                Some(by) => direct(&daemon, target, &start, by, origin, place),
+                None if start.flow == Flow::Device => {
+                    device(&daemon, &http, target, &start, origin, place).await
+                }
+                None => browser(&daemon, target, &start, origin, place).await,
             }
         }
     });
@@ -84,9 +93,10 @@ pub(crate) async fn begin(
 }
 
 /// What an account that exists knows already: logging in again needs no arguments.
-struct Known {
-    provider: Provider,
-    client_secret: Option<Secret>,
+pub(super) struct Known {
+    pub(super) provider: Provider,
+    pub(super) client_secret: Option<Secret>,
+    pub(super) renewed_by: RenewedBy,
     scopes: ScopeSet,
     resources: Vec<String>,
 }
@@ -98,6 +108,7 @@ impl Known {
         Some(Self {
             provider: Provider::clone(&grant.provider),
             client_secret: None,
+            renewed_by: grant.renewed_by.clone(),
             scopes: grant.scopes.clone(),
             resources: named(grant.resource.clone(), grant.resources.iter().cloned()),
         })
@@ -105,9 +116,10 @@ impl Known {
 }
 
 async fn target(
+    daemon: &Shared,
     http: &Http,
     account: Account,
-    start: &LoginStart,
+    start: &mut LoginStart,
     known: Option<Known>,
 ) -> Result<Target, WireError> {
     let bad = |message: &str, hint: &str| {
@@ -120,6 +132,9 @@ async fn target(
         )
         .with_hint("give --issuer, or the endpoints"));
     }
+    client::follow(start, known.as_ref());
+    let configured = Named::of(daemon, start, known.as_ref())?;
+    let start = &*start;
     let by_hand = start.authorization_endpoint.is_some()
         || start.token_endpoint.is_some()
         || start.device_authorization_endpoint.is_some();
@@ -177,38 +192,22 @@ async fn target(
             "give --client-id, as registered at the provider",
         );
     }
-    // The stored secret goes to the endpoint and for the client that it was given for, to no other.
-    let same_client = known.as_ref().filter(|known| {
-        known.provider.client_id == provider.client_id
-            && known.provider.endpoints.token == provider.endpoints.token
-    });
-    let given = start
-        .client_secret
-        .as_ref()
-        .map(|secret| Secret::new(secret.expose()));
-    let client_secret = given.or_else(|| same_client?.client_secret.clone());
-    let client_auth = same_client.map(|known| known.provider.client_auth);
-    provider.client_auth = match (start.client_auth, &metadata) {
-        (Some(WireAuth::None), _) => ClientAuth::None,
-        (Some(WireAuth::Basic), _) => ClientAuth::Basic,
-        (Some(WireAuth::Post), _) => ClientAuth::Post,
-        (None, _) if client_auth.is_some_and(|auth| auth != ClientAuth::None) => {
-            client_auth.unwrap_or_default()
-        }
-        (None, Some(metadata)) => metadata.client_auth(client_secret.is_some()),
-        (None, None) if client_secret.is_some() => ClientAuth::Basic,
-        (None, None) => ClientAuth::None,
-    };
-    if provider.client_auth != ClientAuth::None && client_secret.is_none() {
-        return bad(
-            "this way of client authentication needs a secret",
-            "give --client-secret-stdin",
-        );
-    }
     provider.profile = known
         .as_ref()
         .filter(|known| known.provider.endpoints.token == provider.endpoints.token)
         .map_or_else(Profile::default, |known| known.provider.profile.clone());
+    let client_secret = client::choose(
+        &mut provider,
+        start,
+        metadata.as_ref(),
+        known.as_ref(),
+        configured.as_ref(),
+    )?;
+    if let Some(metadata) = metadata.filter(|_| provider.client_auth == ClientAuth::Tls) {
+        provider.endpoints = metadata.endpoints_for(ClientAuth::Tls);
+        fill(&mut provider.endpoints, start);
+    }
+    let credential = client::fetch(daemon, &provider, client_secret.as_ref()).await?;
     let known_scopes = known.as_ref().map(|known| known.scopes.clone());
     let scopes = match &start.scopes {
         Some(asked) => scopes(Some(asked.as_slice()))?,
@@ -230,6 +229,7 @@ async fn target(
         account,
         provider,
         client_secret,
+        credential,
         scopes,
         resources,
         iss_expected,
@@ -354,7 +354,7 @@ async fn device(
 ) -> Result<LoginStartReply, WireError> {
     let client = Client {
         provider: &target.provider,
-        credential: &target.client_secret.clone().into(),
+        credential: &target.credential,
         ambient: &**daemon,
     };
     let DeviceAuthorization {
@@ -388,6 +388,39 @@ async fn device(
         verification_uri_complete,
         interval_secs: Some(interval.as_secs()),
         expires_in_secs: expires_in.as_secs(),
+    })
+}
+
+/// Nobody has to do anything: what comes next is the request.
+fn direct(
+    daemon: &Shared,
+    target: Target,
+    start: &LoginStart,
+    by: RenewedBy,
+    origin: Origin,
+    place: OwnedSemaphorePermit,
+) -> Result<LoginStartReply, WireError> {
+    let account = target.account.to_string();
+    let under_way = UnderWay {
+        attempt: None,
+        proof: Some(Arc::new(Proof::from(&by))),
+        method: LoginMethod::Direct(by),
+        patience: PATIENCE,
+        origin,
+        place,
+    };
+    let (id, _) = register(daemon, target, start.replace_subject, under_way)?;
+    Ok(LoginStartReply {
+        login_id: login_id(id),
+        account,
+        flow: start.flow,
+        authorization_url: None,
+        redirect_uri: None,
+        user_code: None,
+        verification_uri: None,
+        verification_uri_complete: None,
+        interval_secs: None,
+        expires_in_secs: PATIENCE.as_secs(),
     })
 }
 
