@@ -54,6 +54,7 @@ function configuration({ accessTokenTtl, refreshTokenTtl, rotation, clients, res
     features: {
       // Its place is taken by /test/interaction, which needs no person.
       devInteractions: { enabled: false },
+      clientCredentials: { enabled: true },
       deviceFlow: { enabled: true },
       revocation: { enabled: true, allowedPolicy: () => true },
       introspection: { enabled: true, allowedPolicy: () => true },
@@ -78,6 +79,7 @@ function configuration({ accessTokenTtl, refreshTokenTtl, rotation, clients, res
     ttl: {
       AccessToken: accessTokenTtl,
       AuthorizationCode: 60,
+      ClientCredentials: accessTokenTtl,
       DeviceCode: 300,
       Grant: refreshTokenTtl,
       IdToken: 3600,
@@ -145,7 +147,9 @@ async function verifyDevice(ctx, parameters) {
 
 /** What the provider itself knows of an access token, without a client to ask as. */
 async function introspect(value) {
-  const token = value ? await provider.AccessToken.find(value) : undefined;
+  const kinds = [provider.AccessToken, provider.ClientCredentials];
+  const found = await Promise.all(value ? kinds.map((kind) => kind.find(value)) : []);
+  const token = found.find(Boolean);
   if (!token?.isValid) {
     return { active: false };
   }
