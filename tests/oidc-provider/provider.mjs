@@ -63,6 +63,7 @@ function configuration({
     features: {
       // Its place is taken by /test/interaction, unless there is a person.
       devInteractions: { enabled: person },
+      clientCredentials: { enabled: true },
       deviceFlow: { enabled: true },
       revocation: { enabled: true, allowedPolicy: () => true },
       introspection: { enabled: true, allowedPolicy: () => true },
@@ -87,6 +88,7 @@ function configuration({
     ttl: {
       AccessToken: accessTokenTtl,
       AuthorizationCode: 60,
+      ClientCredentials: accessTokenTtl,
       DeviceCode: 300,
       Grant: refreshTokenTtl,
       IdToken: 3600,
@@ -154,7 +156,9 @@ async function verifyDevice(ctx, parameters) {
 
 /** What the provider itself knows of an access token, without a client to ask as. */
 async function introspect(value) {
-  const token = value ? await provider.AccessToken.find(value) : undefined;
+  const kinds = [provider.AccessToken, provider.ClientCredentials];
+  const found = await Promise.all(value ? kinds.map((kind) => kind.find(value)) : []);
+  const token = found.find(Boolean);
   if (!token?.isValid) {
     return { active: false };
   }

@@ -32,6 +32,13 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// Successful exchanges by the client's own credentials.
+    #[must_use]
+    pub fn client_credentials(&self) -> u64 {
+        let count = self.exchanges.get("client_credentials");
+        count.copied().unwrap_or(0)
+    }
+
     /// Successful exchanges of a refresh token.
     #[must_use]
     pub fn refreshes(&self) -> u64 {
@@ -101,6 +108,9 @@ impl Provider {
                 .new_agent(),
         }
     }
+
+    /// The private key, in PEM, of its clients `key` and `service-key`.
+    pub const CLIENT_KEY: &str = include_str!("../oidc-provider/client-key.pem");
 
     /// Its issuer identifier.
     #[must_use]

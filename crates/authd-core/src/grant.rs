@@ -9,6 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    answer::GrantType,
     flag::Flags,
     id::{Account, Generation, GrantId, Host},
     learned::Learned,
@@ -46,6 +47,32 @@ pub enum ClientAuth {
     Basic,
     /// `client_secret_post`: both in the body.
     Post,
+    /// `private_key_jwt`: an assertion that our key signs (RFC 7523 §2.2).
+    PrivateKeyJwt,
+    /// `tls_client_auth` and `self_signed_tls_client_auth`: a certificate in the handshake (RFC 8705 §2).
+    Tls,
+}
+
+/// Where what proves the client is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CredentialPlace {
+    /// In the store, sealed, if there is anything to keep.
+    #[default]
+    Store,
+    /// Where the client of this name in the configuration says: a command, a file, the key store.
+    Configured(String),
+}
+
+/// Whom a client assertion is for (RFC 7523 §3, rule 3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AssertionAudience {
+    /// The issuer, or the token endpoint where no issuer is known.
+    #[default]
+    Issuer,
+    /// The token endpoint.
+    TokenEndpoint,
 }
 
 /// The provider as this grant knows it.
@@ -60,6 +87,9 @@ pub struct Provider {
     pub client_id: String,
     /// How we prove to be that client.
     pub client_auth: ClientAuth,
+    /// Where what we prove it with is kept.
+    #[serde(default)]
+    pub credential: CredentialPlace,
     /// Its habits.
     pub profile: Profile,
 }
@@ -131,6 +161,10 @@ pub struct Profile {
     /// A login dies so long after it began, however often it is renewed.
     #[serde(with = "secs")]
     pub absolute_limit: Option<Duration>,
+    /// Whom client assertions are for.
+    pub assertion_audience: AssertionAudience,
+    /// How tokens for further resources are got.
+    pub further_resources: FurtherResources,
     /// Departures from the RFCs that the classification must know.
     pub quirks: Vec<Quirk>,
     /// Where an error's code stands in a response that has no `error` member of RFC 6749 §5.2: a
@@ -164,6 +198,51 @@ pub enum Rotation {
     Rotates,
     /// A new one each time, and using an old one revokes the whole family (RFC 9700 §4.14.2).
     ReuseDetected,
+}
+
+/// How a token for another resource than the login's own is got.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FurtherResources {
+    /// As the login's own: the refresh names the resource (RFC 8707 §2.2).
+    #[default]
+    Refresh,
+    /// The login's own access token is exchanged for it (RFC 8693).
+    TokenExchange,
+}
+
+/// What the tokens of a grant are got with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RenewedBy {
+    /// The refresh token that the login yielded (RFC 6749 §6).
+    #[default]
+    RefreshToken,
+    /// The client's own credentials (RFC 6749 §4.4): nothing is spent, and nobody is asked.
+    ClientCredentials,
+    /// Assertions that the client's key signs (RFC 7523 §2.1): nothing is spent, and nobody is asked.
+    JwtBearer {
+        /// About whom, where not about the client itself.
+        subject: Option<String>,
+    },
+}
+
+impl RenewedBy {
+    /// The grant type of a renewal.
+    #[must_use]
+    pub fn grant_type(&self) -> GrantType {
+        match self {
+            Self::RefreshToken => GrantType::RefreshToken,
+            Self::ClientCredentials => GrantType::ClientCredentials,
+            Self::JwtBearer { .. } => GrantType::JwtBearer,
+        }
+    }
+
+    /// Whether a refresh token is what it takes.
+    #[must_use]
+    pub fn needs_refresh_token(&self) -> bool {
+        *self == Self::RefreshToken
+    }
 }
 
 /// A departure from the RFCs.
@@ -206,7 +285,10 @@ pub struct Grant {
     /// Every resource that the login named, that one among them.
     #[serde(default)]
     pub resources: BTreeSet<String>,
-    /// Whether a refresh token is held.
+    /// What its tokens are got with.
+    #[serde(default)]
+    pub renewed_by: RenewedBy,
+    /// Whether they can be got anew without the user: a refresh token is held, or none is needed.
     pub renewable: bool,
     /// The access tokens, one slot for each pair of resource and scopes.
     pub leases: SmallMap<LeaseKey, Lease>,
@@ -224,6 +306,24 @@ pub struct Grant {
 }
 
 impl Grant {
+    /// How the token for `key` is got.
+    #[must_use]
+    pub fn grant_type(&self, key: &LeaseKey) -> GrantType {
+        if self.is_derived(key) {
+            GrantType::TokenExchange
+        } else {
+            self.renewed_by.grant_type()
+        }
+    }
+
+    /// Whether the token for `key` is got with the login's own access token, which must live then.
+    #[must_use]
+    pub fn is_derived(&self, key: &LeaseKey) -> bool {
+        self.provider.profile.further_resources == FurtherResources::TokenExchange
+            && key.resource.is_some()
+            && key.resource != self.resource
+    }
+
     /// What it knows of its provider, to be changed: for this grant alone.
     pub fn provider_mut(&mut self) -> &mut Provider {
         Arc::make_mut(&mut self.provider)

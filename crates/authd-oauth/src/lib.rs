@@ -16,7 +16,10 @@
 //! Facts are gathered here and judged in `authd-core`. Time and randomness are arguments. Nothing
 //! with a secret in it can be printed, and what providers say is made fit to print.
 
+mod assertion;
 mod authorization_code;
+mod certificate;
+mod client;
 mod device_authorization;
 mod error;
 mod exchange;
@@ -34,10 +37,13 @@ mod text;
 mod userinfo;
 
 pub use self::{
+    assertion::{BadSigner, Signer, SignerOptions},
     authorization_code::{
         AuthorizationAttempt, AuthorizationError, AuthorizationGrant, AuthorizationRequest,
         AuthorizationResponse, BadAuthorizationRequest, DuplicateParameter,
     },
+    certificate::{BadCertificate, ClientCertificate},
+    client::{Ambient, Client, Credential},
     device_authorization::{DeviceAuthorization, authorize_device},
     error::{EndpointError, Refusal},
     exchange::{ExchangeRequest, Exchanged, ID_TOKEN_REJECTED, Surroundings, exchange},

@@ -10,6 +10,8 @@
 //!
 //! A redirect is followed within the same scheme, host and port alone.
 
+use std::collections::BTreeMap;
+
 use authd_core::grant::{ClientAuth, Endpoints};
 use http::{HeaderMap, Method, header};
 use serde_json::Value;
@@ -47,6 +49,8 @@ pub struct Metadata {
     pub grant_types_supported: Option<Vec<String>>,
     /// `None` when not stated.
     pub scopes_supported: Option<Vec<String>>,
+    /// Where clients with a certificate are spoken to, as far as that is elsewhere (RFC 8705 §5).
+    pub mtls_endpoint_aliases: BTreeMap<String, String>,
     /// `None` when not stated, which means `client_secret_basic` (RFC 8414 §2).
     pub token_endpoint_auth_methods_supported: Option<Vec<String>>,
 }
@@ -70,6 +74,31 @@ impl Metadata {
             }
             None => ClientAuth::Basic,
         }
+    }
+
+    /// The endpoints for a client that proves itself so: with a certificate, the aliases for those that
+    /// want one (RFC 8705 §5).
+    #[must_use]
+    pub fn endpoints_for(&self, client_auth: ClientAuth) -> Endpoints {
+        let mut endpoints = self.endpoints.clone();
+        if client_auth == ClientAuth::Tls {
+            let alias = |name: &str| self.mtls_endpoint_aliases.get(name).cloned();
+            if let Some(token) = alias("token_endpoint") {
+                endpoints.token = token;
+            }
+            for (endpoint, name) in [
+                (
+                    &mut endpoints.device_authorization,
+                    "device_authorization_endpoint",
+                ),
+                (&mut endpoints.revocation, "revocation_endpoint"),
+                (&mut endpoints.introspection, "introspection_endpoint"),
+                (&mut endpoints.userinfo, "userinfo_endpoint"),
+            ] {
+                *endpoint = alias(name).or(endpoint.take());
+            }
+        }
+        endpoints
     }
 
     /// Whether the metadata rules out a grant type. One that is not stated at all rules out none:
@@ -235,6 +264,7 @@ async fn fetch(http: &Http, place: Url) -> Result<Incoming, TransportError> {
             headers: HeaderMap::new(),
             body: Zeroizing::default(),
             cap: METADATA_CAP,
+            certificate: None,
         };
         let response = http.send(outgoing, &|| ()).await?;
         let target = match response.status {
@@ -322,6 +352,12 @@ fn read(
     if let Some(authorization) = document.text("authorization_endpoint") {
         required("authorization_endpoint", authorization)?;
     }
+    let aliases = document.value("mtls_endpoint_aliases");
+    let mtls_endpoint_aliases = aliases.and_then(Value::as_object).into_iter().flatten();
+    let mtls_endpoint_aliases = mtls_endpoint_aliases
+        .filter_map(|(name, url)| Some((name.clone(), url.as_str()?.to_owned())))
+        .filter(|(_, url)| allowed(url).is_ok())
+        .collect();
     let list = |member| -> Option<Vec<String>> {
         let values = document.value(member)?.as_array()?;
         Some(
@@ -350,6 +386,7 @@ fn read(
         code_challenge_methods_supported: list("code_challenge_methods_supported"),
         grant_types_supported: list("grant_types_supported"),
         scopes_supported: list("scopes_supported"),
+        mtls_endpoint_aliases,
         token_endpoint_auth_methods_supported: list("token_endpoint_auth_methods_supported"),
     })
 }

@@ -17,16 +17,16 @@ use authd_core::{
 };
 use authd_oauth::{
     AuthorizationAttempt, AuthorizationError, AuthorizationRequest, AuthorizationResponse,
-    BadAuthorizationRequest, BadEndpoint, BadIssuer, DEFAULT_REDIRECT_URI, DiscoveryError,
-    EndpointError, ExchangeRequest, Exchanged, ID_TOKEN_REJECTED, LoopbackRedirect, Metadata,
-    Revocation, RevocationFailure, Surroundings, TokenTypeHint, Tokens, Unusable, authorize_device,
-    check_endpoints, discover, exchange, introspect, revoke, userinfo,
+    BadAuthorizationRequest, BadEndpoint, BadIssuer, Credential, DEFAULT_REDIRECT_URI,
+    DiscoveryError, EndpointError, ExchangeRequest, Exchanged, ID_TOKEN_REJECTED, LoopbackRedirect,
+    Metadata, Revocation, RevocationFailure, Surroundings, TokenTypeHint, Tokens, Unusable,
+    authorize_device, check_endpoints, discover, exchange, introspect, revoke, userinfo,
 };
 use authd_testkit::{
     Browser, Client, ClientAuthentication, Consent, DiscoveryForm, Endpoint, FakeServer, Fault,
     Options, SendIss,
 };
-use common::{Server, bounded, fingerprint, http, response};
+use common::{At, Server, bounded, fingerprint, http, response};
 
 fn server() -> FakeServer {
     FakeServer::start(Options::default()).unwrap()
@@ -64,16 +64,31 @@ fn clock() -> authd_core::time::Now {
     }
 }
 
+static NO_CREDENTIAL: Credential = Credential::None;
+
+fn client<'a>(provider: &'a Provider, credential: &'a Credential) -> authd_oauth::Client<'a> {
+    authd_oauth::Client {
+        provider,
+        credential,
+        ambient: &At(clock as fn() -> authd_core::time::Now),
+    }
+}
+
 fn surroundings() -> Surroundings<'static> {
     Surroundings {
         fingerprint: &fingerprint,
-        clock: &clock,
         on_bytes_sent: &|| (),
     }
 }
 
 async fn exchanged(provider: &Provider, request: ExchangeRequest<'_>) -> Exchanged {
-    exchange(&http(), provider, None, request, surroundings()).await
+    exchange(
+        &http(),
+        client(provider, &NO_CREDENTIAL),
+        request,
+        surroundings(),
+    )
+    .await
 }
 
 #[track_caller]
@@ -157,7 +172,7 @@ async fn a_login_by_code_then_a_refresh_then_a_revocation() {
 
         let hint = TokenTypeHint::RefreshToken;
         assert_eq!(
-            revoke(&http(), &provider, None, &second, hint).await,
+            revoke(&http(), client(&provider, &NO_CREDENTIAL), &second, hint).await,
             Revocation::Revoked
         );
         assert_eq!(
@@ -166,7 +181,7 @@ async fn a_login_by_code_then_a_refresh_then_a_revocation() {
         );
         let unknown = Secret::new("never-issued");
         assert_eq!(
-            revoke(&http(), &provider, None, &unknown, hint).await,
+            revoke(&http(), client(&provider, &NO_CREDENTIAL), &unknown, hint).await,
             Revocation::Revoked
         );
     })
@@ -180,7 +195,7 @@ async fn a_login_by_device_polls_until_the_person_decides() {
         server.update(|settings| settings.device_interval = std::time::Duration::ZERO);
         let (_, provider) = discovered(&server).await;
         let scopes = ScopeSet::parse("openid api");
-        let device = authorize_device(&http(), &provider, None, &scopes, &[])
+        let device = authorize_device(&http(), client(&provider, &NO_CREDENTIAL), &scopes, &[])
             .await
             .unwrap();
         assert!(device.verification_uri.starts_with(server.issuer()));
@@ -199,7 +214,7 @@ async fn a_login_by_device_polls_until_the_person_decides() {
         let (summary, _) = accepted(exchanged(&provider, poll()).await);
         assert_eq!(summary.subject.unwrap().sub, "user-1");
 
-        let device = authorize_device(&http(), &provider, None, &scopes, &[])
+        let device = authorize_device(&http(), client(&provider, &NO_CREDENTIAL), &scopes, &[])
             .await
             .unwrap();
         server.deny_device(&device.user_code).unwrap();
@@ -227,7 +242,13 @@ async fn device_authorization_reads_what_providers_really_send() {
                 },
                 ..Provider::default()
             };
-            authorize_device(&http(), &provider, None, &ScopeSet::default(), &[]).await
+            authorize_device(
+                &http(),
+                client(&provider, &NO_CREDENTIAL),
+                &ScopeSet::default(),
+                &[],
+            )
+            .await
         };
         // Google's name for the address, strings for numbers, no interval.
         let google = r#"{"device_code":"DC","user_code":"AB\u001b[31m-CD","expires_in":"1800",
@@ -280,7 +301,7 @@ async fn confidential_clients_prove_themselves_by_basic_and_by_post() {
         })
         .unwrap();
         let (_, mut provider) = discovered(&server).await;
-        let secret = Secret::new(awkward);
+        let secret = Credential::Secret(Secret::new(awkward));
         let token = Secret::new("RT");
         for (id, auth) in [("basic", ClientAuth::Basic), ("post", ClientAuth::Post)] {
             provider.client_id = id.into();
@@ -291,10 +312,21 @@ async fn confidential_clients_prove_themselves_by_basic_and_by_post() {
                 scopes: &none,
                 resource: None,
             };
-            let known =
-                exchange(&http(), &provider, Some(&secret), refresh(), surroundings()).await;
+            let known = exchange(
+                &http(),
+                client(&provider, &secret),
+                refresh(),
+                surroundings(),
+            )
+            .await;
             assert_eq!(error_code(known), "invalid_grant", "{id}");
-            let unknown = exchange(&http(), &provider, None, refresh(), surroundings()).await;
+            let unknown = exchange(
+                &http(),
+                client(&provider, &NO_CREDENTIAL),
+                refresh(),
+                surroundings(),
+            )
+            .await;
             assert_eq!(error_code(unknown), "invalid_client", "{id}");
         }
     })
@@ -514,14 +546,24 @@ async fn who_signed_in_and_whether_a_token_lives_can_be_asked() {
         );
 
         let hint = TokenTypeHint::AccessToken;
-        let alive = introspect(&http(), &provider, None, &tokens.access_token, hint)
-            .await
-            .unwrap();
+        let alive = introspect(
+            &http(),
+            client(&provider, &NO_CREDENTIAL),
+            &tokens.access_token,
+            hint,
+        )
+        .await
+        .unwrap();
         assert!(alive.active && alive.expires_at.is_some());
         server.revoke_access_tokens();
-        let dead = introspect(&http(), &provider, None, &tokens.access_token, hint)
-            .await
-            .unwrap();
+        let dead = introspect(
+            &http(),
+            client(&provider, &NO_CREDENTIAL),
+            &tokens.access_token,
+            hint,
+        )
+        .await
+        .unwrap();
         assert!(!dead.active);
         let refused = userinfo(&http(), &provider, &tokens.access_token)
             .await
@@ -539,14 +581,14 @@ async fn who_signed_in_and_whether_a_token_lives_can_be_asked() {
         provider.endpoints.userinfo = None;
         provider.endpoints.revocation = None;
         let token = &tokens.access_token;
-        let nothing = introspect(&http(), &provider, None, token, hint)
+        let nothing = introspect(&http(), client(&provider, &NO_CREDENTIAL), token, hint)
             .await
             .unwrap_err();
         assert_eq!(nothing, EndpointError::NotOffered);
         let nothing = userinfo(&http(), &provider, token).await.unwrap_err();
         assert_eq!(nothing, EndpointError::NotOffered);
         assert_eq!(
-            revoke(&http(), &provider, None, token, hint).await,
+            revoke(&http(), client(&provider, &NO_CREDENTIAL), token, hint).await,
             Revocation::Unsupported
         );
     })
@@ -561,14 +603,14 @@ async fn a_revocation_that_failed_says_whether_to_try_again() {
         let (token, hint) = (Secret::new("RT"), TokenTypeHint::RefreshToken);
         server.fault_next(Endpoint::Revocation, Fault::Status { status: 503 });
         assert_eq!(
-            revoke(&http(), &provider, None, &token, hint).await,
+            revoke(&http(), client(&provider, &NO_CREDENTIAL), &token, hint).await,
             Revocation::Failed {
                 retryable: true,
                 cause: RevocationFailure::Unavailable(503)
             }
         );
         provider.client_id = "nobody".into();
-        let refused = revoke(&http(), &provider, None, &token, hint).await;
+        let refused = revoke(&http(), client(&provider, &NO_CREDENTIAL), &token, hint).await;
         assert!(
             matches!(
                 refused,
@@ -580,7 +622,7 @@ async fn a_revocation_that_failed_says_whether_to_try_again() {
             "{refused:?}"
         );
         server.kill();
-        let lost = revoke(&http(), &provider, None, &token, hint).await;
+        let lost = revoke(&http(), client(&provider, &NO_CREDENTIAL), &token, hint).await;
         assert!(
             matches!(
                 lost,

@@ -1,6 +1,7 @@
 //! Logins under way: what the engine must not know of them, because it is secret or about a browser.
 
 mod begin;
+mod client;
 pub(crate) mod preset;
 
 use std::{
@@ -11,7 +12,7 @@ use std::{
 
 use authd_core::{
     broker::{Event, LoginFailure},
-    grant::{Grant, Provider},
+    grant::{Grant, Provider, RenewedBy},
     id::{Account, LoginId},
     lease::LeaseKey,
     scope::ScopeSet,
@@ -50,6 +51,26 @@ pub(crate) enum Proof {
     RefreshToken(Secret),
     Code(AuthorizationGrant),
     DeviceCode(Secret),
+    /// Nothing but the client's own credential.
+    Client,
+    /// An assertion that the client's key signs when it is sent.
+    Assertion {
+        subject: Option<String>,
+    },
+    /// The login's own access token, for another.
+    AccessToken(Secret),
+}
+
+impl From<&RenewedBy> for Proof {
+    /// What tokens are got with where no refresh token is needed.
+    fn from(by: &RenewedBy) -> Self {
+        match by {
+            RenewedBy::JwtBearer { subject } => Self::Assertion {
+                subject: subject.clone(),
+            },
+            RenewedBy::ClientCredentials | RenewedBy::RefreshToken => Self::Client,
+        }
+    }
 }
 
 /// How a login ended.
@@ -125,6 +146,7 @@ impl Logins {
             provider: login.provider.clone(),
             client_secret: login.client_secret.clone(),
             proof,
+            scopes: login.asked.clone(),
         })
     }
 

@@ -226,7 +226,7 @@ impl Config {
 }
 
 /// The parser's message on one line, with its place, and for an unknown key the one that was meant.
-fn explain(text: &str, error: &toml::de::Error) -> String {
+pub(crate) fn explain(text: &str, error: &toml::de::Error) -> String {
     let line = error
         .span()
         .map(|span| text[..span.start].matches('\n').count() + 1);

@@ -12,6 +12,7 @@ mod authorize;
 mod clock;
 mod config;
 mod connection;
+mod credential;
 mod daemon;
 mod dispatch;
 mod driver;

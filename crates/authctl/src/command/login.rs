@@ -2,6 +2,7 @@
 //!
 //! The daemon does the protocol; this command opens the browser, or shows what to open, and waits.
 
+mod client;
 mod interrupt;
 mod open;
 mod paste;
@@ -15,12 +16,13 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use authd_client::Client;
-use authd_proto::request::{AccountGet, ClientAuth, Flow, LoginStart, LoginWait};
+use authd_proto::ErrorCode;
+use authd_proto::request::{AccountGet, Flow, LoginStart, LoginWait};
 use authd_proto::response::{LoginDone, LoginProgress, LoginStartReply};
-use authd_proto::{ErrorCode, WireSecret};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use url::Url;
 
+use self::client::ClientArgs;
 use self::interrupt::Interrupts;
 use self::place::{Asked, Surroundings, Way};
 use crate::cli::{Json, seconds, split_scopes};
@@ -44,7 +46,8 @@ const DISCOVERY_SECS: u64 = 60;
     authctl login work --provider gitlab --client-id ID\n  \
     authctl login work --issuer https://idp.example.com --client-id authd\n  \
     authctl login work                  log in again\n  \
-    authctl login work --device         with a code, on another device")]
+    authctl login work --device         with a code, on another device\n  \
+    authctl login ci --service-account-file key.json    a service")]
 pub(crate) struct LoginArgs {
     /// Its name; may be left out: then the provider's name, the issuer's host, or the only account
     account: Option<String>,
@@ -96,21 +99,8 @@ pub(crate) struct LoginArgs {
     #[arg(long, value_name = "URL", help_heading = "Where to log in")]
     userinfo_endpoint: Option<String>,
 
-    /// The id this client is registered with at the provider
-    #[arg(long, value_name = "ID", help_heading = "The client")]
-    client_id: Option<String>,
-
-    /// Read the client's secret from the first line of standard input
-    #[arg(long, help_heading = "The client")]
-    client_secret_stdin: bool,
-
-    /// What was typed in when it was asked for.
-    #[arg(skip)]
-    client_secret: Option<WireSecret>,
-
-    /// How the client authenticates [default: basic with a secret, none without]
-    #[arg(long, value_name = "METHOD", help_heading = "The client")]
-    client_auth: Option<Authentication>,
+    #[command(flatten)]
+    client: ClientArgs,
 
     /// The redirect it is registered with [default: http://127.0.0.1:PORT/callback]
     #[arg(long, value_name = "URL", help_heading = "The client")]
@@ -147,17 +137,6 @@ pub(crate) struct LoginArgs {
     /// Print one JSON object a line: "authorize", then "done" or "error"
     #[command(flatten)]
     json: Json,
-}
-
-/// `token_endpoint_auth_method`, in short.
-#[derive(Clone, Copy, ValueEnum)]
-enum Authentication {
-    /// Not at all: a public client
-    None,
-    /// client_secret_basic
-    Basic,
-    /// client_secret_post
-    Post,
 }
 
 fn parameter(text: &str) -> Result<(String, String), NotAPair> {
@@ -235,7 +214,10 @@ impl Login {
         self.interrupts.started(login_id);
         let started = started?;
         let json = self.json;
-        if json {
+        let needs_nobody = matches!(started.flow, Flow::ClientCredentials | Flow::JwtBearer);
+        if needs_nobody {
+            // There is nothing to open or to type.
+        } else if json {
             show::authorize(&started)?;
         } else if let Some(reason) = self.way.reason() {
             show::because(reason, &started);
@@ -249,7 +231,7 @@ impl Login {
                 Some(paste::listen(&started, self.keyboard.as_ref(), json)?)
             }
             _ => {
-                if !json {
+                if !json && !needs_nobody {
                     show::device(&started);
                 }
                 None
@@ -294,16 +276,9 @@ impl LoginArgs {
     fn request(self, client: &mut Client, flow: Flow) -> Result<LoginStart, Failure> {
         let account = self.account_name(client)?;
         self.check_enough(client, &account)?;
-        let client_secret = match self.client_secret {
-            Some(typed) => Some(typed),
-            None => self
-                .client_secret_stdin
-                .then(|| input::secret("the client secret"))
-                .transpose()?,
-        };
         let scopes: Vec<String> = split_scopes(&self.scope).map(str::to_owned).collect();
         let mut resources = self.resource.into_iter();
-        Ok(LoginStart {
+        let mut start = LoginStart {
             account,
             provider: self.provider,
             variables: BTreeMap::from_iter(self.variables),
@@ -313,13 +288,11 @@ impl LoginArgs {
             device_authorization_endpoint: self.device_authorization_endpoint,
             revocation_endpoint: self.revocation_endpoint,
             userinfo_endpoint: self.userinfo_endpoint,
-            client_id: self.client_id,
-            client_secret,
-            client_auth: self.client_auth.map(|method| match method {
-                Authentication::None => ClientAuth::None,
-                Authentication::Basic => ClientAuth::Basic,
-                Authentication::Post => ClientAuth::Post,
-            }),
+            client_id: None,
+            client_secret: None,
+            client: None,
+            client_auth: None,
+            subject: None,
             scopes: (!scopes.is_empty()).then_some(scopes),
             resource: resources.next(),
             resources: resources.collect(),
@@ -327,7 +300,9 @@ impl LoginArgs {
             redirect_uri: self.redirect_uri,
             replace_subject: self.replace_subject,
             extra: BTreeMap::from_iter(self.params),
-        })
+        };
+        self.client.apply(&mut start)?;
+        Ok(start)
     }
 
     /// Where a server is named on the command line.
@@ -365,8 +340,8 @@ impl LoginArgs {
     fn check_enough(&self, client: &mut Client, account: &str) -> Result<(), Failure> {
         let resource_decides = !self.resource.is_empty() && self.server().is_none();
         // The daemon alone knows whether a provider needs a client id, and where to get one.
-        let daemon_knows = self.provider.is_some() || resource_decides;
-        if self.client_id.is_some() && self.server().is_some() || daemon_knows {
+        let daemon_knows = self.provider.is_some() || resource_decides || self.client.is_enough();
+        if self.client.client_id.is_some() && self.server().is_some() || daemon_knows {
             return Ok(());
         }
         let known = daemon::ask(

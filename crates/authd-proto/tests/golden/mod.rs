@@ -310,6 +310,17 @@ fn requests() -> Vec<Vector> {
         ),
         request("", &login_start()),
         request(
+            "-service",
+            &req::LoginStart {
+                account: "ci".into(),
+                client: Some("ci".into()),
+                client_auth: Some(req::ClientAuth::PrivateKeyJwt),
+                flow: req::Flow::JwtBearer,
+                subject: Some("jane@example.com".into()),
+                ..req::LoginStart::default()
+            },
+        ),
+        request(
             "-device",
             &req::LoginStart {
                 account: account(),
@@ -440,7 +451,9 @@ fn login_start() -> req::LoginStart {
         userinfo_endpoint: Some(format!("{ISSUER}/userinfo")),
         client_id: Some("authd-cli".into()),
         client_secret: Some(WireSecret::new("cs-0123456789abcdef")),
+        client: None,
         client_auth: Some(req::ClientAuth::Basic),
+        subject: None,
         scopes: Some(strings(&["openid", "api:read", "api:write"])),
         resource: Some("https://api.example.com/".into()),
         resources: vec!["https://mail.example.com/".to_owned()],

@@ -7,26 +7,30 @@ use std::{
 
 use authd_core::{
     broker::{Event, LoginBegun, LoginMethod},
-    grant::{ClientAuth, Endpoints, Profile, Provider},
+    grant::{ClientAuth, Endpoints, Profile, Provider, RenewedBy},
     id::{Account, GrantId, LoginId},
     policy::LONGEST_RESOURCE,
     scope::ScopeSet,
     secret::Secret,
 };
 use authd_oauth::{
-    AuthorizationAttempt, AuthorizationRequest, BadAuthorizationRequest, DEFAULT_REDIRECT_URI,
-    DeviceAuthorization, DiscoveryError, EndpointError, Http, LoopbackError, LoopbackRedirect,
-    authorize_device, check_endpoints, discover,
+    AuthorizationAttempt, AuthorizationRequest, BadAuthorizationRequest, Client, Credential,
+    DEFAULT_REDIRECT_URI, DeviceAuthorization, DiscoveryError, EndpointError, Http, LoopbackError,
+    LoopbackRedirect, authorize_device, check_endpoints, discover,
     preset::{Habits, Presets},
 };
 use authd_proto::{
     ErrorCode, WireError,
-    request::{ClientAuth as WireAuth, Flow, LoginStart},
+    request::{Flow, LoginStart},
     response::LoginStartReply,
 };
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::{Login, Proof, login_id, preset};
+use super::{
+    Login, Proof,
+    client::{self, Named},
+    login_id, preset,
+};
 use crate::{
     daemon::Shared,
     handler::{account_name, scopes},
@@ -41,6 +45,7 @@ struct Target {
     account: Account,
     provider: Provider,
     client_secret: Option<Secret>,
+    credential: Credential,
     scopes: ScopeSet,
     /// The first is what the login's own token is for.
     resources: Vec<String>,
@@ -73,15 +78,19 @@ pub(crate) async fn begin(
     let work = daemon.network.spawn({
         let daemon = Arc::clone(&daemon);
         async move {
+            let mut start = start;
             let presets = daemon.config.load().presets();
-            let target = target(&http, &presets, account, &start, known).await?;
+            let target = target(&daemon, &http, &presets, account, &mut start, known).await?;
+            if let Some(by) = client::renewed_by(&start, &target.credential)? {
+                return direct(&daemon, target, &start, by, origin, place);
+            }
             match start.flow {
-                Flow::Browser => browser(&daemon, target, &start, origin, place).await,
                 Flow::Device => {
-                    let device = device_code(&http, &target).await.map_err(no_device_code)?;
+                    let device = device_code(&daemon, &http, &target);
+                    let device = device.await.map_err(no_device_code)?;
                     self::device(&daemon, device, target, &start, origin, place)
                 }
-                Flow::DeviceOrBrowser => match device_code(&http, &target).await {
+                Flow::DeviceOrBrowser => match device_code(&daemon, &http, &target).await {
                     Ok(device) => self::device(&daemon, device, target, &start, origin, place),
                     // Whatever it is that keeps this client from it: the browser's way is still open.
                     Err(error) => {
@@ -89,6 +98,10 @@ pub(crate) async fn begin(
                         browser(&daemon, target, &start, origin, place).await
                     }
                 },
+                // Those that need nobody are on their way.
+                Flow::Browser | Flow::ClientCredentials | Flow::JwtBearer => {
+                    browser(&daemon, target, &start, origin, place).await
+                }
             }
         }
     });
@@ -99,9 +112,10 @@ pub(crate) async fn begin(
 }
 
 /// What an account that exists knows already: logging in again needs no arguments.
-struct Known {
-    provider: Provider,
-    client_secret: Option<Secret>,
+pub(super) struct Known {
+    pub(super) provider: Provider,
+    pub(super) client_secret: Option<Secret>,
+    pub(super) renewed_by: RenewedBy,
     scopes: ScopeSet,
     resources: Vec<String>,
 }
@@ -113,6 +127,7 @@ impl Known {
         Some(Self {
             provider: Provider::clone(&grant.provider),
             client_secret: None,
+            renewed_by: grant.renewed_by.clone(),
             scopes: grant.scopes.clone(),
             resources: named(grant.resource.clone(), grant.resources.iter().cloned()),
         })
@@ -120,16 +135,20 @@ impl Known {
 }
 
 async fn target(
+    daemon: &Shared,
     http: &Http,
     presets: &Presets,
     account: Account,
-    start: &LoginStart,
+    start: &mut LoginStart,
     known: Option<Known>,
 ) -> Result<Target, WireError> {
     let bad = |message: &str, hint: &str| {
         Err(WireError::new(ErrorCode::BadRequest, message).with_hint(hint.to_owned()))
     };
     let chosen = preset::chosen(presets, start)?;
+    client::follow(start, known.as_ref());
+    let configured = Named::of(daemon, start, known.as_ref())?;
+    let start = &*start;
     let by_hand = start.authorization_endpoint.is_some()
         || start.token_endpoint.is_some()
         || start.device_authorization_endpoint.is_some();
@@ -221,44 +240,26 @@ async fn target(
             "give --client-id, as registered at the provider",
         );
     }
-    // The stored secret goes to the endpoint and for the client that it was given for, to no other.
-    let same_client = known.as_ref().filter(|known| {
-        known.provider.client_id == provider.client_id
-            && known.provider.endpoints.token == provider.endpoints.token
-    });
-    let given = start
-        .client_secret
-        .as_ref()
-        .map(|secret| Secret::new(secret.expose()));
-    let client_secret = given.or_else(|| same_client?.client_secret.clone());
-    let client_auth = same_client.map(|known| known.provider.client_auth);
-    let by_preset = match &habits {
-        Some(habits) => preset::client_auth(habits, client_secret.is_some(), start)?,
-        None => None,
-    };
-    provider.client_auth = match (start.client_auth, &metadata) {
-        (Some(WireAuth::None), _) => ClientAuth::None,
-        (Some(WireAuth::Basic), _) => ClientAuth::Basic,
-        (Some(WireAuth::Post), _) => ClientAuth::Post,
-        (None, _) if client_auth.is_some_and(|auth| auth != ClientAuth::None) => {
-            client_auth.unwrap_or_default()
-        }
-        (None, _) if by_preset.is_some() => by_preset.unwrap_or_default(),
-        (None, Some(metadata)) => metadata.client_auth(client_secret.is_some()),
-        (None, None) if client_secret.is_some() => ClientAuth::Basic,
-        (None, None) => ClientAuth::None,
-    };
-    if provider.client_auth != ClientAuth::None && client_secret.is_none() {
-        return bad(
-            "this way of client authentication needs a secret",
-            "give --client-secret-stdin",
-        );
-    }
     provider.profile = match (&habits, same_place) {
         (Some(habits), _) => habits.profile.clone(),
         (None, Some(known)) => known.provider.profile.clone(),
         (None, None) => Profile::default(),
     };
+    let client_secret = client::choose(
+        &mut provider,
+        start,
+        metadata.as_ref(),
+        habits.as_ref(),
+        known.as_ref(),
+        configured.as_ref(),
+    )?;
+    if let Some(metadata) = &metadata
+        && provider.client_auth == ClientAuth::Tls
+    {
+        provider.endpoints = metadata.endpoints_for(ClientAuth::Tls);
+        fill(&mut provider.endpoints, start);
+    }
+    let credential = client::fetch(daemon, &provider, client_secret.as_ref()).await?;
     // Where one tenant was logged in to, no other's tokens will do.
     let multi_tenant = match (&metadata, same_place) {
         (Some(metadata), _) => metadata.multi_tenant,
@@ -296,6 +297,7 @@ async fn target(
         account,
         provider,
         client_secret,
+        credential,
         scopes,
         resources,
         iss_expected,
@@ -411,15 +413,17 @@ async fn browser(
     })
 }
 
-async fn device_code(http: &Http, target: &Target) -> Result<DeviceAuthorization, EndpointError> {
-    authorize_device(
-        http,
-        &target.provider,
-        target.client_secret.as_ref(),
-        &target.scopes,
-        &target.resources,
-    )
-    .await
+async fn device_code(
+    daemon: &Shared,
+    http: &Http,
+    target: &Target,
+) -> Result<DeviceAuthorization, EndpointError> {
+    let client = Client {
+        provider: &target.provider,
+        credential: &target.credential,
+        ambient: &**daemon,
+    };
+    authorize_device(http, client, &target.scopes, &target.resources).await
 }
 
 fn device(
@@ -459,6 +463,39 @@ fn device(
         verification_uri_complete,
         interval_secs: Some(interval.as_secs()),
         expires_in_secs: expires_in.as_secs(),
+    })
+}
+
+/// Nobody has to do anything: what comes next is the request.
+fn direct(
+    daemon: &Shared,
+    target: Target,
+    start: &LoginStart,
+    by: RenewedBy,
+    origin: Origin,
+    place: OwnedSemaphorePermit,
+) -> Result<LoginStartReply, WireError> {
+    let account = target.account.to_string();
+    let under_way = UnderWay {
+        attempt: None,
+        proof: Some(Arc::new(Proof::from(&by))),
+        method: LoginMethod::Direct(by),
+        patience: PATIENCE,
+        origin,
+        place,
+    };
+    let (id, _) = register(daemon, target, start.replace_subject, under_way)?;
+    Ok(LoginStartReply {
+        login_id: login_id(id),
+        account,
+        flow: start.flow,
+        authorization_url: None,
+        redirect_uri: None,
+        user_code: None,
+        verification_uri: None,
+        verification_uri_complete: None,
+        interval_secs: None,
+        expires_in_secs: PATIENCE.as_secs(),
     })
 }
 

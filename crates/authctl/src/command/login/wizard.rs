@@ -30,8 +30,8 @@ pub(super) fn complete(
     keyboard: &Keyboard,
     way: Way,
 ) -> Result<(), Failure> {
-    let is_told = args.names_server() && args.client_id.is_some();
-    if is_told || !args.resource.is_empty() && !args.names_server() {
+    let is_told = args.names_server() && args.client.client_id.is_some();
+    if is_told || args.client.is_enough() || !args.resource.is_empty() && !args.names_server() {
         return Ok(());
     }
     let accounts = daemon::accounts(client)?;
@@ -192,17 +192,17 @@ impl Dialog<'_> {
 
     /// As which client a new account is, and what for.
     fn client(&self, args: &mut LoginArgs, client: &mut Client) -> Result<(), Failure> {
-        if args.client_id.is_none() {
+        if args.client.client_id.is_none() {
             tell(format_args!(
                 "A provider knows programs by a client id. Register one there for a native app,\n\
                  with the redirect {}.",
                 clean(&registered_redirect(args, client))
             ));
-            args.client_id = Some(self.ask("Client id", None, client_id)?);
-            if !args.client_secret_stdin {
+            args.client.client_id = Some(self.ask("Client id", None, client_id)?);
+            if !args.client.names_credential() {
                 let prompt = "Client secret, if it has one (not shown): ";
                 let secret = self.keyboard.secret(prompt).ok_or(Failure::GivenUp)?;
-                args.client_secret = (!secret.is_empty()).then(|| WireSecret::new(secret));
+                args.client.typed_secret = (!secret.is_empty()).then(|| WireSecret::new(secret));
             }
         }
         if args.scope.is_empty() {
@@ -274,9 +274,9 @@ fn show(args: &LoginArgs, existing: Option<&AccountInfo>, way: Way) {
     row("provider", provider);
     let client_id = existing
         .map(|known| &known.client_id)
-        .or(args.client_id.as_ref());
+        .or(args.client.client_id.as_ref());
     row("client id", client_id.map_or("", |id| id));
-    if args.client_secret.is_some() {
+    if args.client.typed_secret.is_some() {
         row("secret", "as you typed it; kept sealed");
     }
     let scopes = match existing {
@@ -322,13 +322,13 @@ fn command(args: &LoginArgs, account: &str) -> String {
     if let Some(issuer) = &args.issuer {
         option("--issuer", issuer);
     }
-    if let Some(client_id) = &args.client_id {
+    if let Some(client_id) = &args.client.client_id {
         option("--client-id", client_id);
     }
     for scope in &args.scope {
         option("--scope", scope);
     }
-    if args.client_secret.is_some() {
+    if args.client.typed_secret.is_some() {
         words.push("--client-secret-stdin".to_owned());
     }
     words.join(" ")
