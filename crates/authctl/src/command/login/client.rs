@@ -88,6 +88,7 @@ pub(super) struct ClientArgs {
     /// Log in by the key file of a Google service account; no person takes part
     #[arg(
         long,
+        help_heading = "The client",
         value_name = "PATH",
         group = "credential",
         conflicts_with = "client_id"
