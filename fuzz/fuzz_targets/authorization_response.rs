@@ -35,6 +35,7 @@ fn attempt() -> AuthorizationAttempt {
         scopes: &ScopeSet::parse("openid"),
         resources: &[],
         extra: &[],
+        scope_separator: None,
         iss_expected: true,
     };
     // The same state each time, so that a finding replays.

@@ -33,7 +33,14 @@ if (settings.untilStdinCloses) {
 process.stdout.write(`${JSON.stringify({ issuer, port })}\n`);
 
 /** oidc-provider's configuration, from ours. */
-function configuration({ accessTokenTtl, refreshTokenTtl, rotation, clients, resources }) {
+function configuration({
+  accessTokenTtl,
+  refreshTokenTtl,
+  rotation,
+  clients,
+  resources,
+  person,
+}) {
   const signingKey = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey;
   return {
     clients,
@@ -50,10 +57,13 @@ function configuration({ accessTokenTtl, refreshTokenTtl, rotation, clients, res
         email_verified: true,
       }),
     }),
-    interactions: { url: (_ctx, interaction) => `/test/interaction/${interaction.uid}` },
+    ...(person
+      ? {}
+      : { interactions: { url: (_ctx, interaction) => `/test/interaction/${interaction.uid}` } }),
     features: {
-      // Its place is taken by /test/interaction, which needs no person.
-      devInteractions: { enabled: false },
+      // Its place is taken by /test/interaction, unless there is a person.
+      devInteractions: { enabled: person },
+      clientCredentials: { enabled: true },
       deviceFlow: { enabled: true },
       revocation: { enabled: true, allowedPolicy: () => true },
       introspection: { enabled: true, allowedPolicy: () => true },
@@ -78,6 +88,7 @@ function configuration({ accessTokenTtl, refreshTokenTtl, rotation, clients, res
     ttl: {
       AccessToken: accessTokenTtl,
       AuthorizationCode: 60,
+      ClientCredentials: accessTokenTtl,
       DeviceCode: 300,
       Grant: refreshTokenTtl,
       IdToken: 3600,
@@ -145,7 +156,9 @@ async function verifyDevice(ctx, parameters) {
 
 /** What the provider itself knows of an access token, without a client to ask as. */
 async function introspect(value) {
-  const token = value ? await provider.AccessToken.find(value) : undefined;
+  const kinds = [provider.AccessToken, provider.ClientCredentials];
+  const found = await Promise.all(value ? kinds.map((kind) => kind.find(value)) : []);
+  const token = found.find(Boolean);
   if (!token?.isValid) {
     return { active: false };
   }

@@ -32,6 +32,13 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// Successful exchanges by the client's own credentials.
+    #[must_use]
+    pub fn client_credentials(&self) -> u64 {
+        let count = self.exchanges.get("client_credentials");
+        count.copied().unwrap_or(0)
+    }
+
     /// Successful exchanges of a refresh token.
     #[must_use]
     pub fn refreshes(&self) -> u64 {
@@ -49,15 +56,25 @@ impl Provider {
     /// When it is not installed, or does not come up within [`PATIENCE`].
     #[must_use]
     pub fn start(lifetime: Duration) -> Self {
+        Self::with_settings(json!({ "accessTokenTtl": lifetime.as_secs() }))
+    }
+
+    /// Starts one that asks a person, in pages of its own, who signs in and for consent.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn start_with_person() -> Self {
+        Self::with_settings(json!({ "accessTokenTtl": 3600, "person": true }))
+    }
+
+    fn with_settings(mut settings: Value) -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("oidc-provider");
         assert!(
             folder.join("node_modules/oidc-provider").is_dir(),
             "oidc-provider is not installed: run cargo xtask setup"
         );
-        let settings = json!({
-            "accessTokenTtl": lifetime.as_secs(),
-            "untilStdinCloses": true,
-        });
+        settings["untilStdinCloses"] = true.into();
         let mut process = Process::spawn(
             Command::new(tool::required("node"))
                 .arg(folder.join("provider.mjs"))
@@ -91,6 +108,9 @@ impl Provider {
                 .new_agent(),
         }
     }
+
+    /// The private key, in PEM, of its clients `key` and `service-key`.
+    pub const CLIENT_KEY: &str = include_str!("../oidc-provider/client-key.pem");
 
     /// Its issuer identifier.
     #[must_use]

@@ -44,6 +44,9 @@ pub(crate) enum ChoreError {
     /// The demo ran, and did not show what it should.
     #[error("demo: {0}")]
     Demo(&'static str),
+    /// Too many mistakes in the engine went unnoticed.
+    #[error("mutants: fewer than {enough} % were noticed")]
+    Mutants { enough: u64 },
     /// A file operation failed.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {

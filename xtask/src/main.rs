@@ -19,6 +19,7 @@ mod fake_as;
 mod fuzz;
 mod install;
 mod lint;
+mod mutants;
 mod purity;
 mod setup;
 mod test;
@@ -94,6 +95,12 @@ enum Chore {
         #[arg(long, default_value_t = 60)]
         seconds: u64,
     },
+    /// Make small mistakes in the engine, one at a time, and see that its tests notice (hours)
+    Mutants {
+        /// Only one part of them: the k-th of n, counted from 0
+        #[arg(long, value_name = "K/N")]
+        shard: Option<String>,
+    },
     /// Build both release binaries and put them into ROOT/bin
     Install {
         /// Where to install [default: ~/.local]
@@ -129,6 +136,7 @@ fn run(chore: Chore) -> Result<(), ChoreError> {
             nextest,
         } => test::run(full, setup::Permission::from_flag(no_install), &nextest),
         Chore::Fuzz { target, seconds } => fuzz::run(target, seconds),
+        Chore::Mutants { shard } => mutants::run(shard.as_deref()),
         Chore::Lint => lint::run(),
         Chore::Purity => purity::run(),
         Chore::Install { root } => install::run(root),

@@ -34,6 +34,12 @@ pub(crate) const DENY: Tool = Tool {
     version: "0.20.2",
 };
 
+/// The one that makes mistakes, for the tests to notice.
+pub(crate) const MUTANTS: Tool = Tool {
+    name: "mutants",
+    version: "27.1.0",
+};
+
 impl Tool {
     /// `cargo NAME`, found on the PATH or in the cache.
     pub(crate) fn cargo(self) -> Result<Command, ChoreError> {

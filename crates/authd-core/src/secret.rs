@@ -59,6 +59,13 @@ mod tests {
         assert!(secret.matches("correct horse"));
         assert!(!secret.matches("correct horsE"));
         assert!(!secret.matches("correct"));
-        assert!(!secret.is_empty());
+        assert!(!Secret::new("aa").matches("bb"), "alike differences add up");
+    }
+
+    #[test]
+    fn it_gives_what_was_put_in() {
+        let secret = Secret::from("correct horse".to_owned());
+        assert_eq!(secret.expose(), "correct horse");
+        assert!(!secret.is_empty() && Secret::new("").is_empty());
     }
 }

@@ -169,6 +169,12 @@ mod tests {
             Wall(i64::MAX).since(Wall(i64::MIN)),
             Duration::from_millis(i64::MAX as u64)
         );
-        assert_eq!(Wall(-1).unix_secs(), -1);
+    }
+
+    #[test]
+    fn seconds_are_rounded_down_before_the_epoch_too() {
+        for (millis, secs) in [(-1001, -2), (-1, -1), (0, 0), (1999, 1)] {
+            assert_eq!(Wall(millis).unix_secs(), secs);
+        }
     }
 }

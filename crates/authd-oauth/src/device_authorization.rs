@@ -5,9 +5,10 @@
 
 use std::time::Duration;
 
-use authd_core::{grant::Provider, scope::ScopeSet, secret::Secret};
+use authd_core::{scope::ScopeSet, secret::Secret};
 
 use crate::{
+    client::Client,
     error::EndpointError,
     http::{Http, endpoint},
     introspection::object,
@@ -45,12 +46,11 @@ pub struct DeviceAuthorization {
 /// [`EndpointError`] when the provider has no device flow, refuses, or gives no usable answer.
 pub async fn authorize_device(
     http: &Http,
-    provider: &Provider,
-    client_secret: Option<&Secret>,
+    client: Client<'_>,
     scopes: &ScopeSet,
     resources: &[String],
 ) -> Result<DeviceAuthorization, EndpointError> {
-    let Some(url) = &provider.endpoints.device_authorization else {
+    let Some(url) = &client.provider.endpoints.device_authorization else {
         return Err(EndpointError::NotOffered);
     };
     let scope = scopes.to_string();
@@ -58,9 +58,9 @@ pub async fn authorize_device(
     let outgoing = resources
         .iter()
         .fold(form, |form, resource| form.with("resource", resource))
-        .post(http.endpoint(url)?, provider, client_secret)?;
+        .post(http.endpoint(url)?, client)?;
     let response = http.send(outgoing, &|| ()).await?;
-    let sent: Vec<&Secret> = client_secret.into_iter().collect();
+    let sent: Vec<&Secret> = client.credential.sent().into_iter().collect();
     let mut members = object(&response, &sent)?;
 
     // The user opens this: the same rules as for what authd itself speaks to.

@@ -15,7 +15,8 @@ use authd_core::{
 use http::header;
 
 use crate::{
-    http::{Http, Incoming, TransportError},
+    client::{Client, Credential},
+    http::{Http, Incoming, TransportError, TransportFailure},
     id_token::{self, Expected},
     request::Form,
     response::{self, Parsed, Reading, Tokens},
@@ -24,6 +25,9 @@ use crate::{
 /// The error code of an [`Answer`] whose tokens came with an ID token that is not for this login.
 /// Not a provider's code: no provider's code has a blank in it.
 pub const ID_TOKEN_REJECTED: &str = "id token rejected";
+
+/// `urn:ietf:params:oauth:token-type:access_token` (RFC 8693 §3).
+const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
 /// What is exchanged.
 pub enum ExchangeRequest<'a> {
@@ -64,6 +68,25 @@ pub enum ExchangeRequest<'a> {
         /// RFC 8707.
         resource: Option<&'a str>,
     },
+    /// An assertion that the client's key signs anew for each request (RFC 7523 §2.1); nothing is sent
+    /// where the credential is no key.
+    JwtBearer {
+        /// About whom, where not about the client itself.
+        subject: Option<&'a str>,
+        /// Scopes to ask for.
+        scopes: &'a ScopeSet,
+        /// RFC 8707.
+        resource: Option<&'a str>,
+    },
+    /// An access token, for another one (RFC 8693 §2.1).
+    TokenExchange {
+        /// The access token that there is.
+        subject_token: &'a Secret,
+        /// Scopes to ask for.
+        scopes: &'a ScopeSet,
+        /// Where the new one is to be used.
+        resource: Option<&'a str>,
+    },
 }
 
 impl ExchangeRequest<'_> {
@@ -75,6 +98,8 @@ impl ExchangeRequest<'_> {
             Self::Code { .. } => GrantType::AuthorizationCode,
             Self::Device { .. } => GrantType::DeviceCode,
             Self::ClientCredentials { .. } => GrantType::ClientCredentials,
+            Self::JwtBearer { .. } => GrantType::JwtBearer,
+            Self::TokenExchange { .. } => GrantType::TokenExchange,
         }
     }
 }
@@ -87,13 +112,11 @@ pub struct Exchanged {
     pub tokens: Option<Tokens>,
 }
 
-/// The three things that an exchange needs from its caller.
+/// What else an exchange needs from its caller.
 #[derive(Clone, Copy)]
 pub struct Surroundings<'a> {
     /// Names an access token (a keyed hash).
     pub fingerprint: &'a (dyn Fn(&str) -> Fingerprint + Send + Sync),
-    /// The time.
-    pub clock: &'a (dyn Fn() -> Now + Send + Sync),
     /// Called once, just before the first byte of the request can leave; not at all when none did.
     pub on_bytes_sent: &'a (dyn Fn() + Send + Sync),
 }
@@ -109,39 +132,30 @@ pub struct Surroundings<'a> {
 /// token is spent by then.
 pub async fn exchange(
     http: &Http,
-    provider: &Provider,
-    client_secret: Option<&Secret>,
+    client: Client<'_>,
     request: ExchangeRequest<'_>,
     surroundings: Surroundings<'_>,
 ) -> Exchanged {
     let Surroundings {
         fingerprint,
-        clock,
         on_bytes_sent,
     } = surroundings;
-    let called_at = clock();
+    let called_at = client.ambient.now();
     let first_byte_at = Mutex::new(None);
     let before_first_byte = || {
         if let Ok(mut at) = first_byte_at.lock() {
-            *at = Some(clock());
+            *at = Some(client.ambient.now());
         }
         on_bytes_sent();
     };
-    let sent = send(http, provider, client_secret, &request, &before_first_byte).await;
+    let sent = send(http, client, &request, &before_first_byte).await;
     let sent_at = first_byte_at
         .into_inner()
         .ok()
         .flatten()
         .unwrap_or(called_at);
     match sent {
-        Ok(response) => answered(
-            sent_at,
-            response,
-            provider,
-            client_secret,
-            &request,
-            fingerprint,
-        ),
+        Ok(response) => answered(sent_at, response, client, &request, fingerprint),
         Err(TransportError {
             failure,
             bytes_left,
@@ -163,17 +177,24 @@ pub async fn exchange(
 
 async fn send(
     http: &Http,
-    provider: &Provider,
-    client_secret: Option<&Secret>,
+    client: Client<'_>,
     request: &ExchangeRequest<'_>,
     before_first_byte: &(dyn Fn() + Send + Sync),
 ) -> Result<Incoming, TransportError> {
-    let url = http.endpoint(&provider.endpoints.token)?;
+    let url = http.endpoint(&client.provider.endpoints.token)?;
     let scope = match request {
         ExchangeRequest::Refresh { scopes, .. }
-        | ExchangeRequest::ClientCredentials { scopes, .. } => scopes.to_string(),
+        | ExchangeRequest::ClientCredentials { scopes, .. }
+        | ExchangeRequest::JwtBearer { scopes, .. }
+        | ExchangeRequest::TokenExchange { scopes, .. } => scopes.to_string(),
         ExchangeRequest::Code { .. } | ExchangeRequest::Device { .. } => String::new(),
     };
+    let unsent = |failure| TransportError {
+        failure,
+        bytes_left: false,
+    };
+    // Outlives the form, which borrows it.
+    let assertion;
     let form = match *request {
         ExchangeRequest::Refresh {
             refresh_token,
@@ -205,22 +226,46 @@ async fn send(
         ExchangeRequest::ClientCredentials { resource, .. } => Form::new()
             .with("grant_type", "client_credentials")
             .with_some("resource", resource),
+        ExchangeRequest::JwtBearer {
+            subject, resource, ..
+        } => {
+            let Credential::Key(signer) = client.credential else {
+                return Err(unsent(TransportFailure::Unsigned));
+            };
+            assertion = signer
+                .grant_assertion(client.provider, subject, &scope, client.ambient)
+                .ok_or_else(|| unsent(TransportFailure::Unsigned))?;
+            Form::new()
+                .with("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer")
+                .with("assertion", assertion.expose())
+                .with_some("resource", resource)
+                .speaking_for_the_client()
+        }
+        ExchangeRequest::TokenExchange {
+            subject_token,
+            resource,
+            ..
+        } => Form::new()
+            .with(
+                "grant_type",
+                "urn:ietf:params:oauth:grant-type:token-exchange",
+            )
+            .with("subject_token", subject_token.expose())
+            .with("subject_token_type", ACCESS_TOKEN)
+            .with("requested_token_type", ACCESS_TOKEN)
+            .with_some("resource", resource),
     };
     let outgoing = form
         .with_some("scope", Some(&scope))
-        .post(url, provider, client_secret)
-        .map_err(|failure| TransportError {
-            failure,
-            bytes_left: false,
-        })?;
+        .post(url, client)
+        .map_err(unsent)?;
     http.send(outgoing, before_first_byte).await
 }
 
 fn answered(
     sent_at: Now,
     response: Incoming,
-    provider: &Provider,
-    client_secret: Option<&Secret>,
+    client: Client<'_>,
     request: &ExchangeRequest<'_>,
     fingerprint: &dyn Fn(&str) -> Fingerprint,
 ) -> Exchanged {
@@ -232,15 +277,21 @@ fn answered(
         .secrets()
         .into_iter()
         .flatten()
-        .chain(client_secret)
+        .chain(client.credential.sent())
         .collect();
     let reading = Reading {
         fingerprint,
         sent: &sent,
+        error_pointer: provider.profile.error_pointer.as_deref(),
     };
     let mut parsed = response::parse(response.status, content_type, &response.body, reading);
     let date = response::date(&response.headers);
-    identify(&mut parsed, provider, request, date.unwrap_or(sent_at.wall));
+    identify(
+        &mut parsed,
+        client.provider,
+        request,
+        date.unwrap_or(sent_at.wall),
+    );
     Exchanged {
         answer: Answer {
             sent_at,
@@ -271,6 +322,7 @@ fn identify(parsed: &mut Parsed, provider: &Provider, request: &ExchangeRequest<
     };
     let expected = Expected {
         issuer: provider.issuer.as_deref(),
+        issuer_template: provider.profile.issuer_template.as_deref(),
         client_id: &provider.client_id,
         nonce,
         now,
@@ -304,7 +356,8 @@ impl ExchangeRequest<'_> {
                 ..
             } => [Some(code), Some(code_verifier)],
             Self::Device { device_code, .. } => [Some(device_code), None],
-            Self::ClientCredentials { .. } => [None, None],
+            Self::ClientCredentials { .. } | Self::JwtBearer { .. } => [None, None],
+            Self::TokenExchange { subject_token, .. } => [Some(subject_token), None],
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Asking the provider whether a token is alive (RFC 7662).
 
-use authd_core::{grant::Provider, scope::ScopeSet, secret::Secret, time::Wall};
+use authd_core::{scope::ScopeSet, secret::Secret, time::Wall};
 use serde_json::Value;
 
 use crate::{
+    client::Client,
     error::{EndpointError, Refusal},
     http::{Http, Incoming},
     request::Form,
@@ -34,18 +35,17 @@ pub struct Introspection {
 /// these says anything of the token.
 pub async fn introspect(
     http: &Http,
-    provider: &Provider,
-    client_secret: Option<&Secret>,
+    client: Client<'_>,
     token: &Secret,
     hint: TokenTypeHint,
 ) -> Result<Introspection, EndpointError> {
-    let Some(endpoint) = &provider.endpoints.introspection else {
+    let Some(endpoint) = &client.provider.endpoints.introspection else {
         return Err(EndpointError::NotOffered);
     };
     let outgoing = Form::new()
         .with("token", token.expose())
         .with("token_type_hint", hint.as_str())
-        .post(http.endpoint(endpoint)?, provider, client_secret)?;
+        .post(http.endpoint(endpoint)?, client)?;
     let response = http.send(outgoing, &|| ()).await?;
     let members = object(&response, &[token])?;
     let Some(Value::Bool(active)) = members.value("active") else {

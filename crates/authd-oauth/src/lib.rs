@@ -9,13 +9,17 @@
 //! | Token endpoint (RFC 6749 §3.2) | [`exchange`](fn@exchange) |
 //! | Revocation (RFC 7009) | [`revoke`] |
 //! | Introspection (RFC 7662) | [`introspect`] |
+//! | What is known of providers, as data | [`preset`] |
 //! | Signed tokens (RFC 7515) | [`sign`], [`KeySet`] |
 //! | Who signed in (OpenID Connect Core) | [`exchange`](fn@exchange) by the ID token, [`userinfo`](fn@userinfo) |
 //!
 //! Facts are gathered here and judged in `authd-core`. Time and randomness are arguments. Nothing
 //! with a secret in it can be printed, and what providers say is made fit to print.
 
+mod assertion;
 mod authorization_code;
+mod certificate;
+mod client;
 mod device_authorization;
 mod error;
 mod exchange;
@@ -25,6 +29,7 @@ mod introspection;
 mod jws;
 mod loopback;
 mod metadata;
+pub mod preset;
 mod request;
 mod response;
 mod revocation;
@@ -32,10 +37,13 @@ mod text;
 mod userinfo;
 
 pub use self::{
+    assertion::{BadSigner, Signer, SignerOptions},
     authorization_code::{
         AuthorizationAttempt, AuthorizationError, AuthorizationGrant, AuthorizationRequest,
         AuthorizationResponse, BadAuthorizationRequest, DuplicateParameter,
     },
+    certificate::{BadCertificate, ClientCertificate},
+    client::{Ambient, Client, Credential},
     device_authorization::{DeviceAuthorization, authorize_device},
     error::{EndpointError, Refusal},
     exchange::{ExchangeRequest, Exchanged, ID_TOKEN_REJECTED, Surroundings, exchange},

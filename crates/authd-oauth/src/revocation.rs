@@ -1,8 +1,9 @@
 //! Telling the provider that a token shall be worth nothing (RFC 7009).
 
-use authd_core::{grant::Provider, secret::Secret};
+use authd_core::secret::Secret;
 
 use crate::{
+    client::Client,
     http::{Http, TransportFailure},
     request::Form,
     response::{ErrorMember, Members},
@@ -59,12 +60,11 @@ pub enum RevocationFailure {
 /// Revokes `token`. One request; the caller repeats it when told that it may.
 pub async fn revoke(
     http: &Http,
-    provider: &Provider,
-    client_secret: Option<&Secret>,
+    client: Client<'_>,
     token: &Secret,
     hint: TokenTypeHint,
 ) -> Revocation {
-    let Some(endpoint) = &provider.endpoints.revocation else {
+    let Some(endpoint) = &client.provider.endpoints.revocation else {
         return Revocation::Unsupported;
     };
     let answer = async {
@@ -72,7 +72,7 @@ pub async fn revoke(
         let outgoing = Form::new()
             .with("token", token.expose())
             .with("token_type_hint", hint.as_str())
-            .post(url, provider, client_secret)?;
+            .post(url, client)?;
         http.send(outgoing, &|| ())
             .await
             .map_err(|error| error.failure)

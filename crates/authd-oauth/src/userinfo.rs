@@ -36,6 +36,7 @@ pub async fn userinfo(
         headers,
         body: Zeroizing::default(),
         cap: TOKEN_CAP,
+        certificate: None,
     };
     let response = http.send(outgoing, &|| ()).await?;
     let status = response.status;

@@ -17,16 +17,16 @@ use authd_core::{
 };
 use authd_oauth::{
     AuthorizationAttempt, AuthorizationError, AuthorizationRequest, AuthorizationResponse,
-    BadAuthorizationRequest, BadEndpoint, BadIssuer, DEFAULT_REDIRECT_URI, DiscoveryError,
-    EndpointError, ExchangeRequest, Exchanged, ID_TOKEN_REJECTED, LoopbackRedirect, Metadata,
-    Revocation, RevocationFailure, Surroundings, TokenTypeHint, Tokens, Unusable, authorize_device,
-    check_endpoints, discover, exchange, introspect, revoke, userinfo,
+    BadAuthorizationRequest, BadEndpoint, BadIssuer, Credential, DEFAULT_REDIRECT_URI,
+    DiscoveryError, EndpointError, ExchangeRequest, Exchanged, ID_TOKEN_REJECTED, LoopbackRedirect,
+    Metadata, Revocation, RevocationFailure, Surroundings, TokenTypeHint, Tokens, Unusable,
+    authorize_device, check_endpoints, discover, exchange, introspect, revoke, userinfo,
 };
 use authd_testkit::{
     Browser, Client, ClientAuthentication, Consent, DiscoveryForm, Endpoint, FakeServer, Fault,
     Options, SendIss,
 };
-use common::{Server, bounded, fingerprint, http, response};
+use common::{At, Server, bounded, fingerprint, http, response};
 
 fn server() -> FakeServer {
     FakeServer::start(Options::default()).unwrap()
@@ -42,7 +42,7 @@ fn client_of(metadata: &Metadata) -> Provider {
 }
 
 async fn discovered(server: &FakeServer) -> (Metadata, Provider) {
-    let metadata = discover(&http(), server.issuer()).await.unwrap();
+    let metadata = discover(&http(), server.issuer(), None).await.unwrap();
     let provider = client_of(&metadata);
     (metadata, provider)
 }
@@ -64,16 +64,31 @@ fn clock() -> authd_core::time::Now {
     }
 }
 
+static NO_CREDENTIAL: Credential = Credential::None;
+
+fn client<'a>(provider: &'a Provider, credential: &'a Credential) -> authd_oauth::Client<'a> {
+    authd_oauth::Client {
+        provider,
+        credential,
+        ambient: &At(clock as fn() -> authd_core::time::Now),
+    }
+}
+
 fn surroundings() -> Surroundings<'static> {
     Surroundings {
         fingerprint: &fingerprint,
-        clock: &clock,
         on_bytes_sent: &|| (),
     }
 }
 
 async fn exchanged(provider: &Provider, request: ExchangeRequest<'_>) -> Exchanged {
-    exchange(&http(), provider, None, request, surroundings()).await
+    exchange(
+        &http(),
+        client(provider, &NO_CREDENTIAL),
+        request,
+        surroundings(),
+    )
+    .await
 }
 
 #[track_caller]
@@ -115,6 +130,7 @@ async fn log_in(
         scopes: &ScopeSet::parse(scopes),
         resources: &resource.map(str::to_owned).into_iter().collect::<Vec<_>>(),
         extra: &[("prompt".into(), "consent".into())],
+        scope_separator: None,
         iss_expected: metadata.authorization_response_iss_parameter_supported,
     };
     let attempt = AuthorizationAttempt::begin(request, &mut random).unwrap();
@@ -156,7 +172,7 @@ async fn a_login_by_code_then_a_refresh_then_a_revocation() {
 
         let hint = TokenTypeHint::RefreshToken;
         assert_eq!(
-            revoke(&http(), &provider, None, &second, hint).await,
+            revoke(&http(), client(&provider, &NO_CREDENTIAL), &second, hint).await,
             Revocation::Revoked
         );
         assert_eq!(
@@ -165,7 +181,7 @@ async fn a_login_by_code_then_a_refresh_then_a_revocation() {
         );
         let unknown = Secret::new("never-issued");
         assert_eq!(
-            revoke(&http(), &provider, None, &unknown, hint).await,
+            revoke(&http(), client(&provider, &NO_CREDENTIAL), &unknown, hint).await,
             Revocation::Revoked
         );
     })
@@ -179,7 +195,7 @@ async fn a_login_by_device_polls_until_the_person_decides() {
         server.update(|settings| settings.device_interval = std::time::Duration::ZERO);
         let (_, provider) = discovered(&server).await;
         let scopes = ScopeSet::parse("openid api");
-        let device = authorize_device(&http(), &provider, None, &scopes, &[])
+        let device = authorize_device(&http(), client(&provider, &NO_CREDENTIAL), &scopes, &[])
             .await
             .unwrap();
         assert!(device.verification_uri.starts_with(server.issuer()));
@@ -198,7 +214,7 @@ async fn a_login_by_device_polls_until_the_person_decides() {
         let (summary, _) = accepted(exchanged(&provider, poll()).await);
         assert_eq!(summary.subject.unwrap().sub, "user-1");
 
-        let device = authorize_device(&http(), &provider, None, &scopes, &[])
+        let device = authorize_device(&http(), client(&provider, &NO_CREDENTIAL), &scopes, &[])
             .await
             .unwrap();
         server.deny_device(&device.user_code).unwrap();
@@ -226,7 +242,13 @@ async fn device_authorization_reads_what_providers_really_send() {
                 },
                 ..Provider::default()
             };
-            authorize_device(&http(), &provider, None, &ScopeSet::default(), &[]).await
+            authorize_device(
+                &http(),
+                client(&provider, &NO_CREDENTIAL),
+                &ScopeSet::default(),
+                &[],
+            )
+            .await
         };
         // Google's name for the address, strings for numbers, no interval.
         let google = r#"{"device_code":"DC","user_code":"AB\u001b[31m-CD","expires_in":"1800",
@@ -279,7 +301,7 @@ async fn confidential_clients_prove_themselves_by_basic_and_by_post() {
         })
         .unwrap();
         let (_, mut provider) = discovered(&server).await;
-        let secret = Secret::new(awkward);
+        let secret = Credential::Secret(Secret::new(awkward));
         let token = Secret::new("RT");
         for (id, auth) in [("basic", ClientAuth::Basic), ("post", ClientAuth::Post)] {
             provider.client_id = id.into();
@@ -290,10 +312,21 @@ async fn confidential_clients_prove_themselves_by_basic_and_by_post() {
                 scopes: &none,
                 resource: None,
             };
-            let known =
-                exchange(&http(), &provider, Some(&secret), refresh(), surroundings()).await;
+            let known = exchange(
+                &http(),
+                client(&provider, &secret),
+                refresh(),
+                surroundings(),
+            )
+            .await;
             assert_eq!(error_code(known), "invalid_grant", "{id}");
-            let unknown = exchange(&http(), &provider, None, refresh(), surroundings()).await;
+            let unknown = exchange(
+                &http(),
+                client(&provider, &NO_CREDENTIAL),
+                refresh(),
+                surroundings(),
+            )
+            .await;
             assert_eq!(error_code(unknown), "invalid_client", "{id}");
         }
     })
@@ -337,7 +370,7 @@ async fn discovery_says_what_is_wrong() {
         let asked = server.issuer().to_owned();
         let error = async |change: &dyn Fn()| {
             change();
-            discover(&http(), &asked).await.unwrap_err()
+            discover(&http(), &asked, None).await.unwrap_err()
         };
         let overlay = |name: &'static str, value: &'static str| {
             let server = server.clone();
@@ -389,7 +422,7 @@ async fn discovery_says_what_is_wrong() {
             ),
             ("idp.example", BadIssuer::Endpoint(BadEndpoint::NotAUrl)),
         ] {
-            let error = discover(&http(), issuer).await.unwrap_err();
+            let error = discover(&http(), issuer, None).await.unwrap_err();
             assert_eq!(error, DiscoveryError::BadIssuer(why), "{issuer}");
         }
     })
@@ -402,12 +435,12 @@ async fn discovery_follows_a_redirect_within_the_host_alone() {
         let elsewhere = Server::answering(response("200 OK", "", "{}")).await;
         let away = format!("location: {}\r\n", elsewhere.url("/"));
         let server = Server::answering(response("302 Found", &away, "")).await;
-        let error = discover(&http(), &server.url("")).await.unwrap_err();
+        let error = discover(&http(), &server.url(""), None).await.unwrap_err();
         assert_eq!(error, DiscoveryError::NotFound { status: 302 });
         assert_eq!(elsewhere.count(), 0);
 
         let circle = Server::answering(response("302 Found", "location: /again\r\n", "")).await;
-        let error = discover(&http(), &circle.url("")).await.unwrap_err();
+        let error = discover(&http(), &circle.url(""), None).await.unwrap_err();
         assert_eq!(error, DiscoveryError::NotFound { status: 302 });
         // Two places, each with its three redirects.
         assert_eq!(circle.count(), 8);
@@ -513,14 +546,24 @@ async fn who_signed_in_and_whether_a_token_lives_can_be_asked() {
         );
 
         let hint = TokenTypeHint::AccessToken;
-        let alive = introspect(&http(), &provider, None, &tokens.access_token, hint)
-            .await
-            .unwrap();
+        let alive = introspect(
+            &http(),
+            client(&provider, &NO_CREDENTIAL),
+            &tokens.access_token,
+            hint,
+        )
+        .await
+        .unwrap();
         assert!(alive.active && alive.expires_at.is_some());
         server.revoke_access_tokens();
-        let dead = introspect(&http(), &provider, None, &tokens.access_token, hint)
-            .await
-            .unwrap();
+        let dead = introspect(
+            &http(),
+            client(&provider, &NO_CREDENTIAL),
+            &tokens.access_token,
+            hint,
+        )
+        .await
+        .unwrap();
         assert!(!dead.active);
         let refused = userinfo(&http(), &provider, &tokens.access_token)
             .await
@@ -538,14 +581,14 @@ async fn who_signed_in_and_whether_a_token_lives_can_be_asked() {
         provider.endpoints.userinfo = None;
         provider.endpoints.revocation = None;
         let token = &tokens.access_token;
-        let nothing = introspect(&http(), &provider, None, token, hint)
+        let nothing = introspect(&http(), client(&provider, &NO_CREDENTIAL), token, hint)
             .await
             .unwrap_err();
         assert_eq!(nothing, EndpointError::NotOffered);
         let nothing = userinfo(&http(), &provider, token).await.unwrap_err();
         assert_eq!(nothing, EndpointError::NotOffered);
         assert_eq!(
-            revoke(&http(), &provider, None, token, hint).await,
+            revoke(&http(), client(&provider, &NO_CREDENTIAL), token, hint).await,
             Revocation::Unsupported
         );
     })
@@ -560,14 +603,14 @@ async fn a_revocation_that_failed_says_whether_to_try_again() {
         let (token, hint) = (Secret::new("RT"), TokenTypeHint::RefreshToken);
         server.fault_next(Endpoint::Revocation, Fault::Status { status: 503 });
         assert_eq!(
-            revoke(&http(), &provider, None, &token, hint).await,
+            revoke(&http(), client(&provider, &NO_CREDENTIAL), &token, hint).await,
             Revocation::Failed {
                 retryable: true,
                 cause: RevocationFailure::Unavailable(503)
             }
         );
         provider.client_id = "nobody".into();
-        let refused = revoke(&http(), &provider, None, &token, hint).await;
+        let refused = revoke(&http(), client(&provider, &NO_CREDENTIAL), &token, hint).await;
         assert!(
             matches!(
                 refused,
@@ -579,7 +622,7 @@ async fn a_revocation_that_failed_says_whether_to_try_again() {
             "{refused:?}"
         );
         server.kill();
-        let lost = revoke(&http(), &provider, None, &token, hint).await;
+        let lost = revoke(&http(), client(&provider, &NO_CREDENTIAL), &token, hint).await;
         assert!(
             matches!(
                 lost,
@@ -620,6 +663,7 @@ fn request<'a>(
         scopes,
         resources: &*RESOURCES,
         extra,
+        scope_separator: None,
         iss_expected: false,
     }
 }
@@ -723,16 +767,16 @@ fn an_answer_can_be_pasted() {
         };
         Ok(code.expose().to_owned())
     };
-    let query = format!("code=c%2F1&state={}", state(&attempt));
+    let query = format!("code=one%2F1234&state={}", state(&attempt));
     for text in [
         format!("http://127.0.0.1:4000/callback?{query}"),
         format!("  http://127.0.0.1:4000/callback?{query}\n"),
         format!("http://127.0.0.1:4000/callback?{query}#_=_"),
         format!("?{query}"),
         query.clone(),
-        "c/1".to_owned(),
+        "one/1234".to_owned(),
     ] {
-        assert_eq!(code(&attempt, &text), Ok("c/1".to_owned()), "{text}");
+        assert_eq!(code(&attempt, &text), Ok("one/1234".to_owned()), "{text}");
     }
     for (text, error) in [
         (
@@ -742,10 +786,13 @@ fn an_answer_can_be_pasted() {
         ("code=c", AuthorizationError::WrongState),
         (
             "http://127.0.0.1:4000/callback",
-            AuthorizationError::WrongState,
+            AuthorizationError::NoAnswer,
         ),
         ("code=c&code=d", AuthorizationError::Malformed),
-        (" ", AuthorizationError::WholeAddressNeeded),
+        (" ", AuthorizationError::NoAnswer),
+        ("hello", AuthorizationError::NoAnswer),
+        ("open the page yourself", AuthorizationError::NoAnswer),
+        ("un\u{301}code-étrange", AuthorizationError::NoAnswer),
     ] {
         assert_eq!(code(&attempt, text), Err(error), "{text}");
     }
@@ -753,7 +800,7 @@ fn an_answer_can_be_pasted() {
     wanted.iss_expected = true;
     let strict = AuthorizationAttempt::begin(wanted, &mut random).unwrap();
     assert_eq!(
-        code(&strict, "c/1"),
+        code(&strict, "one/1234"),
         Err(AuthorizationError::WholeAddressNeeded)
     );
     let whole = format!(
@@ -776,4 +823,44 @@ proptest::proptest! {
             proptest::prop_assert!(attempt.complete(response).is_err());
         }
     }
+}
+
+#[tokio::test]
+async fn a_multi_tenant_issuer_is_matched_by_its_profiles_own_rule_and_by_no_other() {
+    bounded(async {
+        let server = server();
+        let asked = server.issuer();
+        let template = format!("{asked}/{{tenantid}}/v2.0");
+        let tenant = format!("{asked}/8eaef023-2b34-4da1-9baa-8bc8c9d6a490/v2.0");
+        for (named, with_template, expected) in [
+            // Metadata for all tenants names the template itself; the one asked for stays the name.
+            (&template, true, Some(asked)),
+            // Metadata of one tenant, asked for by another of its names.
+            (&tenant, true, Some(tenant.as_str())),
+            (&template, false, None),
+            (&tenant, false, None),
+            (&format!("{asked}/a/b/v2.0"), true, None),
+            (&"https://evil.example/x/v2.0".to_owned(), true, None),
+        ] {
+            server.update(|settings| {
+                settings
+                    .metadata
+                    .insert("issuer".into(), serde_json::json!(named));
+            });
+            let template = with_template.then_some(template.as_str());
+            let found = discover(&http(), asked, template).await;
+            match expected {
+                Some(expected) => {
+                    let found = found.unwrap();
+                    assert_eq!(found.issuer, expected);
+                    assert_eq!(found.multi_tenant, expected == asked);
+                }
+                None => assert!(
+                    matches!(found, Err(DiscoveryError::IssuerMismatch { .. })),
+                    "{named}"
+                ),
+            }
+        }
+    })
+    .await;
 }

@@ -14,11 +14,11 @@ use std::{
 
 use authd_core::{scope::ScopeSet, secret::Secret};
 use authd_oauth::{
-    AuthorizationAttempt, AuthorizationRequest, DEFAULT_REDIRECT_URI, HttpConfig, LoopbackRedirect,
-    ProxyConfig, TokenTypeHint, discover, exchange, introspect, revoke, userinfo,
+    AuthorizationAttempt, AuthorizationRequest, Credential, DEFAULT_REDIRECT_URI, HttpConfig,
+    LoopbackRedirect, ProxyConfig, TokenTypeHint, discover, exchange, introspect, revoke, userinfo,
 };
 use authd_testkit::{Browser, Client, ClientAuthentication, FakeServer, Options};
-use common::{Server, bounded, fingerprint, http, http_with, now, provider, refresh, response};
+use common::{Server, bounded, client, fingerprint, http, http_with, provider, refresh, response};
 use tracing_subscriber::fmt::MakeWriter;
 
 /// In every secret of these tests.
@@ -69,15 +69,15 @@ async fn no_log_and_nothing_printable_has_a_secret() {
 }
 
 async fn a_login_and_everything_after(log: &Log) {
-    let client = Client::native("client")
+    let registered = Client::native("client")
         .authenticated_by(ClientAuthentication::Basic("canary-client-secret".into()));
     let server = FakeServer::start(Options {
-        clients: vec![client],
+        clients: vec![registered],
         ..Options::default()
     })
     .unwrap();
-    let client_secret = Secret::new("canary-client-secret");
-    let metadata = discover(&http(), server.issuer()).await.unwrap();
+    let credential = Credential::Secret(Secret::new("canary-client-secret"));
+    let metadata = discover(&http(), server.issuer(), None).await.unwrap();
     let mut provider = provider("");
     provider.issuer = Some(metadata.issuer.clone());
     provider.endpoints = metadata.endpoints.clone();
@@ -89,6 +89,7 @@ async fn a_login_and_everything_after(log: &Log) {
         scopes: &ScopeSet::parse("openid offline_access"),
         resources: &[],
         extra: &[],
+        scope_separator: None,
         iss_expected: true,
     };
     let attempt = AuthorizationAttempt::begin(request, &mut |bytes| bytes.fill(0xff)).unwrap();
@@ -100,20 +101,20 @@ async fn a_login_and_everything_after(log: &Log) {
 
     let surroundings = authd_oauth::Surroundings {
         fingerprint: &fingerprint,
-        clock: &now,
         on_bytes_sent: &|| (),
     };
     let exchanged = exchange(
         &http(),
-        &provider,
-        Some(&client_secret),
+        client(&provider, &credential),
         grant.exchange_request(),
         surroundings,
     )
     .await;
     let tokens = exchanged.tokens.unwrap();
     let hint = TokenTypeHint::AccessToken;
-    let (http, secret) = (http(), Some(&client_secret));
+    let http = http();
+    let known = client(&provider, &credential);
+    let unknown = client(&provider, &Credential::None);
     let said = [
         format!("{:?}", exchanged.answer),
         format!(
@@ -122,28 +123,22 @@ async fn a_login_and_everything_after(log: &Log) {
         ),
         format!(
             "{:?}",
-            introspect(&http, &provider, secret, &tokens.access_token, hint).await
+            introspect(&http, known, &tokens.access_token, hint).await
         ),
         format!(
             "{:?}",
-            revoke(&http, &provider, secret, &tokens.access_token, hint).await
+            revoke(&http, known, &tokens.access_token, hint).await
         ),
         // Refused, for want of the client's secret.
         format!(
             "{:?}",
-            introspect(&http, &provider, None, &tokens.access_token, hint).await
+            introspect(&http, unknown, &tokens.access_token, hint).await
         ),
         format!(
             "{:?}",
-            exchange(
-                &http,
-                &provider,
-                None,
-                grant.exchange_request(),
-                surroundings
-            )
-            .await
-            .answer
+            exchange(&http, unknown, grant.exchange_request(), surroundings)
+                .await
+                .answer
         ),
         format!("{provider:?} {metadata:?}"),
     ];

@@ -17,9 +17,10 @@ use authd_core::{
     secret::Secret,
     time::{Boot, Now, Wall},
 };
-use authd_oauth::{ExchangeRequest, Surroundings, exchange};
+use authd_oauth::{Client, Credential, ExchangeRequest, Surroundings, exchange};
 use common::{
-    Server, bounded, fingerprint, http, http_with, now, provider, read_request, refresh, response,
+    At, Server, bounded, client, fingerprint, http, http_with, provider, read_request, refresh,
+    response,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -277,13 +278,15 @@ async fn a_token_lives_from_the_moment_the_request_left() {
     let scopes = ScopeSet::default();
     let surroundings = Surroundings {
         fingerprint: &fingerprint,
-        clock: &clock,
         on_bytes_sent: &|| (),
     };
     let exchanged = bounded(exchange(
         &http(),
-        &provider(server.url("/")),
-        None,
+        Client {
+            provider: &provider(server.url("/")),
+            credential: &Credential::None,
+            ambient: &At(clock),
+        },
         ExchangeRequest::Refresh {
             refresh_token: &refresh_token,
             scopes: &scopes,
@@ -366,11 +369,16 @@ async fn each_grant_type_sends_its_own_form() {
     ];
     let surroundings = Surroundings {
         fingerprint: &fingerprint,
-        clock: &now,
         on_bytes_sent: &|| (),
     };
     for (request, form) in requests {
-        bounded(exchange(&http(), &provider, None, request, surroundings)).await;
+        bounded(exchange(
+            &http(),
+            client(&provider, &Credential::None),
+            request,
+            surroundings,
+        ))
+        .await;
         let request = seen.lock().unwrap().clone();
         let (head, body) = request.split_once("\r\n\r\n").unwrap();
         assert_eq!(body, form);
@@ -392,15 +400,14 @@ async fn each_grant_type_sends_its_own_form() {
     }
 
     provider.client_auth = ClientAuth::Basic;
-    let secret = Secret::new("s3");
+    let secret = Credential::Secret(Secret::new("s3"));
     let request = ExchangeRequest::ClientCredentials {
         scopes: &none,
         resource: None,
     };
     bounded(exchange(
         &http(),
-        &provider,
-        Some(&secret),
+        client(&provider, &secret),
         request,
         surroundings,
     ))

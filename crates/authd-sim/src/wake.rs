@@ -271,6 +271,7 @@ impl Machine {
             scopes,
             resource: None,
             resources: BTreeSet::new(),
+            renewed_by: authd_core::grant::RenewedBy::RefreshToken,
             renewable: true,
             leases: [(LeaseKey::default(), lease)].into(),
             learned: SmallMap::new(),

@@ -9,7 +9,8 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use authd_core::id::Ticket;
+use authd_core::{id::Ticket, time::Now};
+use authd_oauth::Ambient;
 use authd_proto::{
     ErrorCode, WireError,
     response::{KeyProtection, StoreStatus},
@@ -17,8 +18,8 @@ use authd_proto::{
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    authorize::Logins, clock::Clock, config::Config, driver::Mailbox, fingerprint::Fingerprinter,
-    journal::Journal, network::Network, published::Published,
+    authorize::Logins, clock::Clock, config::Config, credential::Credentials, driver::Mailbox,
+    fingerprint::Fingerprinter, journal::Journal, network::Network, published::Published,
 };
 
 /// One running daemon.
@@ -35,6 +36,8 @@ pub(crate) struct Daemon {
     pub(crate) fingerprints: Fingerprinter,
     /// Events.
     pub(crate) journal: Journal,
+    /// What commands printed that prove us.
+    pub(crate) credentials: Credentials,
     /// Logins under way.
     pub(crate) logins: Logins,
     /// The configuration in force.
@@ -139,6 +142,18 @@ impl Daemon {
             ErrorCode::StoreFailed
         };
         Err(WireError::new(code, detail).with_hint("run 'authctl doctor'"))
+    }
+}
+
+impl Ambient for Daemon {
+    fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    fn random(&self) -> Option<u128> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).ok()?;
+        Some(u128::from_ne_bytes(bytes))
     }
 }
 

@@ -212,6 +212,7 @@ pub(crate) fn account(name: &str) -> res::AccountInfo {
         resource: None,
         profile: None,
         created_at: 1_700_000_000,
+        login_ends_at: None,
         leases: vec![lease],
     }
 }

@@ -96,6 +96,22 @@ mod tests {
     }
 
     #[test]
+    fn tries_come_at_growing_distance_and_never_in_haste() {
+        let mut rng = Rng::with_seed(1);
+        for id in 0..50 {
+            let mut revocations = Revocations::default();
+            revocations.owe(id, Boot(0));
+            for longest in [30, 60, 120, 240, 480, 960, 1920, 3600, 3600] {
+                assert_eq!(revocations.due(Boot(u64::MAX)).count(), 1);
+                revocations.tried(id, false, Boot(0), &mut rng);
+                let wait = revocations.wakes_at().unwrap().since(Boot(0));
+                let longest = Duration::from_secs(longest);
+                assert!(wait >= longest / 2 && wait <= longest, "{wait:?}");
+            }
+        }
+    }
+
+    #[test]
     fn many_are_not_tried_all_at_once() {
         let mut revocations = Revocations::default();
         (0..20).for_each(|id| revocations.owe(id, Boot(0)));

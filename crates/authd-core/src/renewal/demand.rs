@@ -112,10 +112,8 @@ impl Renewal {
     }
 
     /// The client is gone; an exchange that it caused goes on.
-    pub(crate) fn gone(&mut self, ticket: Ticket) -> bool {
-        let before = self.waiters.len();
+    pub(crate) fn gone(&mut self, ticket: Ticket) {
         self.waiters.retain(|waiter| waiter.ticket != ticket);
-        self.waiters.len() < before
     }
 
     /// Whether clients wait for something that this lease does not give them, and why.

@@ -138,6 +138,12 @@ mod tests {
                 (Some(ASSUMED), Expiry::Assumed),
             ),
             (
+                tokens(ExpiresIn::Missing, Some(sent)),
+                &none,
+                true,
+                (Some(ASSUMED), Expiry::Assumed),
+            ),
+            (
                 tokens(ExpiresIn::Stated(Duration::ZERO), None),
                 &none,
                 true,
@@ -198,6 +204,11 @@ mod tests {
         assert_eq!(
             lead(secs(3600), Some(secs(9999)), &profile, 0.5),
             secs(1260)
+        );
+        assert_eq!(
+            lead(secs(3600), Some(secs(3600)), &profile, 0.5),
+            secs(1260),
+            "at the very end is no hint"
         );
         assert_eq!(
             lead(secs(3600), Some(secs(0)), &profile, 0.5),

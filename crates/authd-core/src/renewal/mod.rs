@@ -193,6 +193,8 @@ impl Renewal {
             let since = cx.now.wall;
             renewal.grant_mut().flags.stale_store = Some(Raised { reason, since });
         }
+        // Where nothing is spent, nothing is lost: it is asked again.
+        let interrupted = interrupted.filter(|_| renewal.grant.renewed_by.needs_refresh_token());
         if let Some(written) = interrupted.filter(|_| !planted::is(Bug::InterruptedForgotten)) {
             // A leeway counts from there. Where it is not known how long ago that was, it is over.
             let age = written.age(cx.now, cx.boot_id);
@@ -375,6 +377,7 @@ impl Renewal {
             Verdict::Accepted => Health::Succeeded,
             Verdict::Throttled => Health::Throttled,
             Verdict::Transient | Verdict::Offline | Verdict::Ambiguous(_) => Health::Failed,
+            Verdict::Unproven => Health::Untried,
             _ => Health::Answered,
         }
     }

@@ -172,6 +172,23 @@ mod tests {
     }
 
     #[test]
+    fn only_a_host_that_failed_for_several_comes_back() {
+        for (failing, was_down) in [
+            (&[][..], false),
+            (&["a", "a", "a", "a", "a", "a"], false),
+            (&["a", "b"], false),
+            (&["a", "a", "a", "a", "b"], true),
+        ] {
+            let mut breaker = Breaker::default();
+            breaker.probe(Boot(0));
+            for name in failing {
+                breaker.failed(&account(name), Boot(0));
+            }
+            assert_eq!(breaker.answered(), was_down, "{failing:?}");
+        }
+    }
+
+    #[test]
     fn a_pressing_account_brings_the_canary_forward() {
         let mut breaker = Breaker::default();
         for n in 0..5 {

@@ -104,6 +104,21 @@ mod tests {
     }
 
     #[test]
+    fn a_host_that_complained_is_not_stormed_after_a_rest() {
+        let mut bucket = Bucket::full(Boot(0));
+        (0..3).for_each(|_| bucket.throttled());
+        let at_once = (0..).take_while(|_| bucket.take(Boot(3_600_000)).is_ok());
+        assert_eq!(at_once.count(), 4, "an eighth of the burst");
+    }
+
+    #[test]
+    fn the_promised_moment_is_not_later_than_it_must_be() {
+        let mut bucket = Bucket::full(Boot(0));
+        while bucket.take(Boot(0)).is_ok() {}
+        assert_eq!(bucket.take(Boot(60)), Err(Boot(101)));
+    }
+
+    #[test]
     fn the_promised_moment_holds() {
         let mut bucket = Bucket::full(Boot(0));
         (0..20).for_each(|_| bucket.throttled());

@@ -578,6 +578,7 @@ fn first_grant(
         scopes,
         resource: None,
         resources: [].into(),
+        renewed_by: authd_core::grant::RenewedBy::RefreshToken,
         renewable: true,
         leases: [(LeaseKey::default(), lease)].into(),
         learned: SmallMap::new(),

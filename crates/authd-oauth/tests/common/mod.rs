@@ -24,7 +24,8 @@ use authd_core::{
     time::{Boot, Now, Wall},
 };
 use authd_oauth::{
-    ExchangeRequest, Exchanged, Http, HttpConfig, ProxyConfig, Surroundings, exchange,
+    Ambient, Client, Credential, ExchangeRequest, Exchanged, Http, HttpConfig, ProxyConfig,
+    Surroundings, exchange,
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
@@ -75,6 +76,29 @@ pub(crate) fn fingerprint(token: &str) -> Fingerprint {
     Fingerprint(bytes)
 }
 
+/// A clock, and no chance: every number drawn is one more than the one before.
+pub(crate) struct At<F>(pub(crate) F);
+
+impl<F: Fn() -> Now + Send + Sync> Ambient for At<F> {
+    fn now(&self) -> Now {
+        (self.0)()
+    }
+
+    fn random(&self) -> Option<u128> {
+        static DRAWN: AtomicUsize = AtomicUsize::new(1);
+        Some(DRAWN.fetch_add(1, Ordering::Relaxed) as u128)
+    }
+}
+
+/// The client of `provider` at a standing clock.
+pub(crate) fn client<'a>(provider: &'a Provider, credential: &'a Credential) -> Client<'a> {
+    Client {
+        provider,
+        credential,
+        ambient: &At(now as fn() -> Now),
+    }
+}
+
 pub(crate) fn now() -> Now {
     Now {
         boot: Boot(1_000),
@@ -94,12 +118,10 @@ pub(crate) async fn refresh(http: &Http, provider: &Provider) -> (Exchanged, usi
     let told = AtomicUsize::new(0);
     let exchanged = exchange(
         http,
-        provider,
-        None,
+        client(provider, &Credential::None),
         request,
         Surroundings {
             fingerprint: &fingerprint,
-            clock: &now,
             on_bytes_sent: &|| {
                 told.fetch_add(1, Ordering::Relaxed);
             },

@@ -1,5 +1,6 @@
 //! The server and the handle that drives it.
 
+mod assertion;
 mod authorize;
 mod device;
 mod discovery;
@@ -11,10 +12,11 @@ mod protected;
 mod routes;
 mod signer;
 mod token;
+mod unattended;
 mod world;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt, io,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     sync::{Arc, Mutex, PoisonError},
@@ -136,6 +138,7 @@ impl FakeServer {
             ledger: Ledger::default(),
             faults: Faults::default(),
             codes: BTreeMap::new(),
+            assertions: BTreeSet::new(),
             devices: BTreeMap::new(),
             requests: 0,
         }));

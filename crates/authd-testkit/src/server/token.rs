@@ -1,4 +1,5 @@
-//! The token endpoint: authorization codes, refresh tokens, device codes.
+//! The token endpoint: authorization codes, refresh tokens, device codes; what needs no person stands in
+//! its neighbour.
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use super::{
     device,
     issue::Approved,
     params::{Params, Refusal, authenticate},
+    unattended::{self, JWT_BEARER, TOKEN_EXCHANGE},
     world::{Shared, World},
 };
 use crate::{
@@ -67,11 +69,18 @@ fn exchange(
 ) -> Result<(String, Value), Refusal> {
     let params = Params::of_form(headers, body)?;
     let grant_type = params.required("grant_type")?.to_owned();
+    if grant_type == JWT_BEARER && params.optional("client_id").is_none() {
+        // The assertion speaks for the client (RFC 7521 §4.1).
+        return Ok((grant_type, unattended::jwt_bearer(world, &params)?));
+    }
     let client_id = authenticate(world, headers, &params)?;
     let response = match grant_type.as_str() {
         "authorization_code" => authorization_code(world, &client_id, &params),
         "refresh_token" => refresh(world, &client_id, &params),
         DEVICE_CODE => device::redeem(world, &client_id, &params),
+        "client_credentials" => unattended::client_credentials(world, &client_id, &params),
+        JWT_BEARER => unattended::jwt_bearer(world, &params),
+        TOKEN_EXCHANGE => unattended::token_exchange(world, &client_id, &params),
         _ => Err(Refusal::new("unsupported_grant_type", grant_type.as_str())),
     }?;
     Ok((grant_type, response))

@@ -8,13 +8,14 @@ use authd_core::{
     id::Account,
     secret::Secret,
 };
-use authd_oauth::{Revocation, TokenTypeHint as Hint};
+use authd_oauth::{Client, Revocation, RevocationFailure, TokenTypeHint as Hint, TransportFailure};
 use authd_proto::response::TokenKind;
 use authd_store::{PendingRevocation, Secrets, TokenTypeHint};
 use tokio::sync::oneshot;
 
 use super::Performer;
 use crate::{
+    credential::{self, Wanted},
     driver::Message,
     failpoint::{self, Boundary},
 };
@@ -231,9 +232,10 @@ impl Performer {
                 outcome: Revocation::Revoked,
             });
         };
-        let http = self.daemon.network.http();
+        let daemon = Arc::clone(&self.daemon);
         self.daemon.network.spawn(async move {
-            let provider = Provider {
+            let http = daemon.network.http();
+            let provider = owed.provider.unwrap_or_else(|| Provider {
                 endpoints: Endpoints {
                     revocation: Some(owed.endpoint),
                     ..Endpoints::default()
@@ -241,13 +243,31 @@ impl Performer {
                 client_id: owed.client_id,
                 client_auth: owed.client_auth,
                 ..Provider::default()
+            });
+            let obtained =
+                credential::obtain(&daemon, &provider, owed.client_secret, Wanted::Held).await;
+            let credential = match obtained {
+                Ok(credential) => credential,
+                Err(error) => {
+                    tracing::warn!(%error, "a revocation cannot be asked for yet");
+                    let cause = RevocationFailure::Transport(TransportFailure::Unsigned);
+                    let outcome = Revocation::Failed {
+                        retryable: true,
+                        cause,
+                    };
+                    return mailbox.send(Message::RevocationTried { id, outcome });
+                }
             };
             let hint = match owed.hint {
                 TokenTypeHint::AccessToken => Hint::AccessToken,
                 TokenTypeHint::RefreshToken => Hint::RefreshToken,
             };
-            let secret = owed.client_secret.as_ref();
-            let outcome = authd_oauth::revoke(&http, &provider, secret, &owed.token, hint).await;
+            let client = Client {
+                provider: &provider,
+                credential: &credential,
+                ambient: &*daemon,
+            };
+            let outcome = authd_oauth::revoke(&http, client, &owed.token, hint).await;
             mailbox.send(Message::RevocationTried { id, outcome });
         });
     }
@@ -368,6 +388,7 @@ fn revocations(account: &Account, held: &Held) -> Vec<PendingRevocation> {
                 client_id: provider.client_id.clone(),
                 client_auth: provider.client_auth,
                 client_secret: held.secrets.client_secret.clone(),
+                provider: Some(Provider::clone(provider)),
                 token: token.clone(),
                 hint,
             },

@@ -1,17 +1,17 @@
 //! Asking a provider about a token, and about itself.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use authd_core::{
     broker::{Check, Event, Finding, Means},
-    grant::Provider,
     id::Account,
     secret::Secret,
     time::Wall,
 };
-use authd_oauth::{EndpointError, Http, Introspection, TokenTypeHint};
+use authd_oauth::{Client, EndpointError, Http, Introspection, TokenTypeHint};
 
 use super::Performer;
+use crate::credential::{self, Wanted};
 
 /// How a resource server says that a token is dead (RFC 6750 §3.1).
 const UNAUTHORIZED: u16 = 401;
@@ -32,12 +32,25 @@ impl Performer {
             let finding = Finding::Unknown;
             return mailbox.event(Event::Validated { check, finding });
         };
-        let http = self.daemon.network.http();
-        let clock = self.daemon.clock.clone();
+        let daemon = Arc::clone(&self.daemon);
         self.daemon.network.spawn(async move {
-            let asked_at = clock.now().wall;
-            let secret = client_secret.as_ref();
-            let finding = ask(&http, &provider, secret, &token, check.means, asked_at).await;
+            let obtained =
+                credential::obtain(&daemon, &provider, client_secret, Wanted::Held).await;
+            let credential = match obtained {
+                Ok(credential) => credential,
+                Err(error) => {
+                    tracing::debug!(%error, "nobody is asked whether a token is alive");
+                    let finding = Finding::Unknown;
+                    return mailbox.event(Event::Validated { check, finding });
+                }
+            };
+            let client = Client {
+                provider: &provider,
+                credential: &credential,
+                ambient: &*daemon,
+            };
+            let http = daemon.network.http();
+            let finding = ask(&http, client, &token, check.means).await;
             mailbox.event(Event::Validated { check, finding });
         });
     }
@@ -47,18 +60,19 @@ impl Performer {
     /// Fetches the metadata of the account's issuer again. The engine always gets an answer.
     pub(super) fn rediscover(&self, account: Account) {
         let mailbox = self.daemon.mailbox.clone();
-        let issuer = self
-            .accounts
-            .get(&account)
-            .and_then(|snapshot| snapshot.view.grant.provider.issuer.clone());
-        let Some(issuer) = issuer else {
+        let known = self.accounts.get(&account).and_then(|snapshot| {
+            let provider = &snapshot.view.grant.provider;
+            let template = provider.profile.issuer_template.clone();
+            Some((provider.issuer.clone()?, template, provider.client_auth))
+        });
+        let Some((issuer, template, client_auth)) = known else {
             let endpoints = None;
             return mailbox.event(Event::Rediscovered { account, endpoints });
         };
         let http = self.daemon.network.http();
         self.daemon.network.spawn(async move {
-            let endpoints = match authd_oauth::discover(&http, &issuer).await {
-                Ok(metadata) => Some(metadata.endpoints),
+            let endpoints = match authd_oauth::discover(&http, &issuer, template.as_deref()).await {
+                Ok(metadata) => Some(metadata.endpoints_for(client_auth)),
                 Err(error) => {
                     tracing::debug!(%account, %error, "the provider's metadata cannot be had");
                     None
@@ -69,18 +83,12 @@ impl Performer {
     }
 }
 
-async fn ask(
-    http: &Http,
-    provider: &Provider,
-    client_secret: Option<&Secret>,
-    token: &Secret,
-    means: Means,
-    asked_at: Wall,
-) -> Finding {
+async fn ask(http: &Http, client: Client<'_>, token: &Secret, means: Means) -> Finding {
+    let asked_at = client.ambient.now().wall;
     match means {
         Means::Introspection => {
             let hint = TokenTypeHint::AccessToken;
-            match authd_oauth::introspect(http, provider, client_secret, token, hint).await {
+            match authd_oauth::introspect(http, client, token, hint).await {
                 Ok(answer) if answer.active => Finding::Active {
                     expires_in: left(&answer, asked_at),
                 },
@@ -88,7 +96,7 @@ async fn ask(
                 Err(error) => unknown(&error),
             }
         }
-        Means::Userinfo => match authd_oauth::userinfo(http, provider, token).await {
+        Means::Userinfo => match authd_oauth::userinfo(http, client.provider, token).await {
             Ok(_) => Finding::Active { expires_in: None },
             Err(error) if error.status() == Some(UNAUTHORIZED) => Finding::Inactive,
             Err(error) => unknown(&error),

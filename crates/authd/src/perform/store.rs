@@ -78,11 +78,13 @@ impl Performer {
             grant
                 .leases
                 .retain(|key, _| secrets.access_tokens.contains_key(key));
-            grant.renewable = secrets.refresh_token.is_some();
+            let unattended = !grant.renewed_by.needs_refresh_token();
+            grant.renewable = secrets.refresh_token.is_some() || unattended;
             let interrupted = loaded
                 .intents
                 .iter()
                 .find(|intent| intent.account == account && intent.grant == grant.id)
+                .filter(|intent| intent.grant_type.spends())
                 .map(|intent| intent.at);
             let stale = if loaded.stale.contains(&account) {
                 Some(StaleStore::OlderGeneration)

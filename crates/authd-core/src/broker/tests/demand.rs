@@ -64,6 +64,30 @@ fn a_login_has_only_so_many_living_leases() {
 }
 
 #[test]
+fn a_use_that_brings_the_renewal_of_an_idle_login_forward_is_shown() {
+    let mut bench = Bench::with(|grant| {
+        for lease in grant.leases.values_mut() {
+            lease.lifetime = Some(secs(36_000));
+        }
+    });
+    bench.broker.configure(Config {
+        idle_after: secs(3600),
+        ..Config::default()
+    });
+    bench.pass(secs(3600));
+    bench.happen(Event::Tick);
+    bench.happen(Event::NetworkUp);
+    let (grant, planned) = (bench.grant().clone(), bench.view().next_renewal);
+    bench.happen(Event::Used {
+        account: work(),
+        key: LeaseKey::default(),
+    });
+    assert_eq!(*bench.grant(), grant, "nothing else is new");
+    assert!(bench.sent.is_empty());
+    assert!(bench.view().next_renewal < planned);
+}
+
+#[test]
 fn a_lease_of_unknown_life_is_dropped_once_nobody_uses_it() {
     let mut bench = Bench::with(|grant| {
         let mut endless = grant.leases[&LeaseKey::default()].clone();

@@ -111,6 +111,42 @@ fn an_account_that_leaves_ends_its_logins_that_wait_for_a_person() {
 }
 
 #[test]
+fn an_account_that_leaves_ends_nobody_elses_logins() {
+    let mut bench = Bench::new();
+    bench.load("other", |_| {});
+    login(&mut bench);
+    bench.happen(Event::Leave {
+        account: account("other"),
+        revoke: false,
+    });
+    bench.happen(Event::CodeReceived { login: LoginId(1) });
+    bench.answer(tokens());
+    assert_eq!(bench.grant().id, GrantId(2));
+}
+
+#[test]
+fn an_account_that_leaves_takes_its_place_in_the_queue_along() {
+    let mut bench = Bench::new();
+    bench.load("canary", |_| {});
+    bench.load("zebra", |_| {});
+    bench.happen(Event::NetworkUp);
+    let renew = |bench: &mut Bench, name: &str| {
+        let mut demand = bench.question(|demand| demand.account = account(name));
+        demand.wait = secs(3000);
+        bench.happen(Event::Renew(demand));
+    };
+    for name in ["canary", "work", "zebra"] {
+        renew(&mut bench, name);
+    }
+    assert_eq!(bench.sent.len(), 1, "one proves the host");
+    leave(&mut bench, false);
+    bench.answer(unreachable());
+    bench.pass(secs(2));
+    let second = bench.sent.get(1).map(|(_, sent)| &sent.account);
+    assert!(second.is_some(), "and the next is not one that is gone");
+}
+
+#[test]
 fn a_login_that_is_stored_while_the_account_leaves_stands_and_the_old_grant_goes() {
     let mut bench = Bench::new();
     bench.pass(secs(2400));

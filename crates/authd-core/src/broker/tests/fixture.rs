@@ -54,6 +54,7 @@ pub(super) fn grant(name: &str, now: Now) -> Grant {
         resources: ["https://mail.example", "https://typo.example"]
             .map(str::to_owned)
             .into(),
+        renewed_by: crate::grant::RenewedBy::RefreshToken,
         renewable: true,
         leases: [(LeaseKey::default(), lease)].into(),
         learned: SmallMap::new(),

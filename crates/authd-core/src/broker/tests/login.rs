@@ -171,6 +171,42 @@ fn a_device_login_ends_as_the_provider_says_or_when_time_is_up() {
 }
 
 #[test]
+fn a_refusal_of_the_code_is_told_in_the_providers_words() {
+    for (description, told) in [
+        (None, "the provider refused: invalid_grant"),
+        (
+            Some("too late"),
+            "the provider refused: invalid_grant (too late)",
+        ),
+    ] {
+        let mut bench = Bench::empty();
+        by_code(&mut bench);
+        let body = Body::Error {
+            code: "invalid_grant".to_owned(),
+            description: description.map(str::to_owned),
+            detail: None,
+        };
+        bench.answer(plain(400, body));
+        assert_eq!(failed(&bench).to_string(), told);
+    }
+}
+
+#[test]
+fn a_login_for_a_resource_has_its_token_there() {
+    let mut bench = Bench::empty();
+    begin(&mut bench, LoginMethod::Code, |begun| {
+        begun.resource = Some("https://mail.example".to_owned());
+    });
+    bench.happen(Event::CodeReceived { login: LOGIN });
+    let key = of("https://mail.example");
+    assert_eq!(bench.out[0].key, key);
+    bench.answer(tokens());
+    assert!(bench.grant().leases.keys().eq([&key]));
+    let ticket = bench.ask_with(|demand| demand.key = key.clone());
+    assert!(!bench.served(ticket).renewed);
+}
+
+#[test]
 fn inv_13_someone_else_signing_in_changes_nothing() {
     let bob = || tokens_with(|tokens| tokens.subject = Some(subject("bob")));
     let mut bench = Bench::new();
@@ -237,7 +273,22 @@ fn inv_13_the_same_subject_of_another_issuer_is_somebody_else() {
 #[test]
 fn inv_22_a_login_mends_every_broken_state() {
     type Breaks = fn(&mut Bench);
-    let broken: [(&str, Breaks); 7] = [
+    let broken: [(&str, Breaks); 9] = [
+        ("offline", |bench| {
+            bench.pass(secs(2400));
+            bench.answer(plain(500, Body::Html));
+        }),
+        ("provider rejects", |bench| {
+            bench.pass(secs(600));
+            for _ in 0..2 {
+                let current = bench.lease().fingerprint;
+                bench.reject(current);
+                if bench.sent.len() == 1 && bench.flags().provider_rejects.is_none() {
+                    bench.answer(tokens());
+                }
+                bench.pass(secs(31));
+            }
+        }),
         ("needs login", |bench| {
             bench.pass(secs(2400));
             bench.answer(error(400, "interaction_required"));
@@ -277,6 +328,7 @@ fn inv_22_a_login_mends_every_broken_state() {
     for (name, breaks) in broken {
         let mut bench = Bench::new();
         breaks(&mut bench);
+        assert_ne!(*bench.flags(), Flags::default(), "{name} is no such state");
         by_code(&mut bench);
         bench.answer(anns());
         assert!(succeeded(&bench), "{name}");

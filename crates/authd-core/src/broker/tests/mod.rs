@@ -9,11 +9,14 @@ mod fixture;
 mod login;
 mod moving;
 mod notes;
+mod refusal;
 mod report;
 mod scale;
 mod store;
+mod unattended;
 mod validation;
 mod verdict;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

@@ -349,3 +349,85 @@ fn a_client_in_a_loop_does_not_fill_the_story() {
     });
     assert_eq!(told, 2);
 }
+
+#[test]
+fn inv_16_reports_count_again_once_thirty_seconds_are_over() {
+    let (mut bench, _) = ready();
+    bench.server = Server::Says(tokens());
+    let ticket = hearsay(&mut bench);
+    assert!(bench.served(ticket).renewed);
+    bench.pass(BETWEEN - secs(1));
+    let ticket = hearsay(&mut bench);
+    assert_eq!(bench.why(ticket), Unavailable::TooManyReports);
+    bench.pass(secs(1));
+    let ticket = hearsay(&mut bench);
+    bench.pass(secs(1));
+    assert!(bench.served(ticket).renewed);
+}
+
+/// Distance between two renewals that reports force.
+const BETWEEN: Duration = Duration::from_secs(30);
+
+#[test]
+fn a_token_is_young_for_a_minute_or_an_eighth_of_its_life() {
+    for (lifetime, age, helps) in [
+        (3600, 59, false),
+        (3600, 60, true),
+        (400, 49, false),
+        (400, 50, true),
+    ] {
+        let (mut bench, _) = ready();
+        bench.server = Server::Says(lasting(lifetime));
+        refused_at(&mut bench, 700);
+        bench.pass(secs(age));
+        let ticket = reports_of(&mut bench);
+        bench.pass(secs(1));
+        let rejects = bench.reply(ticket) == Some(&Err(Refusal::ProviderRejects));
+        assert_eq!(rejects, !helps, "{age} s of {lifetime} s");
+    }
+}
+
+#[test]
+fn what_another_lease_went_through_does_not_make_a_refused_successor_good() {
+    let (mut bench, _) = ready();
+    bench.server = Server::Says(tokens());
+    refused_at(&mut bench, 700);
+    let ticket = bench.ask_with(|demand| demand.key = key("api"));
+    bench.pass(secs(40));
+    assert!(bench.served(ticket).renewed);
+    let ticket = reports_of(&mut bench);
+    assert_eq!(*bench.refusal(ticket), Refusal::ProviderRejects);
+}
+
+#[test]
+fn who_was_disbelieved_is_heard_again_after_a_renewal_that_no_report_brought() {
+    let (mut bench, _) = ready();
+    bench.server = Server::Says(tokens());
+    refused_at(&mut bench, 700);
+    bench.pass(secs(40));
+    let ticket = reports_of(&mut bench);
+    assert_eq!(*bench.refusal(ticket), Refusal::ProviderRejects);
+    bench.renew();
+    refused_at(&mut bench, 900);
+}
+
+#[test]
+fn the_story_tells_of_reports_that_changed_nothing_every_half_minute() {
+    let (mut bench, _) = ready();
+    let told = |bench: &Bench| {
+        bench.count(|effect| {
+            matches!(
+                effect,
+                Effect::Record(Record {
+                    what: Decided::ReportSetAside,
+                    ..
+                })
+            )
+        })
+    };
+    for (pause, expected) in [(0, 1), (29, 1), (1, 2), (30, 3)] {
+        bench.pass(secs(pause));
+        bench.reject(Fingerprint([9; 16]));
+        assert_eq!(told(&bench), expected);
+    }
+}

@@ -108,3 +108,18 @@ fn inv_23_a_turn_that_is_not_taken_is_the_next_ones() {
     assert_eq!(bench.out.len(), 1, "one canary");
     assert_ne!(bench.out[0].account, work());
 }
+
+#[test]
+fn what_is_in_use_goes_before_what_is_only_kept_alive() {
+    let mut bench = Bench::empty();
+    bench.load("idle", |_| {});
+    bench.load("used", |_| {});
+    bench.happen(Event::Suspending);
+    bench.move_to(bench.now.boot.after(secs(25 * 3600)));
+    bench.happen(Event::Used {
+        account: account("used"),
+        key: LeaseKey::default(),
+    });
+    assert_eq!(bench.out.len(), 1, "one canary");
+    assert_eq!(bench.out[0].account, account("used"));
+}

@@ -263,3 +263,82 @@ fn what_is_said_of_one_lease_says_nothing_of_the_others() {
             .any(|check| check.key == own)
     );
 }
+
+#[test]
+fn inv_03_a_token_that_the_provider_calls_dead_puts_no_settling_off() {
+    let mut bench = asked_about();
+    use_for(&mut bench, 600, ALIVE);
+    bench.server = Server::Holds;
+    bench.renew();
+    bench.answer(lost());
+    bench.ask();
+    bench.pass(secs(EVERY));
+    assert!(bench.out.is_empty(), "what still works is not put at risk");
+    found(&mut bench, Finding::Inactive);
+    bench.pass(secs(10));
+    assert_eq!(bench.causes().last(), Some(&Cause::Settling));
+}
+
+#[test]
+fn no_question_leaves_a_machine_that_sleeps_or_a_daemon_that_stops() {
+    for event in [Event::Suspending, Event::ShuttingDown] {
+        let mut bench = asked_about();
+        bench.happen(event);
+        let ticket = bench.ask();
+        assert!(bench.reply(ticket).unwrap().is_ok());
+        bench.pass(secs(20));
+        assert!(checks(&bench).is_empty());
+    }
+}
+
+#[test]
+fn tokens_are_asked_about_a_little_sooner_each_in_its_own_measure() {
+    for (byte, expected) in [(0, 300_000), (0x80, 277_412), (0xff, 255_000)] {
+        let mut bench = asked_about();
+        let mut grant = grant("work", bench.now);
+        grant.provider = bench.grant().provider.clone();
+        for lease in grant.leases.values_mut() {
+            lease.fingerprint.0[0] = byte;
+        }
+        bench.broker = Broker::new(Config::default(), 42, BOOT);
+        bench.happen(Event::Loaded {
+            grant: Box::new(grant),
+            interrupted: None,
+            stale: None,
+        });
+        bench.ask();
+        found(&mut bench, ALIVE);
+        bench.pass(secs(200));
+        bench.ask();
+        let pause = Duration::from_millis(expected) - secs(200);
+        bench.pass(pause - Duration::from_millis(2));
+        assert_eq!(checks(&bench).len(), 1);
+        bench.pass(Duration::from_millis(4));
+        assert_eq!(checks(&bench).len(), 2, "{byte}");
+    }
+}
+
+#[test]
+fn a_providers_word_that_is_none_or_nearly_what_is_believed_changes_nothing() {
+    for left in [0, 3550, 3599, 7200] {
+        let mut bench = asked_about();
+        bench.ask();
+        let expires_in = Some(secs(left));
+        found(&mut bench, Finding::Active { expires_in });
+        assert_eq!(bench.lease().lifetime, Some(secs(3600)), "{left} s");
+        assert!(bench.grant().learned.is_empty(), "{left} s");
+    }
+}
+
+#[test]
+fn nothing_is_learned_from_a_provider_that_calls_even_new_tokens_dead() {
+    let mut bench = asked_about();
+    use_for(&mut bench, 600, ALIVE);
+    bench.ask();
+    bench.pass(secs(EVERY));
+    found(&mut bench, Finding::Inactive);
+    assert!(!bench.grant().learned.is_empty());
+    bench.ask();
+    found(&mut bench, Finding::Inactive);
+    assert!(bench.grant().learned.is_empty());
+}

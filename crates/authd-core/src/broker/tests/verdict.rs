@@ -139,8 +139,11 @@ fn rotation_is_learned_with_care() {
     still.server = Server::Says(tokens_with(|tokens| tokens.refresh_token = false));
     still.answer(tokens_with(|tokens| tokens.refresh_token = false));
     assert_eq!(still.grant().provider.profile.rotation, Rotation::Unknown);
-    still.pass(secs(3 * 3600));
-    assert_eq!(still.grant().provider.profile.rotation, Rotation::None);
+    for known in [Rotation::Unknown, Rotation::None] {
+        still.renew();
+        still.pass(secs(1));
+        assert_eq!(still.grant().provider.profile.rotation, known);
+    }
 }
 
 #[test]
@@ -181,9 +184,12 @@ fn inv_13_other_scopes_are_told_once_and_not_taken_over() {
         bench.flags().scope_changed.is_some(),
         "another lease's scopes mend nothing"
     );
+    let since = bench.flags().scope_changed.as_ref().unwrap().since;
     bench.server = Server::Says(narrowed());
     bench.pass(secs(3600));
     assert_eq!(bench.notices().len(), 1);
+    let changed = bench.flags().scope_changed.as_ref().unwrap();
+    assert_eq!(changed.since, since, "it is as old as it is");
     bench.server = Server::Says(tokens());
     bench.pass(secs(7200));
     assert_eq!(bench.flags().scope_changed, None);
