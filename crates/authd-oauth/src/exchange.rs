@@ -282,7 +282,7 @@ fn answered(
     let reading = Reading {
         fingerprint,
         sent: &sent,
-        error_pointer: provider.profile.error_pointer.as_deref(),
+        error_pointer: client.provider.profile.error_pointer.as_deref(),
     };
     let mut parsed = response::parse(response.status, content_type, &response.body, reading);
     let date = response::date(&response.headers);

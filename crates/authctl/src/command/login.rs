@@ -28,7 +28,7 @@ use self::place::{Asked, Surroundings, Way};
 use crate::cli::{Json, seconds, split_scopes};
 use crate::daemon;
 use crate::exit::Failure;
-use crate::input::{self, Keyboard};
+use crate::input::Keyboard;
 
 /// How long one `login.wait` waits; then it is asked again.
 const WAIT_SECS: u64 = 60;

@@ -231,6 +231,8 @@ impl Entry {
             error_pointer: self.error_pointer.clone(),
             error_codes: self.error_codes.clone(),
             issuer_template: self.issuer_template.clone(),
+            // What no preset says: a client's own file may.
+            ..Profile::default()
         }
     }
 

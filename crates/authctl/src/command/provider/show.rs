@@ -51,6 +51,8 @@ fn flows(flows: &[Flow]) -> String {
             Flow::Browser => "browser",
             Flow::Device => "device",
             Flow::DeviceOrBrowser => "device or browser",
+            Flow::ClientCredentials => "client credentials",
+            Flow::JwtBearer => "assertions",
         })
         .collect();
     names.join(", ")
