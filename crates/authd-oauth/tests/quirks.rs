@@ -60,6 +60,7 @@ fn word(verdict: Verdict) -> &'static str {
         Verdict::InvalidGrant => "invalid_grant",
         Verdict::InteractionRequired => "interaction_required",
         Verdict::Misconfigured => "misconfigured",
+        Verdict::Unproven => "unproven",
         Verdict::EndpointMoved => "endpoint_moved",
         Verdict::Unintelligible => "unintelligible",
         Verdict::AuthorizationPending => "authorization_pending",
