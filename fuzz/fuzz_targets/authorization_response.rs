@@ -35,6 +35,7 @@ fn attempt() -> AuthorizationAttempt {
         scopes: &ScopeSet::parse("openid"),
         resources: &[],
         extra: &[],
+        scope_separator: None,
         iss_expected: true,
         dpop_jkt: None,
         jarm: None,

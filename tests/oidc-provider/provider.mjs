@@ -41,6 +41,7 @@ function configuration({
   resources,
   requirePushedAuthorizationRequests,
   dpopNonce,
+  person,
 }) {
   const signingKey = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey;
   return {
@@ -58,10 +59,13 @@ function configuration({
         email_verified: true,
       }),
     }),
-    interactions: { url: (_ctx, interaction) => `/test/interaction/${interaction.uid}` },
+    ...(person
+      ? {}
+      : { interactions: { url: (_ctx, interaction) => `/test/interaction/${interaction.uid}` } }),
     features: {
-      // Its place is taken by /test/interaction, which needs no person.
-      devInteractions: { enabled: false },
+      // Its place is taken by /test/interaction, unless there is a person.
+      devInteractions: { enabled: person },
+      clientCredentials: { enabled: true },
       deviceFlow: { enabled: true },
       pushedAuthorizationRequests: {
         enabled: true,
@@ -95,6 +99,7 @@ function configuration({
     ttl: {
       AccessToken: accessTokenTtl,
       AuthorizationCode: 60,
+      ClientCredentials: accessTokenTtl,
       DeviceCode: 300,
       Grant: refreshTokenTtl,
       IdToken: 3600,
@@ -162,7 +167,9 @@ async function verifyDevice(ctx, parameters) {
 
 /** What the provider itself knows of an access token, without a client to ask as. */
 async function introspect(value) {
-  const token = value ? await provider.AccessToken.find(value) : undefined;
+  const kinds = [provider.AccessToken, provider.ClientCredentials];
+  const found = await Promise.all(value ? kinds.map((kind) => kind.find(value)) : []);
+  const token = found.find(Boolean);
   if (!token?.isValid) {
     return { active: false };
   }

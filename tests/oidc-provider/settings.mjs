@@ -1,5 +1,8 @@
 // The settings: one JSON object, as the first argument or in OIDC_PROVIDER_SETTINGS.
 
+import { createPublicKey } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+
 const DEVICE_GRANT = 'urn:ietf:params:oauth:grant-type:device_code';
 
 /** Loopback redirects of a native client match with any port (RFC 8252 §7.3). */
@@ -8,6 +11,21 @@ const NATIVE = {
   redirect_uris: ['http://127.0.0.1/callback', 'http://[::1]/callback'],
   response_types: ['code'],
   grant_types: ['authorization_code', 'refresh_token', DEVICE_GRANT],
+};
+
+/** A service: no person, no redirect. */
+const SERVICE = {
+  redirect_uris: [],
+  response_types: [],
+  grant_types: ['client_credentials'],
+};
+
+/** The public half of the key that clients of the tests sign with. */
+const CLIENT_KEY = createPublicKey(readFileSync(new URL('client-key.pem', import.meta.url)));
+const BY_KEY = {
+  token_endpoint_auth_method: 'private_key_jwt',
+  token_endpoint_auth_signing_alg: 'ES256',
+  jwks: { keys: [{ ...CLIENT_KEY.export({ format: 'jwk' }), use: 'sig', alg: 'ES256' }] },
 };
 
 const DEFAULTS = {
@@ -27,6 +45,8 @@ const DEFAULTS = {
   dpopNonce: false,
   /** End when stdin is closed, so that no test leaves it behind. */
   untilStdinCloses: false,
+  /** Ask a person: the provider's own pages for signing in and for consent, in a real browser. */
+  person: false,
   /** The protected resources that tokens can be asked for (RFC 8707). */
   resources: ['https://one.example.test/', 'https://two.example.test/'],
   clients: [
@@ -42,6 +62,14 @@ const DEFAULTS = {
       client_id: 'post',
       client_secret: 'post-secret-of-the-tests',
       token_endpoint_auth_method: 'client_secret_post',
+    },
+    { ...NATIVE, ...BY_KEY, client_id: 'key' },
+    { ...SERVICE, ...BY_KEY, client_id: 'service-key' },
+    {
+      ...SERVICE,
+      client_id: 'service',
+      client_secret: 'service-secret-of-the-tests',
+      token_endpoint_auth_method: 'client_secret_basic',
     },
   ],
 };

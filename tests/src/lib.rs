@@ -10,8 +10,8 @@
 //! - [`Watcher`]: waits for what happens through the daemon's own events.
 //! - [`Raw`]: bytes on the socket that no client of ours would send.
 //! - [`api`]: calls of the fake server's protected API; [`latency`]: how long cached tokens take.
-//! - [`provider`], [`neovim`], [`dbus`]: what is not ours, as it comes from its own makers; a test that
-//!   misses one of them fails. [`logind`]: a stand-in for one, on a real bus.
+//! - [`chromium`], [`provider`], [`neovim`], [`dbus`]: what is not ours, as it comes from its own makers; a
+//!   test that misses one of them fails. [`logind`]: a stand-in for one, on a real bus.
 //!
 //! Nothing here sleeps: every wait blocks on a pipe, a socket or an event, and is bounded.
 //!
@@ -31,6 +31,7 @@
 
 pub mod api;
 pub mod binaries;
+pub mod chromium;
 pub mod daemon;
 pub mod dbus;
 pub mod driven;

@@ -8,6 +8,7 @@ use std::{
 };
 
 use authd_testkit::{Browser, Page};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{
@@ -104,6 +105,11 @@ impl PendingLogin {
         Browser::new()
             .follow_blocking(self.url())
             .expect("a page at the end")
+    }
+
+    /// Presses Ctrl-C.
+    pub fn interrupt(&self) {
+        self.process.signal(Signal::INT);
     }
 
     /// The login's last line and how the command ended.

@@ -38,6 +38,12 @@ impl Ledger {
         self.exchanges.get(grant_type).copied().unwrap_or(0)
     }
 
+    /// Successful exchanges by the client's own credentials.
+    #[must_use]
+    pub fn client_credentials(&self) -> u64 {
+        self.exchanges("client_credentials")
+    }
+
     /// Successful exchanges of a refresh token.
     #[must_use]
     pub fn refreshes(&self) -> u64 {
@@ -56,6 +62,15 @@ impl Provider {
     #[must_use]
     pub fn start(lifetime: Duration) -> Self {
         Self::start_with(lifetime, &json!({}))
+    }
+
+    /// Starts one that asks a person, in pages of its own, who signs in and for consent.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn start_with_person() -> Self {
+        Self::start_with(Duration::from_secs(3600), &json!({ "person": true }))
     }
 
     /// The same with more settings (`tests/oidc-provider/README.md`).
@@ -109,6 +124,9 @@ impl Provider {
                 .new_agent(),
         }
     }
+
+    /// The private key, in PEM, of its clients `key` and `service-key`.
+    pub const CLIENT_KEY: &str = include_str!("../oidc-provider/client-key.pem");
 
     /// Its issuer identifier.
     #[must_use]

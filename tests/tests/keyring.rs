@@ -49,10 +49,10 @@ fn assert_locked(instance: &Instance, about: &str) {
     assert_eq!(key_files(instance), (false, about.to_owned()));
 }
 
-/// The account is back: the first that is told of it after the store was opened.
+/// The accounts are back.
 fn await_reopened(watcher: &mut Watcher) {
     watcher.wait_for(REOPENED, |event| {
-        event.event == EventKind::State && event.account.as_deref() == Some("demo")
+        event.event == EventKind::Daemon && event.outcome.as_deref() == Some("store_opened")
     });
 }
 

@@ -58,6 +58,16 @@ const PROGRAMS: &[Program] = &[
         why: "changes the network of a namespace that a daemon lives in",
     },
     Program {
+        name: "chromium",
+        package: "chromium",
+        why: "a person's browser, at a real consent page and at the page where a login ends",
+    },
+    Program {
+        name: "chromedriver",
+        package: "chromium-driver",
+        why: "clicks in that browser",
+    },
+    Program {
         name: "npm",
         package: "npm",
         why: "installs the certified OpenID provider",

@@ -8,8 +8,8 @@ use std::time::Duration;
 use clap::{Args, ColorChoice, Parser, Subcommand};
 
 use crate::command::{
-    adopt, completions, daemon, doctor, events, exec, forget, list, login, logout, renew, status,
-    token,
+    adopt, completions, daemon, doctor, events, exec, forget, list, login, logout, provider, renew,
+    status, token,
 };
 use crate::exit::{EXEC_FAILED, Failure};
 
@@ -55,6 +55,7 @@ pub(crate) enum Command {
     Exec(exec::ExecArgs),
     Doctor(doctor::DoctorArgs),
     Events(events::EventsArgs),
+    Provider(provider::ProviderArgs),
     Adopt(adopt::AdoptArgs),
     Daemon(daemon::DaemonArgs),
     Completions(completions::CompletionsArgs),
@@ -74,6 +75,7 @@ impl Command {
             Self::Exec(args) => exec::run(&args),
             Self::Doctor(args) => doctor::run(&args),
             Self::Events(args) => events::run(&args),
+            Self::Provider(args) => provider::run(args),
             Self::Adopt(args) => adopt::run(args),
             Self::Daemon(args) => daemon::run(&args),
             Self::Completions(args) => completions::run(&args),

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use authd_client::{Client, ClientError, Instance, Who, spawn};
 use authd_proto::Request;
+use authd_proto::provider::{ProviderInfo, ProviderListReply};
 use authd_proto::request::AccountList;
-use authd_proto::response::AccountInfo;
+use authd_proto::response::{AccountInfo, AccountListReply};
 
 use crate::exit::Failure;
 
@@ -52,17 +53,57 @@ pub(crate) fn ask_waiting<R: Request>(
     Ok(client.call(request, timeout)?)
 }
 
-/// Every account, over as many pages as it takes.
+/// Every account.
 pub(crate) fn accounts(client: &mut Client) -> Result<Vec<AccountInfo>, Failure> {
-    let mut accounts = Vec::new();
-    let mut page = AccountList::default();
+    pages(client, |cursor| AccountList {
+        cursor,
+        ..AccountList::default()
+    })
+}
+
+/// A reply that is a page of a list.
+pub(crate) trait Page {
+    /// Of what.
+    type Entry;
+
+    /// Its entries, and where the next page begins.
+    fn turn(self) -> (Vec<Self::Entry>, Option<String>);
+}
+
+impl Page for AccountListReply {
+    type Entry = AccountInfo;
+
+    fn turn(self) -> (Vec<AccountInfo>, Option<String>) {
+        (self.accounts, self.cursor)
+    }
+}
+
+impl Page for ProviderListReply {
+    type Entry = ProviderInfo;
+
+    fn turn(self) -> (Vec<ProviderInfo>, Option<String>) {
+        (self.providers, self.cursor)
+    }
+}
+
+/// The whole of a list, over as many pages as it takes.
+pub(crate) fn pages<R, E>(
+    client: &mut Client,
+    page_from: impl Fn(Option<String>) -> R,
+) -> Result<Vec<E>, Failure>
+where
+    R: Request,
+    R::Reply: Page<Entry = E>,
+{
+    let mut all = Vec::new();
+    let mut cursor = None;
     loop {
-        let reply = ask(client, &page)?;
-        accounts.extend(reply.accounts);
-        page.cursor = reply.cursor;
-        if page.cursor.is_none() {
-            return Ok(accounts);
+        let (entries, next) = ask(client, &page_from(cursor))?.turn();
+        all.extend(entries);
+        if next.is_none() {
+            return Ok(all);
         }
+        cursor = next;
     }
 }
 

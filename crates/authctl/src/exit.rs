@@ -3,6 +3,7 @@
 //! The exit statuses of the daemon's codes stand in [`authd_proto::ErrorCode::exit_status`].
 
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use authd_client::{ClientError, ConnectError, StartError};
@@ -51,6 +52,18 @@ pub(crate) enum Failure {
     /// `login` to a new account without a client id.
     #[error("a new login needs the id this client has at the provider")]
     NoClientId { account: String },
+    /// The person said no, or nothing more, when they were asked.
+    #[error("nothing was done")]
+    GivenUp,
+    /// A file that an option names, or that this command writes.
+    #[error("{}: {source}", path.display())]
+    File { path: PathBuf, source: io::Error },
+    /// `login --client-secret-command`.
+    #[error("the secret command is empty, or has a quote without its end")]
+    BadSecretCommand,
+    /// `login --service-account-file`.
+    #[error("{}: no key file of a service account", path.display())]
+    NoServiceAccount { path: PathBuf },
     /// `login --timeout`.
     #[error("nobody finished the login in time")]
     LoginTimedOut { account: String },
@@ -91,11 +104,15 @@ impl Failure {
             | Self::SecretFromTerminal { .. }
             | Self::NoAccountName
             | Self::NoServer { .. }
-            | Self::NoClientId { .. } => ExitStatus::Usage,
+            | Self::NoClientId { .. }
+            | Self::BadSecretCommand
+            | Self::NoServiceAccount { .. } => ExitStatus::Usage,
+            Self::GivenUp => ErrorCode::LoginCancelled.exit_status(),
             Self::LoginTimedOut { .. } => ErrorCode::LoginExpired.exit_status(),
             Self::StillRunning { .. }
             | Self::Stdout(_)
             | Self::Stdin { .. }
+            | Self::File { .. }
             | Self::Interrupts { .. }
             | Self::Program { .. } => ExitStatus::Failure,
         }
@@ -144,15 +161,20 @@ impl Failure {
                 Some("run 'authctl login NAME --issuer URL --client-id ID'".to_owned())
             }
             Self::NoServer { account } => Some(format!(
-                "run 'authctl login {account} --issuer URL --client-id ID'"
+                "run 'authctl login {account} --provider NAME --client-id ID', with --issuer URL for one \
+                 that 'authctl provider list' lacks"
             )),
             Self::NoClientId { account } => Some(format!(
                 "register one there, then run 'authctl login {account} … --client-id ID'"
             )),
             Self::LoginTimedOut { account } => Some(format!("run 'authctl login {account}'")),
             Self::DaemonEnded
+            | Self::GivenUp
             | Self::Stdout(_)
             | Self::Stdin { .. }
+            | Self::File { .. }
+            | Self::BadSecretCommand
+            | Self::NoServiceAccount { .. }
             | Self::Interrupts { .. }
             | Self::Program { .. } => None,
         }

@@ -1,10 +1,20 @@
-//! Standard input: secrets that must not stand on the command line, and the pasted redirect.
+//! Standard input: secrets that must not stand on the command line, the pasted redirect, and what a person
+//! answers.
 
-use std::io::{self, BufRead, IsTerminal, Read};
+#[cfg(not(unix))]
+#[path = "input/console.rs"]
+mod keyboard;
+#[cfg(unix)]
+mod keyboard;
+#[cfg(unix)]
+mod line;
+
+use std::io::{self, BufRead, IsTerminal, PipeReader, PipeWriter, Read};
 
 use authd_proto::WireSecret;
 use authd_proto::limits::MAX_FRAME;
 
+pub(crate) use self::keyboard::{Keyboard, release};
 use crate::exit::Failure;
 
 /// Reads the first line of standard input. `what` names it in errors.
@@ -29,6 +39,14 @@ fn first_line(input: impl BufRead) -> io::Result<String> {
     input.take(MAX_FRAME as u64).read_line(&mut line)?;
     line.truncate(line.trim_end_matches(['\r', '\n']).len());
     Ok(line)
+}
+
+/// Closing the writer ends what [`Keyboard::lines`] yields.
+pub(crate) fn waker() -> Result<(PipeReader, PipeWriter), Failure> {
+    io::pipe().map_err(|source| Failure::Stdin {
+        what: "an answer",
+        source,
+    })
 }
 
 /// The lines of standard input that are not empty, until its end.

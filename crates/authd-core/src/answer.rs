@@ -37,6 +37,11 @@ pub enum Received {
         /// What went wrong.
         failure: Failure,
     },
+    /// What proves the client could not be had, so that nothing was asked.
+    Unproven {
+        /// Why, in a sentence for a person; never a secret.
+        why: String,
+    },
     /// A whole response.
     Response {
         /// The HTTP status.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     scope::ScopeSet,
+    seldom::Blank,
     time::{Boot, Wall},
 };
 
@@ -36,6 +37,21 @@ pub struct Flags {
     pub stale_store: Option<Raised<StaleStore>>,
     /// A refresh brought other scopes than the login was granted. Renewal goes on; the user is told.
     pub scope_changed: Option<Raised<ScopeSet>>,
+}
+
+impl Blank for Flags {
+    const BLANK: &'static Self = &Self {
+        offline: None,
+        throttled: None,
+        ambiguous: None,
+        suspect: None,
+        needs_login: None,
+        provider_rejects: None,
+        store_degraded: None,
+        misconfigured: None,
+        stale_store: None,
+        scope_changed: None,
+    };
 }
 
 impl Flags {

@@ -1,16 +1,22 @@
 //! A grant: what one login yielded, and the provider it came from, without its secrets.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    answer::GrantType,
     flag::Flags,
     id::{Account, Generation, GrantId, Host},
     learned::Learned,
     lease::{Lease, LeaseKey},
     map::SmallMap,
     scope::ScopeSet,
+    seldom::Seldom,
     time::Wall,
 };
 
@@ -45,6 +51,32 @@ pub enum ClientAuth {
     Basic,
     /// `client_secret_post`: both in the body.
     Post,
+    /// `private_key_jwt`: an assertion that our key signs (RFC 7523 §2.2).
+    PrivateKeyJwt,
+    /// `tls_client_auth` and `self_signed_tls_client_auth`: a certificate in the handshake (RFC 8705 §2).
+    Tls,
+}
+
+/// Where what proves the client is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CredentialPlace {
+    /// In the store, sealed, if there is anything to keep.
+    #[default]
+    Store,
+    /// Where the client of this name in the configuration says: a command, a file, the key store.
+    Configured(String),
+}
+
+/// Whom a client assertion is for (RFC 7523 §3, rule 3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AssertionAudience {
+    /// The issuer, or the token endpoint where no issuer is known.
+    #[default]
+    Issuer,
+    /// The token endpoint.
+    TokenEndpoint,
 }
 
 /// The provider as this grant knows it.
@@ -59,6 +91,9 @@ pub struct Provider {
     pub client_id: String,
     /// How we prove to be that client.
     pub client_auth: ClientAuth,
+    /// Where what we prove it with is kept.
+    #[serde(default)]
+    pub credential: CredentialPlace,
     /// Its habits.
     pub profile: Profile,
 }
@@ -131,8 +166,31 @@ pub struct Profile {
     pub dpop: bool,
     /// Whether it wants to sign its authorization responses (JARM) although its metadata does not say.
     pub jarm: bool,
+    /// A login dies so long after it began, however often it is renewed.
+    #[serde(with = "secs")]
+    pub absolute_limit: Option<Duration>,
+    /// Whom client assertions are for.
+    pub assertion_audience: AssertionAudience,
+    /// How tokens for further resources are got.
+    pub further_resources: FurtherResources,
     /// Departures from the RFCs that the classification must know.
     pub quirks: Vec<Quirk>,
+    /// Where an error's code stands in a response that has no `error` member of RFC 6749 §5.2: a
+    /// JSON pointer (RFC 6901). Without it such a response is never an OAuth error.
+    pub error_pointer: Option<String>,
+    /// What the provider's own error codes mean, in the codes of RFC 6749 §5.2.
+    pub error_codes: BTreeMap<String, String>,
+    /// The issuer as a multi-tenant provider's metadata and tokens name it, with one `{name}` in the
+    /// tenant's place. `None`: the issuer must be the one asked for, byte for byte.
+    pub issuer_template: Option<String>,
+}
+
+impl Profile {
+    /// `code` in RFC 6749's words, where the provider has words of its own.
+    #[must_use]
+    pub fn meaning<'a>(&'a self, code: &'a str) -> &'a str {
+        self.error_codes.get(code).map_or(code, String::as_str)
+    }
 }
 
 /// What a provider does with the refresh token at each refresh.
@@ -148,6 +206,51 @@ pub enum Rotation {
     Rotates,
     /// A new one each time, and using an old one revokes the whole family (RFC 9700 §4.14.2).
     ReuseDetected,
+}
+
+/// How a token for another resource than the login's own is got.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FurtherResources {
+    /// As the login's own: the refresh names the resource (RFC 8707 §2.2).
+    #[default]
+    Refresh,
+    /// The login's own access token is exchanged for it (RFC 8693).
+    TokenExchange,
+}
+
+/// What the tokens of a grant are got with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RenewedBy {
+    /// The refresh token that the login yielded (RFC 6749 §6).
+    #[default]
+    RefreshToken,
+    /// The client's own credentials (RFC 6749 §4.4): nothing is spent, and nobody is asked.
+    ClientCredentials,
+    /// Assertions that the client's key signs (RFC 7523 §2.1): nothing is spent, and nobody is asked.
+    JwtBearer {
+        /// About whom, where not about the client itself.
+        subject: Option<String>,
+    },
+}
+
+impl RenewedBy {
+    /// The grant type of a renewal.
+    #[must_use]
+    pub fn grant_type(&self) -> GrantType {
+        match self {
+            Self::RefreshToken => GrantType::RefreshToken,
+            Self::ClientCredentials => GrantType::ClientCredentials,
+            Self::JwtBearer { .. } => GrantType::JwtBearer,
+        }
+    }
+
+    /// Whether a refresh token is what it takes.
+    #[must_use]
+    pub fn needs_refresh_token(&self) -> bool {
+        *self == Self::RefreshToken
+    }
 }
 
 /// A departure from the RFCs.
@@ -190,7 +293,10 @@ pub struct Grant {
     /// Every resource that the login named, that one among them.
     #[serde(default)]
     pub resources: BTreeSet<String>,
-    /// Whether a refresh token is held.
+    /// What its tokens are got with.
+    #[serde(default)]
+    pub renewed_by: RenewedBy,
+    /// Whether they can be got anew without the user: a refresh token is held, or none is needed.
     pub renewable: bool,
     /// The access tokens, one slot for each pair of resource and scopes.
     pub leases: SmallMap<LeaseKey, Lease>,
@@ -198,16 +304,34 @@ pub struct Grant {
     #[serde(default)]
     pub learned: SmallMap<LeaseKey, Learned>,
     /// The reasons for which it is not simply fine; only the standing ones are kept on disk.
-    pub flags: Flags,
+    pub flags: Seldom<Flags>,
     /// Successful refreshes since the login.
     pub renewals: u64,
     /// When the user logged in.
     pub created_at: Wall,
     /// The latest exchange that did not succeed.
-    pub last_error: Option<LastError>,
+    pub last_error: Option<Box<LastError>>,
 }
 
 impl Grant {
+    /// How the token for `key` is got.
+    #[must_use]
+    pub fn grant_type(&self, key: &LeaseKey) -> GrantType {
+        if self.is_derived(key) {
+            GrantType::TokenExchange
+        } else {
+            self.renewed_by.grant_type()
+        }
+    }
+
+    /// Whether the token for `key` is got with the login's own access token, which must live then.
+    #[must_use]
+    pub fn is_derived(&self, key: &LeaseKey) -> bool {
+        self.provider.profile.further_resources == FurtherResources::TokenExchange
+            && key.resource.is_some()
+            && key.resource != self.resource
+    }
+
     /// What it knows of its provider, to be changed: for this grant alone.
     pub fn provider_mut(&mut self) -> &mut Provider {
         Arc::make_mut(&mut self.provider)
@@ -249,7 +373,53 @@ mod secs {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::flag::{Ambiguity, Raised};
+
+    #[test]
+    fn on_disk_it_has_this_form_beside_that_of_its_provider() {
+        let mut form = json!({
+            "account": "work",
+            "id": 7,
+            "generation": 3,
+            "provider": Provider::default(),
+            "subject": {"sub": "1", "name": null},
+            "scopes": ["a", "b"],
+            "resource": null,
+            "resources": ["https://api.example"],
+            "renewed_by": "refresh_token",
+            "renewable": true,
+            "leases": {},
+            "learned": {},
+            "flags": {
+                "ambiguous": {"reason": "answer_lost", "since": 5},
+                "suspect": {"reason": "invalid_grant", "since": 6},
+                "needs_login": null,
+                "provider_rejects": null,
+                "misconfigured": null,
+                "stale_store": null,
+                "scope_changed": {"reason": ["a"], "since": 7},
+            },
+            "renewals": 2,
+            "created_at": -1,
+            "last_error": {"code": "x", "message": "y", "at": 1},
+        });
+        let grant: Grant = serde_json::from_value(form.clone()).unwrap();
+        let (reason, since) = (Ambiguity::AnswerLost, Wall(5));
+        assert_eq!(grant.flags.ambiguous, Some(Raised { reason, since }));
+        assert_eq!(grant.last_error.as_ref().unwrap().message, "y");
+        assert_eq!(serde_json::to_value(&grant).unwrap(), form);
+
+        for flag in form["flags"].as_object_mut().unwrap().values_mut() {
+            *flag = json!(null);
+        }
+        form["last_error"] = json!(null);
+        let grant: Grant = serde_json::from_value(form.clone()).unwrap();
+        assert_eq!(*grant.flags, Flags::default());
+        assert_eq!(serde_json::to_value(&grant).unwrap(), form);
+    }
 
     #[test]
     fn the_host_is_scheme_authority_and_port() {

@@ -19,4 +19,5 @@ pub mod renewal;
 pub mod schedule;
 pub mod scope;
 pub mod secret;
+pub mod seldom;
 pub mod time;

@@ -31,7 +31,7 @@ pub enum Decision {
 /// A provider that replaces the refresh token at each use may spend it before it refuses a resource
 /// that it does not know, and never tell the successor: one mistyped resource would end the login.
 /// So only resources that the login named are asked for, unless the provider is known to leave the
-/// refresh token as it is.
+/// refresh token as it is, or none is sent.
 #[must_use]
 pub fn decide(key: &LeaseKey, grant: &Grant) -> Decision {
     if !key.scopes.is_subset(&grant.scopes) {
@@ -42,6 +42,7 @@ pub fn decide(key: &LeaseKey, grant: &Grant) -> Decision {
         Some(resource)
             if grant.resource.as_ref() != Some(resource)
                 && !grant.resources.contains(resource)
+                && grant.grant_type(key).spends()
                 && grant.provider.profile.rotation != Rotation::None =>
         {
             Decision::NotNamed(resource.clone())

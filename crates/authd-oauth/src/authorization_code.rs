@@ -17,11 +17,17 @@ use crate::{
     exchange::ExchangeRequest,
     http::{BadEndpoint, endpoint},
     jarm::{Jarm, JarmError},
+    preset::is_issuer,
     text::clean,
 };
 
 /// Bytes of randomness in `state`, in `nonce` and in the code verifier: 256 bits each.
 const RANDOM_BYTES: usize = 32;
+
+/// A code that is pasted alone has so many bytes at least, ...
+const SHORTEST_CODE: usize = 8;
+/// ... and so many at most: those that are signed or encrypted tokens have some thousands.
+const LONGEST_CODE: usize = 16 * 1024;
 
 /// What the browser is sent to the provider with.
 pub struct AuthorizationRequest<'a> {
@@ -37,6 +43,8 @@ pub struct AuthorizationRequest<'a> {
     /// Further parameters (`prompt`, `access_type`, …). Those that this module sets itself are
     /// refused.
     pub extra: &'a [(String, String)],
+    /// What stands between scopes; `None` for the blank of RFC 6749 §3.3.
+    pub scope_separator: Option<&'a str>,
     /// Whether the metadata promises `iss` in every response (RFC 9207 §3).
     pub iss_expected: bool,
     /// RFC 9449 §10: the thumbprint of the key that the code is to be bound to.
@@ -73,6 +81,7 @@ pub struct AuthorizationAttempt {
     redirect_uri: String,
     resource: Option<String>,
     issuer: Option<String>,
+    issuer_template: Option<String>,
     iss_expected: bool,
     client_id: String,
     jarm: Option<Jarm>,
@@ -111,6 +120,9 @@ pub enum AuthorizationError {
     /// the whole address.
     #[error("paste the whole address that the browser was sent to, not the code alone")]
     WholeAddressNeeded,
+    /// What the user gave is neither an address nor a code. The user must give the address.
+    #[error("that is neither a code nor an address with one")]
+    NoAnswer,
     /// Another authorization server answered than was asked (RFC 9207). The attempt is over; the
     /// user may be under attack.
     #[error(
@@ -156,6 +168,11 @@ pub struct AuthorizationResponse {
 pub struct DuplicateParameter;
 
 impl AuthorizationResponse {
+    /// Whether it says neither yes nor no.
+    fn is_empty(&self) -> bool {
+        self.code.is_none() && self.error.is_none() && self.response.is_none()
+    }
+
     /// Reads a query string.
     ///
     /// # Errors
@@ -203,6 +220,7 @@ impl AuthorizationAttempt {
             scopes,
             resources,
             extra,
+            scope_separator,
             iss_expected,
             dpop_jkt,
             jarm,
@@ -232,8 +250,14 @@ impl AuthorizationAttempt {
             .set_redirect_uri(redirect);
         let mut authorize = client
             .authorize_url(|| CsrfToken::new(state.clone()))
-            .add_scopes(scopes.iter().map(|scope| Scope::new(scope.to_owned())))
             .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&code_verifier));
+        authorize = match scope_separator.filter(|_| !scopes.is_empty()) {
+            Some(separator) => {
+                let scopes: Vec<&str> = scopes.iter().collect();
+                authorize.add_extra_param("scope", scopes.join(separator))
+            }
+            None => authorize.add_scopes(scopes.iter().map(|scope| Scope::new(scope.to_owned()))),
+        };
         if let Some(nonce) = &nonce {
             authorize = authorize.add_extra_param("nonce", nonce);
         }
@@ -259,6 +283,7 @@ impl AuthorizationAttempt {
             redirect_uri: redirect_uri.to_owned(),
             resource: resources.first().cloned(),
             issuer: provider.issuer.clone(),
+            issuer_template: provider.profile.issuer_template.clone(),
             iss_expected,
             client_id: provider.client_id.clone(),
             jarm,
@@ -358,11 +383,17 @@ impl AuthorizationAttempt {
             None
         };
         match query {
-            Some(query) => self.complete(
-                AuthorizationResponse::from_query(query)
-                    .map_err(|DuplicateParameter| AuthorizationError::Malformed)?,
-            ),
-            None if self.iss_expected || self.jarm.is_some() || text.is_empty() => {
+            Some(query) => {
+                let response = AuthorizationResponse::from_query(query)
+                    .map_err(|DuplicateParameter| AuthorizationError::Malformed)?;
+                // As the address to open, which knows the state.
+                if response.is_empty() {
+                    return Err(AuthorizationError::NoAnswer);
+                }
+                self.complete(response)
+            }
+            None if !looks_like_a_code(text) => Err(AuthorizationError::NoAnswer),
+            None if self.iss_expected || self.jarm.is_some() => {
                 Err(AuthorizationError::WholeAddressNeeded)
             }
             None => Ok(self.grant(Secret::new(text))),
@@ -372,7 +403,8 @@ impl AuthorizationAttempt {
     fn check_issuer(&self, iss: Option<&str>) -> Result<(), AuthorizationError> {
         let expected = self.issuer.as_deref();
         let wrong = match iss {
-            Some(iss) => expected.is_some_and(|expected| expected != iss),
+            Some(iss) => expected
+                .is_some_and(|expected| !is_issuer(iss, expected, self.issuer_template.as_deref())),
             None => self.iss_expected,
         };
         if !wrong {
@@ -393,6 +425,13 @@ impl AuthorizationAttempt {
             nonce: self.nonce.clone(),
         }
     }
+}
+
+/// RFC 6749 §A.11 allows any printable ASCII; but nobody guesses a code (§10.10), so that a short word is
+/// none, and one with spaces is a sentence.
+fn looks_like_a_code(text: &str) -> bool {
+    (SHORTEST_CODE..=LONGEST_CODE).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn is_reserved(name: &str) -> bool {

@@ -1,6 +1,10 @@
 //! Who asks: the client, as every request to a provider needs it.
 
+use std::sync::Arc;
+
 use authd_core::{grant::Provider, secret::Secret, time::Now};
+
+use crate::{assertion::Signer, certificate::ClientCertificate};
 
 /// The client at its provider, and what it proves itself with.
 ///
@@ -24,7 +28,8 @@ pub trait Ambient: Send + Sync {
     fn random(&self) -> Option<u128>;
 }
 
-/// What a client proves itself with at the token endpoint and its kin (RFC 6749 §2.3).
+/// What a client proves itself with at the token endpoint and its kin (RFC 6749 §2.3). It cannot be
+/// printed.
 #[derive(Clone, Default)]
 pub enum Credential {
     /// Nothing: a public client, or one whose credential is not at hand.
@@ -32,14 +37,20 @@ pub enum Credential {
     None,
     /// A secret that both sides know (`client_secret_basic`, `client_secret_post`).
     Secret(Secret),
+    /// A key that signs assertions (`private_key_jwt`; RFC 7523 §2.2). It also signs those of the JWT
+    /// bearer grant (RFC 7523 §2.1).
+    Key(Arc<Signer>),
+    /// A certificate for the TLS handshake (`tls_client_auth`, `self_signed_tls_client_auth`; RFC 8705
+    /// §2).
+    Certificate(Arc<ClientCertificate>),
 }
 
 impl Credential {
-    /// What may be sent in the clear of TLS and must not come back in a text that is printed.
+    /// What goes over the wire as it is, and must not come back in a text that is printed.
     pub(crate) fn sent(&self) -> Option<&Secret> {
         match self {
-            Self::None => None,
             Self::Secret(secret) => Some(secret),
+            Self::None | Self::Key(_) | Self::Certificate(_) => None,
         }
     }
 }

@@ -18,9 +18,9 @@ use authd_core::{
 use http::header;
 
 use crate::{
-    client::Client,
+    client::{Client, Credential},
     dpop::{self, Dpop, Proofs},
-    http::{Http, Incoming, TransportError},
+    http::{Http, Incoming, TransportError, TransportFailure},
     id_token::{self, Expected},
     request::Form,
     response::{self, Parsed, Reading, Tokens},
@@ -29,6 +29,9 @@ use crate::{
 /// The error code of an [`Answer`] whose tokens came with an ID token that is not for this login.
 /// Not a provider's code: no provider's code has a blank in it.
 pub const ID_TOKEN_REJECTED: &str = "id token rejected";
+
+/// `urn:ietf:params:oauth:token-type:access_token` (RFC 8693 §3).
+const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
 /// What is exchanged.
 pub enum ExchangeRequest<'a> {
@@ -69,6 +72,25 @@ pub enum ExchangeRequest<'a> {
         /// RFC 8707.
         resource: Option<&'a str>,
     },
+    /// An assertion that the client's key signs anew for each request (RFC 7523 §2.1); nothing is sent
+    /// where the credential is no key.
+    JwtBearer {
+        /// About whom, where not about the client itself.
+        subject: Option<&'a str>,
+        /// Scopes to ask for.
+        scopes: &'a ScopeSet,
+        /// RFC 8707.
+        resource: Option<&'a str>,
+    },
+    /// An access token, for another one (RFC 8693 §2.1).
+    TokenExchange {
+        /// The access token that there is.
+        subject_token: &'a Secret,
+        /// Scopes to ask for.
+        scopes: &'a ScopeSet,
+        /// Where the new one is to be used.
+        resource: Option<&'a str>,
+    },
 }
 
 impl ExchangeRequest<'_> {
@@ -80,6 +102,8 @@ impl ExchangeRequest<'_> {
             Self::Code { .. } => GrantType::AuthorizationCode,
             Self::Device { .. } => GrantType::DeviceCode,
             Self::ClientCredentials { .. } => GrantType::ClientCredentials,
+            Self::JwtBearer { .. } => GrantType::JwtBearer,
+            Self::TokenExchange { .. } => GrantType::TokenExchange,
         }
     }
 }
@@ -196,9 +220,17 @@ async fn send(
     let url = http.endpoint(&client.provider.endpoints.token)?;
     let scope = match request {
         ExchangeRequest::Refresh { scopes, .. }
-        | ExchangeRequest::ClientCredentials { scopes, .. } => scopes.to_string(),
+        | ExchangeRequest::ClientCredentials { scopes, .. }
+        | ExchangeRequest::JwtBearer { scopes, .. }
+        | ExchangeRequest::TokenExchange { scopes, .. } => scopes.to_string(),
         ExchangeRequest::Code { .. } | ExchangeRequest::Device { .. } => String::new(),
     };
+    let unsent = |failure| TransportError {
+        failure,
+        bytes_left: false,
+    };
+    // Outlives the form, which borrows it.
+    let assertion;
     let form = match *request {
         ExchangeRequest::Refresh {
             refresh_token,
@@ -230,10 +262,34 @@ async fn send(
         ExchangeRequest::ClientCredentials { resource, .. } => Form::new()
             .with("grant_type", "client_credentials")
             .with_some("resource", resource),
-    };
-    let unsent = |failure| TransportError {
-        failure,
-        bytes_left: false,
+        ExchangeRequest::JwtBearer {
+            subject, resource, ..
+        } => {
+            let Credential::Key(signer) = client.credential else {
+                return Err(unsent(TransportFailure::Unsigned));
+            };
+            assertion = signer
+                .grant_assertion(client.provider, subject, &scope, client.ambient)
+                .ok_or_else(|| unsent(TransportFailure::Unsigned))?;
+            Form::new()
+                .with("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer")
+                .with("assertion", assertion.expose())
+                .with_some("resource", resource)
+                .speaking_for_the_client()
+        }
+        ExchangeRequest::TokenExchange {
+            subject_token,
+            resource,
+            ..
+        } => Form::new()
+            .with(
+                "grant_type",
+                "urn:ietf:params:oauth:grant-type:token-exchange",
+            )
+            .with("subject_token", subject_token.expose())
+            .with("subject_token_type", ACCESS_TOKEN)
+            .with("requested_token_type", ACCESS_TOKEN)
+            .with_some("resource", resource),
     };
     let mut outgoing = form
         .with_some("scope", Some(&scope))
@@ -267,6 +323,7 @@ fn answered(
     let reading = Reading {
         fingerprint,
         sent: &sent,
+        error_pointer: client.provider.profile.error_pointer.as_deref(),
     };
     let mut parsed = response::parse(response.status, content_type, &response.body, reading);
     let date = response::date(&response.headers);
@@ -307,6 +364,7 @@ fn identify(parsed: &mut Parsed, provider: &Provider, request: &ExchangeRequest<
     };
     let expected = Expected {
         issuer: provider.issuer.as_deref(),
+        issuer_template: provider.profile.issuer_template.as_deref(),
         client_id: &provider.client_id,
         nonce,
         now,
@@ -340,7 +398,8 @@ impl ExchangeRequest<'_> {
                 ..
             } => [Some(code), Some(code_verifier)],
             Self::Device { device_code, .. } => [Some(device_code), None],
-            Self::ClientCredentials { .. } => [None, None],
+            Self::ClientCredentials { .. } | Self::JwtBearer { .. } => [None, None],
+            Self::TokenExchange { subject_token, .. } => [Some(subject_token), None],
         }
     }
 }

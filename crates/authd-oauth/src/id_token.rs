@@ -11,6 +11,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::Value;
 
 use crate::{
+    preset::matched,
     response::{Members, moment},
     text::cleaned,
 };
@@ -27,6 +28,8 @@ const NAME_LEN: usize = 128;
 pub(crate) struct Expected<'a> {
     /// `None` when the endpoints were given by hand and the issuer is not known.
     pub(crate) issuer: Option<&'a str>,
+    /// How a multi-tenant provider names the issuer.
+    pub(crate) issuer_template: Option<&'a str>,
     pub(crate) client_id: &'a str,
     /// `None` when none was sent.
     pub(crate) nonce: Option<&'a Secret>,
@@ -71,9 +74,7 @@ pub(crate) fn subject(id_token: &str, expected: Expected<'_>) -> Result<Subject,
     let claims = Members::from_json(&payload).ok_or(IdTokenError::Malformed)?;
 
     let issuer = claims.text("iss").ok_or(IdTokenError::Issuer)?;
-    if expected.issuer.is_some_and(|expected| expected != issuer) {
-        return Err(IdTokenError::Issuer);
-    }
+    check_issuer(&claims, issuer, &expected)?;
     check_audience(&claims, expected.client_id)?;
     let expiry = claims
         .value("exp")
@@ -90,6 +91,26 @@ pub(crate) fn subject(id_token: &str, expected: Expected<'_>) -> Result<Subject,
         return Err(IdTokenError::Nonce);
     }
     subject_of(&claims).ok_or(IdTokenError::Subject)
+}
+
+/// Item 2. A multi-tenant provider's token names its tenant, which must be the one of its `tid`, and no
+/// template: that stands in metadata alone.
+fn check_issuer(
+    claims: &Members,
+    issuer: &str,
+    expected: &Expected<'_>,
+) -> Result<(), IdTokenError> {
+    let exact = expected.issuer.is_none_or(|expected| expected == issuer);
+    let by_template = || {
+        let tenant = *matched(expected.issuer_template?, issuer)?.first()?;
+        let named = claims.text("tid");
+        Some(named.is_none_or(|named| named == tenant))
+    };
+    if exact || by_template() == Some(true) {
+        Ok(())
+    } else {
+        Err(IdTokenError::Issuer)
+    }
 }
 
 /// Items 3 to 5: our client is among the audiences, and where there are several, or an authorized
@@ -153,6 +174,7 @@ mod tests {
         let nonce = Secret::new("n-1");
         let expected = Expected {
             issuer: Some("https://idp.example"),
+            issuer_template: None,
             client_id: "client",
             nonce: Some(&nonce),
             now: Wall::from_unix_secs(NOW),
@@ -164,6 +186,38 @@ mod tests {
         let mut claims = claims();
         claims[name] = value;
         claims
+    }
+
+    #[test]
+    fn a_multi_tenant_providers_token_is_of_the_tenant_that_it_names() {
+        let token = |iss: &str, tid: Option<&str>| {
+            let mut claims = with("iss", json!(iss));
+            if let Some(tid) = tid {
+                claims["tid"] = json!(tid);
+            }
+            format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string()))
+        };
+        let nonce = Secret::new("n-1");
+        let mut expected = Expected {
+            issuer: Some("https://idp.example/common/v2.0"),
+            issuer_template: Some("https://idp.example/{tenantid}/v2.0"),
+            client_id: "client",
+            nonce: Some(&nonce),
+            now: Wall::from_unix_secs(NOW),
+        };
+        let tenant = "https://idp.example/t-1/v2.0";
+        for (iss, tid, holds) in [
+            (tenant, Some("t-1"), true),
+            (tenant, None, true),
+            (tenant, Some("t-2"), false),
+            ("https://idp.example/{tenantid}/v2.0", Some("t-1"), false),
+            ("https://evil.example/t-1/v2.0", Some("t-1"), false),
+            ("https://idp.example/a/b/v2.0", None, false),
+        ] {
+            assert_eq!(subject(&token(iss, tid), expected).is_ok(), holds, "{iss}");
+        }
+        expected.issuer_template = None;
+        assert!(subject(&token(tenant, Some("t-1")), expected).is_err());
     }
 
     #[test]
@@ -212,6 +266,7 @@ mod tests {
     fn what_is_no_jws_is_malformed() {
         let expected = Expected {
             issuer: None,
+            issuer_template: None,
             client_id: "c",
             nonce: None,
             now: Wall::default(),
@@ -230,7 +285,7 @@ mod tests {
         fn no_token_makes_it_panic(text in ".{0,80}", payload in ".{0,80}") {
             let _ = check(&Value::from(payload.as_str()));
             let expected =
-                Expected { issuer: None, client_id: "c", nonce: None, now: Wall(i64::MAX) };
+                Expected { issuer: None, issuer_template: None, client_id: "c", nonce: None, now: Wall(i64::MAX) };
             let token = format!("{text}.{}.{text}", URL_SAFE_NO_PAD.encode(payload));
             proptest::prop_assert!(subject(&token, expected).is_err());
         }

@@ -63,6 +63,7 @@ impl Jarm {
             headers: HeaderMap::new(),
             body: Zeroizing::default(),
             cap: METADATA_CAP,
+            certificate: None,
         };
         let response = http.send(outgoing, &|| ()).await?;
         let keys = (response.status == 200)

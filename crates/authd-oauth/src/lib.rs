@@ -12,13 +12,16 @@
 //! | Revocation (RFC 7009) | [`revoke`] |
 //! | Introspection (RFC 7662) | [`introspect`] |
 //! | Proof of possession (RFC 9449) | [`DpopKey`], [`DpopServers`] |
+//! | What is known of providers, as data | [`preset`] |
 //! | Signed tokens (RFC 7515) | [`sign`], [`KeySet`] |
 //! | Who signed in (OpenID Connect Core) | [`exchange`](fn@exchange) by the ID token, [`userinfo`](fn@userinfo) |
 //!
 //! Facts are gathered here and judged in `authd-core`. Time and randomness are arguments. Nothing
 //! with a secret in it can be printed, and what providers say is made fit to print.
 
+mod assertion;
 mod authorization_code;
+mod certificate;
 mod client;
 mod device_authorization;
 mod dpop;
@@ -31,6 +34,7 @@ mod jarm;
 mod jws;
 mod loopback;
 mod metadata;
+pub mod preset;
 mod pushed;
 mod request;
 mod response;
@@ -39,10 +43,12 @@ mod text;
 mod userinfo;
 
 pub use self::{
+    assertion::{BadSigner, Signer, SignerOptions},
     authorization_code::{
         AuthorizationAttempt, AuthorizationError, AuthorizationGrant, AuthorizationRequest,
         AuthorizationResponse, BadAuthorizationRequest, DuplicateParameter,
     },
+    certificate::{BadCertificate, ClientCertificate},
     client::{Ambient, Client, Credential},
     device_authorization::{DeviceAuthorization, authorize_device},
     dpop::{Dpop, DpopKey, DpopServers, ProofError, ProofRequest, Proving},

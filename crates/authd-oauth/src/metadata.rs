@@ -10,6 +10,8 @@
 //!
 //! A redirect is followed within the same scheme, host and port alone.
 
+use std::collections::BTreeMap;
+
 use authd_core::grant::{ClientAuth, Endpoints};
 use http::{HeaderMap, Method, header};
 use serde_json::Value;
@@ -21,6 +23,7 @@ use crate::{
         BadEndpoint, Http, Incoming, METADATA_CAP, Outgoing, TransportError, TransportFailure,
         endpoint, is_loopback,
     },
+    preset::is_issuer,
     response::Members,
     text::clean,
 };
@@ -33,6 +36,9 @@ const REDIRECTS: usize = 3;
 pub struct Metadata {
     /// The issuer identifier, byte for byte.
     pub issuer: String,
+    /// Whether the document is for every tenant of a provider: then it names none, and the issuer is
+    /// the one that was asked for.
+    pub multi_tenant: bool,
     /// Where it listens. Every URL is checked; an optional one that fails the check is left out.
     pub endpoints: Endpoints,
     /// Where the keys are that the provider signs by.
@@ -51,6 +57,8 @@ pub struct Metadata {
     pub grant_types_supported: Option<Vec<String>>,
     /// `None` when not stated.
     pub scopes_supported: Option<Vec<String>>,
+    /// Where clients with a certificate are spoken to, as far as that is elsewhere (RFC 8705 §5).
+    pub mtls_endpoint_aliases: BTreeMap<String, String>,
     /// `None` when not stated, which means `client_secret_basic` (RFC 8414 §2).
     pub token_endpoint_auth_methods_supported: Option<Vec<String>>,
 }
@@ -91,6 +99,35 @@ impl Metadata {
         };
         let offers = |name: &str| modes.iter().any(|mode| mode == name);
         !offers("query") && (offers("query.jwt") || offers("jwt"))
+    }
+
+    /// The endpoints for a client that proves itself so: with a certificate, the aliases for those that
+    /// want one (RFC 8705 §5).
+    #[must_use]
+    pub fn endpoints_for(&self, client_auth: ClientAuth) -> Endpoints {
+        let mut endpoints = self.endpoints.clone();
+        if client_auth == ClientAuth::Tls {
+            let alias = |name: &str| self.mtls_endpoint_aliases.get(name).cloned();
+            if let Some(token) = alias("token_endpoint") {
+                endpoints.token = token;
+            }
+            for (endpoint, name) in [
+                (
+                    &mut endpoints.device_authorization,
+                    "device_authorization_endpoint",
+                ),
+                (
+                    &mut endpoints.pushed_authorization_request,
+                    "pushed_authorization_request_endpoint",
+                ),
+                (&mut endpoints.revocation, "revocation_endpoint"),
+                (&mut endpoints.introspection, "introspection_endpoint"),
+                (&mut endpoints.userinfo, "userinfo_endpoint"),
+            ] {
+                *endpoint = alias(name).or(endpoint.take());
+            }
+        }
+        endpoints
     }
 
     /// Whether the metadata rules out a grant type. One that is not stated at all rules out none:
@@ -159,11 +196,16 @@ pub enum Unusable {
     Endpoint(#[source] BadEndpoint),
 }
 
-/// Asks the issuer for its metadata.
+/// Asks the issuer for its metadata. A document is the issuer's when it names it byte for byte, or as
+/// `template` allows ([`authd_core::grant::Profile::issuer_template`]).
 ///
 /// # Errors
 /// [`DiscoveryError`], the most telling one of all the places asked.
-pub async fn discover(http: &Http, issuer: &str) -> Result<Metadata, DiscoveryError> {
+pub async fn discover(
+    http: &Http,
+    issuer: &str,
+    template: Option<&str>,
+) -> Result<Metadata, DiscoveryError> {
     let url = endpoint(issuer, http.private_addresses())
         .map_err(|why| DiscoveryError::BadIssuer(why.into()))?;
     if url.query().is_some() {
@@ -172,7 +214,8 @@ pub async fn discover(http: &Http, issuer: &str) -> Result<Metadata, DiscoveryEr
     let mut failure = DiscoveryError::NotFound { status: 404 };
     for place in places(&url) {
         let better = match fetch(http, place).await {
-            Ok(response) => match read(&response, issuer, &url, http.private_addresses()) {
+            Ok(response) => match read(&response, issuer, template, &url, http.private_addresses())
+            {
                 Ok(metadata) => return Ok(metadata),
                 Err(error) => error,
             },
@@ -254,6 +297,7 @@ async fn fetch(http: &Http, place: Url) -> Result<Incoming, TransportError> {
             headers: HeaderMap::new(),
             body: Zeroizing::default(),
             cap: METADATA_CAP,
+            certificate: None,
         };
         let response = http.send(outgoing, &|| ()).await?;
         let target = match response.status {
@@ -285,6 +329,7 @@ fn telling(error: &DiscoveryError) -> u8 {
 fn read(
     response: &Incoming,
     issuer: &str,
+    template: Option<&str>,
     issuer_url: &Url,
     private_allowed: bool,
 ) -> Result<Metadata, DiscoveryError> {
@@ -299,7 +344,7 @@ fn read(
         why: Unusable::Missing,
     };
     let found = document.text("issuer").ok_or(missing("issuer"))?;
-    if found != issuer {
+    if !is_issuer(found, issuer, template) {
         return Err(DiscoveryError::IssuerMismatch {
             asked: clean(issuer, 512),
             found: clean(found, 512),
@@ -340,6 +385,12 @@ fn read(
     if let Some(authorization) = document.text("authorization_endpoint") {
         required("authorization_endpoint", authorization)?;
     }
+    let aliases = document.value("mtls_endpoint_aliases");
+    let mtls_endpoint_aliases = aliases.and_then(Value::as_object).into_iter().flatten();
+    let mtls_endpoint_aliases = mtls_endpoint_aliases
+        .filter_map(|(name, url)| Some((name.clone(), url.as_str()?.to_owned())))
+        .filter(|(_, url)| allowed(url).is_ok())
+        .collect();
     let list = |member| -> Option<Vec<String>> {
         let values = document.value(member)?.as_array()?;
         Some(
@@ -351,8 +402,10 @@ fn read(
         )
     };
     let stated = |member| document.value(member) == Some(&Value::Bool(true));
+    let multi_tenant = template == Some(found);
     Ok(Metadata {
-        issuer: issuer.to_owned(),
+        issuer: if multi_tenant { issuer } else { found }.to_owned(),
+        multi_tenant,
         endpoints: Endpoints {
             authorization: optional("authorization_endpoint"),
             token: token.to_owned(),
@@ -372,6 +425,7 @@ fn read(
         code_challenge_methods_supported: list("code_challenge_methods_supported"),
         grant_types_supported: list("grant_types_supported"),
         scopes_supported: list("scopes_supported"),
+        mtls_endpoint_aliases,
         token_endpoint_auth_methods_supported: list("token_endpoint_auth_methods_supported"),
     })
 }

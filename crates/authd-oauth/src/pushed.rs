@@ -6,8 +6,13 @@ use std::time::Duration;
 use authd_core::grant::ClientAuth;
 
 use crate::{
-    authorization_code::AuthorizationAttempt, client::Client, error::EndpointError, http::Http,
-    introspection::object, request::Form, response::duration,
+    authorization_code::AuthorizationAttempt,
+    client::{Client, Credential},
+    error::EndpointError,
+    http::Http,
+    introspection::object,
+    request::Form,
+    response::duration,
 };
 
 /// Longest `request_uri` believed, in bytes: it goes into a URL.
@@ -34,7 +39,9 @@ pub async fn push(
         form = form.with(name, value);
     }
     // §2.1: the request names the client, which the other ways of client authentication do anyway.
-    if provider.client_auth == ClientAuth::Basic {
+    if provider.client_auth == ClientAuth::Basic
+        && matches!(client.credential, Credential::Secret(_))
+    {
         form = form.with("client_id", &provider.client_id);
     }
     let outgoing = form.post(http.endpoint(endpoint)?, client)?;

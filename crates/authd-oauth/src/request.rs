@@ -4,6 +4,8 @@
 //! tokens in plain strings that are never wiped, its device request owns the polling loop that is
 //! the engine's business, and it refuses a revocation endpoint on loopback.
 
+use std::sync::Arc;
+
 use authd_core::{grant::ClientAuth, secret::Secret};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderValue, Method, header};
@@ -11,20 +13,36 @@ use url::{Url, form_urlencoded};
 use zeroize::Zeroizing;
 
 use crate::{
+    certificate::ClientCertificate,
     client::{Client, Credential},
     http::{Outgoing, TOKEN_CAP, TransportFailure, sensitive},
 };
 
+/// `client_assertion_type` of a signed token (RFC 7523 §2.2).
+const CLIENT_ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
 /// A form that is wiped when dropped, and never moved while it grows.
-pub(crate) struct Form<'a>(Vec<(&'a str, &'a str)>);
+pub(crate) struct Form<'a> {
+    fields: Vec<(&'a str, &'a str)>,
+    speaks_for_the_client: bool,
+}
 
 impl<'a> Form<'a> {
     pub(crate) fn new() -> Self {
-        Self(Vec::new())
+        Self {
+            fields: Vec::new(),
+            speaks_for_the_client: false,
+        }
     }
 
     pub(crate) fn with(mut self, name: &'a str, value: &'a str) -> Self {
-        self.0.push((name, value));
+        self.fields.push((name, value));
+        self
+    }
+
+    /// What is in it says who the client is, so that a client without a proof need not.
+    pub(crate) fn speaking_for_the_client(mut self) -> Self {
+        self.speaks_for_the_client = true;
         self
     }
 
@@ -38,12 +56,12 @@ impl<'a> Form<'a> {
     fn encode(&self) -> Zeroizing<Vec<u8>> {
         // Escaping makes three bytes of one at most; `=` and `&` are two more.
         let room = self
-            .0
+            .fields
             .iter()
             .map(|(name, value)| 3 * (name.len() + value.len()) + 2)
             .sum();
         let mut form = form_urlencoded::Serializer::new(String::with_capacity(room));
-        form.extend_pairs(&self.0);
+        form.extend_pairs(&self.fields);
         Zeroizing::new(form.finish().into_bytes())
     }
 
@@ -55,6 +73,9 @@ impl<'a> Form<'a> {
     ) -> Result<Outgoing, TransportFailure> {
         let provider = client.provider;
         let mut headers = HeaderMap::new();
+        let mut certificate = None;
+        // Outlives the form, which borrows it.
+        let assertion;
         match (provider.client_auth, client.credential) {
             (ClientAuth::Basic, Credential::Secret(secret)) => {
                 headers.insert(header::AUTHORIZATION, basic(&provider.client_id, secret)?);
@@ -64,10 +85,33 @@ impl<'a> Form<'a> {
                     .with("client_id", &provider.client_id)
                     .with("client_secret", secret.expose());
             }
-            (ClientAuth::None, _) | (_, Credential::None) => {
+            (ClientAuth::PrivateKeyJwt, Credential::Key(signer)) => {
+                assertion = signer
+                    .client_assertion(provider, client.ambient)
+                    .ok_or(TransportFailure::Unsigned)?;
+                return self
+                    .with("client_id", &provider.client_id)
+                    .with("client_assertion_type", CLIENT_ASSERTION)
+                    .with("client_assertion", assertion.expose())
+                    .outgoing(url, headers, None);
+            }
+            (ClientAuth::Tls, Credential::Certificate(held)) => {
+                certificate = Some(Arc::clone(held));
                 self = self.with("client_id", &provider.client_id);
             }
+            // Who says it all in what is exchanged has no more to say of itself (RFC 7523 §2.1).
+            _ if self.speaks_for_the_client => {}
+            _ => self = self.with("client_id", &provider.client_id),
         }
+        self.outgoing(url, headers, certificate)
+    }
+
+    fn outgoing(
+        self,
+        url: Url,
+        mut headers: HeaderMap,
+        certificate: Option<Arc<ClientCertificate>>,
+    ) -> Result<Outgoing, TransportFailure> {
         headers.insert(
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/x-www-form-urlencoded"),
@@ -78,6 +122,7 @@ impl<'a> Form<'a> {
             headers,
             body: self.encode(),
             cap: TOKEN_CAP,
+            certificate,
         })
     }
 }

@@ -124,6 +124,25 @@ impl Members {
         }
     }
 
+    /// The same where a provider is known to put the code elsewhere. What is found there comes first:
+    /// such a provider's `error` may be another thing. Only a text counts there.
+    fn error_at(&self, pointer: Option<&str>) -> ErrorMember<'_> {
+        let is_answer = self.value("access_token").is_some();
+        let elsewhere = pointer.filter(|_| !is_answer).and_then(|pointer| {
+            let mut path = pointer.split('/').skip(1);
+            let first = self.value(path.next()?)?;
+            let found = path.try_fold(first, |value, step| match value {
+                Value::Object(members) => members.get(step),
+                Value::Array(values) => values.get(step.parse::<usize>().ok()?),
+                _ => None,
+            })?;
+            found
+                .as_str()
+                .filter(|code| is_error_code(code) && !code.is_empty())
+        });
+        elsewhere.map_or_else(|| self.error(), ErrorMember::Code)
+    }
+
     pub(crate) fn description(&self) -> Option<&str> {
         ["error_description", "error_message", "message"]
             .iter()
@@ -168,6 +187,8 @@ pub(crate) struct Reading<'a> {
     pub(crate) fingerprint: &'a dyn Fn(&str) -> Fingerprint,
     /// What the request held: some servers repeat it in an error, and it must not be printed.
     pub(crate) sent: &'a [&'a Secret],
+    /// Where this provider puts an error's code ([`authd_core::grant::Profile::error_pointer`]).
+    pub(crate) error_pointer: Option<&'a str>,
 }
 
 impl Reading<'_> {
@@ -246,7 +267,7 @@ fn looks_like_html(body: &[u8]) -> bool {
 }
 
 fn read(status: u16, members: Members, reading: Reading<'_>) -> Parsed {
-    match members.error() {
+    match members.error_at(reading.error_pointer) {
         ErrorMember::Code(code) if !repeats(code, reading.sent) => Body::Error {
             code: code.to_owned(),
             description: members

@@ -59,6 +59,7 @@ async fn ask(
         headers,
         body: Zeroizing::default(),
         cap: TOKEN_CAP,
+        certificate: None,
     };
     let response = http.send(outgoing, &|| ()).await?;
     if let Some(dpop) = dpop {

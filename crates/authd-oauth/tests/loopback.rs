@@ -44,6 +44,7 @@ fn attempt(redirect_uri: &str) -> AuthorizationAttempt {
         scopes: &ScopeSet::default(),
         resources: &[],
         extra: &[],
+        scope_separator: None,
         iss_expected: true,
         dpop_jkt: None,
         jarm: None,
@@ -114,7 +115,7 @@ impl Login {
     async fn succeeds(self) {
         let page = self.get(&self.genuine()).await;
         assert!(page.starts_with("HTTP/1.1 200 "), "{page}");
-        assert!(page.contains("<h1>Sign-in received</h1>"), "{page}");
+        assert!(page.contains("<h1>You are signed in</h1>"), "{page}");
         let grant = self.waiting.await.unwrap().unwrap();
         let ExchangeRequest::Code { code, .. } = grant.exchange_request() else {
             panic!("a code")
@@ -171,7 +172,7 @@ async fn the_genuine_answer_yields_the_code_and_a_safe_page() {
         for part in [
             "<html lang=\"en\">",
             "<title>",
-            "<main>",
+            "<main class=\"good\">",
             "<h1>",
             "color-scheme:light dark",
         ] {
@@ -430,7 +431,7 @@ async fn ends_with(query: &str, heading: &str) -> AuthorizationError {
 async fn a_denied_consent_ends_the_login_with_its_own_page() {
     let error = ends_with(
         "error=access_denied&error_description=no%1b[31m&iss=https%3A%2F%2Fidp.example",
-        "<h1>Sign-in denied</h1>",
+        "<h1>The sign-in was denied</h1>",
     )
     .await;
     assert_eq!(
@@ -448,7 +449,7 @@ async fn another_issuer_ends_the_login_on_errors_too() {
         "error=access_denied&iss=https%3A%2F%2Fhostile.example",
         "error=access_denied",
     ] {
-        let error = ends_with(query, "<h1>Sign-in failed</h1>").await;
+        let error = ends_with(query, "<h1>The sign-in failed</h1>").await;
         assert!(
             matches!(error, AuthorizationError::IssuerMismatch { .. }),
             "{query}: {error:?}"
@@ -464,7 +465,7 @@ async fn an_answer_with_neither_or_both_ends_the_login() {
         format!("{iss}&code=c&error=x"),
         format!("{iss}&code="),
     ] {
-        let error = ends_with(&query, "<h1>Sign-in failed</h1>").await;
+        let error = ends_with(&query, "<h1>The sign-in failed</h1>").await;
         assert_eq!(error, AuthorizationError::Malformed);
     }
 }

@@ -71,7 +71,7 @@ struct Native {
 
 impl Native {
     async fn of(server: &FakeServer) -> Self {
-        let metadata = discover(&http(), server.issuer()).await.unwrap();
+        let metadata = discover(&http(), server.issuer(), None).await.unwrap();
         let provider = Provider {
             issuer: Some(metadata.issuer.clone()),
             endpoints: metadata.endpoints.clone(),
@@ -154,6 +154,7 @@ impl Native {
             scopes: &ScopeSet::parse("openid offline_access"),
             resources: &["https://one.example/".into(), "https://two.example/".into()],
             extra: &[],
+            scope_separator: None,
             iss_expected: true,
             dpop_jkt: jkt,
             jarm,

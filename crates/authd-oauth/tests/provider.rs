@@ -42,7 +42,7 @@ fn client_of(metadata: &Metadata) -> Provider {
 }
 
 async fn discovered(server: &FakeServer) -> (Metadata, Provider) {
-    let metadata = discover(&http(), server.issuer()).await.unwrap();
+    let metadata = discover(&http(), server.issuer(), None).await.unwrap();
     let provider = client_of(&metadata);
     (metadata, provider)
 }
@@ -131,6 +131,7 @@ async fn log_in(
         scopes: &ScopeSet::parse(scopes),
         resources: &resource.map(str::to_owned).into_iter().collect::<Vec<_>>(),
         extra: &[("prompt".into(), "consent".into())],
+        scope_separator: None,
         iss_expected: metadata.authorization_response_iss_parameter_supported,
         dpop_jkt: None,
         jarm: None,
@@ -372,7 +373,7 @@ async fn discovery_says_what_is_wrong() {
         let asked = server.issuer().to_owned();
         let error = async |change: &dyn Fn()| {
             change();
-            discover(&http(), &asked).await.unwrap_err()
+            discover(&http(), &asked, None).await.unwrap_err()
         };
         let overlay = |name: &'static str, value: &'static str| {
             let server = server.clone();
@@ -424,7 +425,7 @@ async fn discovery_says_what_is_wrong() {
             ),
             ("idp.example", BadIssuer::Endpoint(BadEndpoint::NotAUrl)),
         ] {
-            let error = discover(&http(), issuer).await.unwrap_err();
+            let error = discover(&http(), issuer, None).await.unwrap_err();
             assert_eq!(error, DiscoveryError::BadIssuer(why), "{issuer}");
         }
     })
@@ -437,12 +438,12 @@ async fn discovery_follows_a_redirect_within_the_host_alone() {
         let elsewhere = Server::answering(response("200 OK", "", "{}")).await;
         let away = format!("location: {}\r\n", elsewhere.url("/"));
         let server = Server::answering(response("302 Found", &away, "")).await;
-        let error = discover(&http(), &server.url("")).await.unwrap_err();
+        let error = discover(&http(), &server.url(""), None).await.unwrap_err();
         assert_eq!(error, DiscoveryError::NotFound { status: 302 });
         assert_eq!(elsewhere.count(), 0);
 
         let circle = Server::answering(response("302 Found", "location: /again\r\n", "")).await;
-        let error = discover(&http(), &circle.url("")).await.unwrap_err();
+        let error = discover(&http(), &circle.url(""), None).await.unwrap_err();
         assert_eq!(error, DiscoveryError::NotFound { status: 302 });
         // Two places, each with its three redirects.
         assert_eq!(circle.count(), 8);
@@ -677,6 +678,7 @@ fn request<'a>(
         scopes,
         resources: &*RESOURCES,
         extra,
+        scope_separator: None,
         iss_expected: false,
         dpop_jkt: None,
         jarm: None,
@@ -782,16 +784,16 @@ fn an_answer_can_be_pasted() {
         };
         Ok(code.expose().to_owned())
     };
-    let query = format!("code=c%2F1&state={}", state(&attempt));
+    let query = format!("code=one%2F1234&state={}", state(&attempt));
     for text in [
         format!("http://127.0.0.1:4000/callback?{query}"),
         format!("  http://127.0.0.1:4000/callback?{query}\n"),
         format!("http://127.0.0.1:4000/callback?{query}#_=_"),
         format!("?{query}"),
         query.clone(),
-        "c/1".to_owned(),
+        "one/1234".to_owned(),
     ] {
-        assert_eq!(code(&attempt, &text), Ok("c/1".to_owned()), "{text}");
+        assert_eq!(code(&attempt, &text), Ok("one/1234".to_owned()), "{text}");
     }
     for (text, error) in [
         (
@@ -801,10 +803,13 @@ fn an_answer_can_be_pasted() {
         ("code=c", AuthorizationError::WrongState),
         (
             "http://127.0.0.1:4000/callback",
-            AuthorizationError::WrongState,
+            AuthorizationError::NoAnswer,
         ),
         ("code=c&code=d", AuthorizationError::Malformed),
-        (" ", AuthorizationError::WholeAddressNeeded),
+        (" ", AuthorizationError::NoAnswer),
+        ("hello", AuthorizationError::NoAnswer),
+        ("open the page yourself", AuthorizationError::NoAnswer),
+        ("un\u{301}code-étrange", AuthorizationError::NoAnswer),
     ] {
         assert_eq!(code(&attempt, text), Err(error), "{text}");
     }
@@ -813,7 +818,7 @@ fn an_answer_can_be_pasted() {
     wanted.iss_expected = true;
     let strict = AuthorizationAttempt::begin(wanted, &mut random).unwrap();
     assert_eq!(
-        code(&strict, "c/1"),
+        code(&strict, "one/1234"),
         Err(AuthorizationError::WholeAddressNeeded)
     );
     let whole = format!(
@@ -836,4 +841,44 @@ proptest::proptest! {
             proptest::prop_assert!(attempt.complete(response).is_err());
         }
     }
+}
+
+#[tokio::test]
+async fn a_multi_tenant_issuer_is_matched_by_its_profiles_own_rule_and_by_no_other() {
+    bounded(async {
+        let server = server();
+        let asked = server.issuer();
+        let template = format!("{asked}/{{tenantid}}/v2.0");
+        let tenant = format!("{asked}/8eaef023-2b34-4da1-9baa-8bc8c9d6a490/v2.0");
+        for (named, with_template, expected) in [
+            // Metadata for all tenants names the template itself; the one asked for stays the name.
+            (&template, true, Some(asked)),
+            // Metadata of one tenant, asked for by another of its names.
+            (&tenant, true, Some(tenant.as_str())),
+            (&template, false, None),
+            (&tenant, false, None),
+            (&format!("{asked}/a/b/v2.0"), true, None),
+            (&"https://evil.example/x/v2.0".to_owned(), true, None),
+        ] {
+            server.update(|settings| {
+                settings
+                    .metadata
+                    .insert("issuer".into(), serde_json::json!(named));
+            });
+            let template = with_template.then_some(template.as_str());
+            let found = discover(&http(), asked, template).await;
+            match expected {
+                Some(expected) => {
+                    let found = found.unwrap();
+                    assert_eq!(found.issuer, expected);
+                    assert_eq!(found.multi_tenant, expected == asked);
+                }
+                None => assert!(
+                    matches!(found, Err(DiscoveryError::IssuerMismatch { .. })),
+                    "{named}"
+                ),
+            }
+        }
+    })
+    .await;
 }

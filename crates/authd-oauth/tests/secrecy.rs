@@ -77,7 +77,7 @@ async fn a_login_and_everything_after(log: &Log) {
     })
     .unwrap();
     let credential = Credential::Secret(Secret::new("canary-client-secret"));
-    let metadata = discover(&http(), server.issuer()).await.unwrap();
+    let metadata = discover(&http(), server.issuer(), None).await.unwrap();
     let mut provider = provider("");
     provider.issuer = Some(metadata.issuer.clone());
     provider.endpoints = metadata.endpoints.clone();
@@ -89,6 +89,7 @@ async fn a_login_and_everything_after(log: &Log) {
         scopes: &ScopeSet::parse("openid offline_access"),
         resources: &[],
         extra: &[],
+        scope_separator: None,
         iss_expected: true,
         dpop_jkt: None,
         jarm: None,

@@ -11,10 +11,19 @@ use std::{env, process::Command, sync::Arc};
 
 use authd_core::{
     answer::{Failure, Received},
-    grant::Provider,
+    grant::{ClientAuth, Provider},
+    scope::ScopeSet,
+    secret::Secret,
+    time::Wall,
 };
-use authd_oauth::{Http, HttpConfig, HttpConfigError, ProxyConfig};
-use common::{Server, bounded, http, http_with, provider, read_request, refresh, response};
+use authd_oauth::{
+    ClientCertificate, Credential, ExchangeRequest, Http, HttpConfig, HttpConfigError, ProxyConfig,
+    Surroundings, exchange,
+};
+use common::{
+    Server, bounded, client, fingerprint, http, http_with, provider, read_request, refresh,
+    response,
+};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
@@ -22,21 +31,39 @@ use tokio::{
 };
 use tokio_rustls::{
     TlsAcceptor,
-    rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer},
+    rustls::{
+        RootCertStore, ServerConfig,
+        crypto::ring,
+        pki_types::{CertificateDer, PrivateKeyDer},
+        server::WebPkiClientVerifier,
+    },
 };
 
 const TOKENS: &str = r#"{"access_token":"AT"}"#;
 
 /// A token endpoint behind TLS with a certificate of its own for `name`; and that certificate.
 async fn tls_server(name: &str) -> (Server, Vec<u8>) {
+    tls_server_for(name, None).await
+}
+
+/// The same, for clients that prove themselves by this certificate alone.
+async fn tls_server_for(name: &str, client: Option<CertificateDer<'static>>) -> (Server, Vec<u8>) {
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed([name.to_owned()]).unwrap();
     let der = cert.der().clone();
     let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let crypto = Arc::new(ring::default_provider());
+    let verifier = client.map_or_else(WebPkiClientVerifier::no_client_auth, |client| {
+        let mut roots = RootCertStore::empty();
+        roots.add(client).unwrap();
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), crypto.clone())
+            .build()
+            .unwrap()
+    });
+    let config = ServerConfig::builder_with_provider(crypto)
         .with_safe_default_protocol_versions()
         .unwrap()
-        .with_no_client_auth()
+        .with_client_cert_verifier(verifier)
         .with_single_cert(vec![der.clone()], key)
         .unwrap();
     let acceptor = TlsAcceptor::from(Arc::new(config));
@@ -271,4 +298,60 @@ async fn the_proxy_of_the_environment_is_used() {
         );
     }
     assert_eq!(proxy.count(), 3);
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let text = STANDARD.encode(der);
+    format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
+}
+
+#[tokio::test]
+async fn a_client_proves_itself_by_its_certificate_and_nobody_else_by_another() {
+    let made = || {
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(["client.example".to_owned()]).unwrap();
+        let key = Secret::from(pem("PRIVATE KEY", &signing_key.serialize_der()));
+        let now = Wall::from_unix_secs(1_780_000_000);
+        let chain = pem("CERTIFICATE", cert.der());
+        let certificate = ClientCertificate::from_pem(&chain, &key, now).unwrap();
+        (
+            cert.der().clone(),
+            Credential::Certificate(Arc::new(certificate)),
+        )
+    };
+    let ((der, ours), (_, foreign)) = (made(), made());
+    let (server, root) = tls_server_for("127.0.0.1", Some(der)).await;
+    let mut provider = provider(format!("https://{}/token", server.address));
+    provider.client_auth = ClientAuth::Tls;
+    let http = trusting(&root, ProxyConfig::Off);
+    let ask = async |credential: &Credential| {
+        let surroundings = Surroundings {
+            fingerprint: &fingerprint,
+            on_bytes_sent: &|| (),
+            dpop: None,
+        };
+        let scopes = ScopeSet::default();
+        let request = ExchangeRequest::ClientCredentials {
+            scopes: &scopes,
+            resource: None,
+        };
+        let exchanged = exchange(&http, client(&provider, credential), request, surroundings);
+        bounded(exchanged).await.answer.received
+    };
+    let answer = ask(&ours).await;
+    assert!(
+        matches!(answer, Received::Response { status: 200, .. }),
+        "{answer:?}"
+    );
+    // And again: no session of one is another's.
+    for other in [&foreign, &Credential::None] {
+        let answer = ask(other).await;
+        assert!(matches!(answer, Received::Nothing { .. }), "{answer:?}");
+    }
+    let answer = ask(&ours).await;
+    assert!(
+        matches!(answer, Received::Response { status: 200, .. }),
+        "{answer:?}"
+    );
 }

@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{ErrorCode, WireError};
 use crate::message::Params;
+use crate::provider as pro;
 use crate::request as req;
 use crate::response as res;
 
@@ -104,6 +105,10 @@ methods! {
     LoginComplete = "login.complete": req::LoginComplete => res::LoginProgress,
     /// Ends an attempt.
     LoginCancel = "login.cancel": req::LoginCancel => res::LoginCancelReply,
+    /// A page of providers that have names.
+    ProviderList = "provider.list": pro::ProviderList => pro::ProviderListReply,
+    /// What is known of one.
+    ProviderShow = "provider.show": pro::ProviderShow => pro::ProviderShowReply,
     /// Revokes and removes.
     Logout = "logout": req::Logout => res::LogoutReply,
     /// An exchange now.

@@ -29,6 +29,7 @@ pub mod frame;
 pub mod limits;
 pub mod message;
 pub mod page;
+pub mod provider;
 pub mod request;
 pub mod response;
 pub mod secret;

@@ -161,9 +161,13 @@ pub enum ClientAuth {
     Basic,
     /// `client_secret_post`.
     Post,
+    /// `private_key_jwt` (RFC 7523 §2.2).
+    PrivateKeyJwt,
+    /// `tls_client_auth`, `self_signed_tls_client_auth` (RFC 8705 §2).
+    Tls,
 }
 
-/// How the person authorizes.
+/// How the login is authorized.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Flow {
@@ -172,6 +176,13 @@ pub enum Flow {
     Browser,
     /// Device authorization (RFC 8628).
     Device,
+    /// Device where the provider lets this client, else browser. Asked for only: a reply's flow is one of
+    /// the two.
+    DeviceOrBrowser,
+    /// The client's own credentials (RFC 6749 §4.4): no person takes part.
+    ClientCredentials,
+    /// Assertions that the client's key signs (RFC 7523 §2.1): no person takes part.
+    JwtBearer,
 }
 
 /// `login.start`: begins a login attempt. No `Debug`: may hold a client secret.
@@ -185,6 +196,9 @@ pub struct LoginStart {
     /// The name of a preset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
+    /// Values for the preset's variables.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub variables: BTreeMap<String, String>,
     /// Discovered by RFC 8414 and OIDC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
@@ -206,10 +220,15 @@ pub struct LoginStart {
     /// Absent where a preset or the existing account knows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
-    /// Of a confidential client.
+    /// Of a confidential client: its secret, or where keys sign, its private key (PEM, JWK, or the key
+    /// file of a Google service account).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_secret: Option<WireSecret>,
-    /// Absent: basic with a `client_secret`, none without.
+    /// A client of the daemon's configuration, by name: its file says where to log in, and where its
+    /// secret is. Not with a `client_secret`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// Absent: what fits the credential; basic with a `client_secret`, none without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_auth: Option<ClientAuth>,
     /// Absent: the preset's, or those of the existing account.
@@ -224,6 +243,9 @@ pub struct LoginStart {
     /// Absent: browser.
     #[serde(default)]
     pub flow: Flow,
+    /// With `flow` `jwt_bearer`: about whom the assertions are, where not about the client itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     /// Absent: `http://127.0.0.1:PORT/callback`. Given: a loopback URL, used to the letter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redirect_uri: Option<String>,

@@ -259,6 +259,10 @@ pub struct AccountInfo {
     pub dpop: Option<Dpop>,
     /// When it was made.
     pub created_at: u64,
+    /// When the provider ends the login, however often it is renewed; absent where it does not, or
+    /// that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login_ends_at: Option<u64>,
     /// Every access token it has.
     pub leases: Vec<LeaseInfo>,
 }

@@ -10,7 +10,7 @@ use authd_proto::encode::{self, EncodedToken, TokenTail};
 use authd_proto::error::{ErrorCode, ErrorShape};
 use authd_proto::event::Event;
 use authd_proto::message::{Message, Outcome};
-use authd_proto::{request as req, response as res};
+use authd_proto::{provider as pro, request as req, response as res};
 
 fn read(name: &str) -> Vec<u8> {
     fs::read(golden::directory().join(format!("{name}.msgpack"))).expect("the vector is committed")
@@ -109,6 +109,8 @@ fn again(call: &Call<'_>) -> Vec<u8> {
         Call::LoginWait(request) => encoded(request),
         Call::LoginComplete(request) => encoded(request),
         Call::LoginCancel(request) => encoded(request),
+        Call::ProviderList(request) => encoded(request),
+        Call::ProviderShow(request) => encoded(request),
         Call::Logout(request) => encoded(request),
         Call::Renew(request) => encoded(request),
         Call::Subscribe(request) => encoded(request),
@@ -209,6 +211,8 @@ fn every_response_decodes_and_encodes_to_the_same_bytes() {
             Method::LoginWait => response_again::<req::LoginWait>(&vector.bytes),
             Method::LoginComplete => response_again::<req::LoginComplete>(&vector.bytes),
             Method::LoginCancel => response_again::<req::LoginCancel>(&vector.bytes),
+            Method::ProviderList => response_again::<pro::ProviderList>(&vector.bytes),
+            Method::ProviderShow => response_again::<pro::ProviderShow>(&vector.bytes),
             Method::Logout => response_again::<req::Logout>(&vector.bytes),
             Method::Renew => response_again::<req::Renew>(&vector.bytes),
             Method::Subscribe => response_again::<req::Subscribe>(&vector.bytes),

@@ -240,6 +240,8 @@ impl Coverage {
             Verdict::SlowDown => 11,
             Verdict::ExpiredToken => 12,
             Verdict::AccessDenied => 13,
+            // Simulated people are public clients.
+            Verdict::Unproven => return,
         };
         self.count(VERDICTS, row);
     }

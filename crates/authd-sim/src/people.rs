@@ -57,7 +57,7 @@ impl World<'_> {
         self.coverage.flags(&view.grant.flags);
         let lease = view.grant.leases.get(&key);
         if let Some(lease) = lease {
-            let refreshing = view.refreshing.as_ref() == Some(&key);
+            let refreshing = view.refreshing.as_deref() == Some(&key);
             self.coverage
                 .standing(lease.standing(now, boot_id), refreshing);
         }

@@ -464,7 +464,7 @@ impl World<'_> {
             return;
         };
         let mut grant = Grant::clone(&found.row.grant);
-        grant.flags = grant.flags.standing();
+        grant.flags = grant.flags.standing().into();
         let secrets = found.row.secrets.clone();
         grant
             .leases

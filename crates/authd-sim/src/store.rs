@@ -212,7 +212,9 @@ impl Place {
                 drop(row);
                 Done::Refused
             }
-            Work::Keep(row) | Work::Adopt(row) if !self.holds_as_new(&row) => Done::Superseded,
+            Work::Keep(row) if !self.holds_as_new(&row) => Done::Superseded,
+            // What a rival made of it meanwhile is what the person decides against.
+            Work::Adopt(row) if !self.holds(row.grant.id) => Done::Superseded,
             Work::Keep(mut row) => {
                 let held = self.held();
                 row.is_foreign = held.is_some_and(|held| held.is_foreign);

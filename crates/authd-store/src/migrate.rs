@@ -100,6 +100,7 @@ mod tests {
             client_id: "c".to_owned(),
             client_auth: Default::default(),
             client_secret: None,
+            provider: None,
             token: authd_core::secret::Secret::new("t"),
             hint: TokenTypeHint::RefreshToken,
         };

@@ -299,6 +299,7 @@ fn take_up(
     let mut records = Vec::with_capacity(merged.accounts.len());
     let (mut stale, mut foreign) = (Vec::new(), Vec::new());
     let mut names = BTreeMap::new();
+    let mut all_held = Vec::with_capacity(merged.accounts.len());
     for (name, newest) in merged.accounts {
         let grant = &newest.stored.record.grant;
         if marks
@@ -323,9 +324,11 @@ fn take_up(
             foreign: is_foreign.then(|| Box::new(machine)),
             size: newest.size,
         };
-        worker.held.insert(name, held);
+        all_held.push((name, held));
         records.push(newest.stored.record);
     }
+    // All at once: a tree that grows in this order stays half empty.
+    worker.held = all_held.into_iter().collect();
     let intents = merged
         .intents
         .values()

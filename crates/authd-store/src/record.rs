@@ -8,7 +8,7 @@ use std::{fmt, io};
 
 use authd_core::{
     answer::GrantType,
-    grant::{ClientAuth, Grant},
+    grant::{ClientAuth, Grant, Provider},
     id::{Account, AttemptId, Fingerprint, Generation, GrantId},
     lease::LeaseKey,
     map::SmallMap,
@@ -94,6 +94,8 @@ pub struct PendingRevocation {
     pub client_auth: ClientAuth,
     /// The client's secret, where it is confidential.
     pub client_secret: Option<Secret>,
+    /// The provider as the account knew it; `None` in those from before this was kept.
+    pub provider: Option<Provider>,
     /// The token to be revoked.
     pub token: Secret,
     /// What kind of token it is.
@@ -175,6 +177,7 @@ impl PendingRevocation {
             client_id: self.client_id.clone(),
             client_auth: self.client_auth,
             client_secret: self.client_secret.as_ref().map(Bare),
+            provider: self.provider.clone(),
             token: Bare(&self.token),
             hint: self.hint,
         })
@@ -189,6 +192,7 @@ impl PendingRevocation {
             client_id: form.client_id,
             client_auth: form.client_auth,
             client_secret: form.client_secret.map(|secret| secret.0),
+            provider: form.provider,
             token: form.token.0,
             hint: form.hint,
         })
@@ -231,6 +235,8 @@ struct RevocationForm<T> {
     client_id: String,
     client_auth: ClientAuth,
     client_secret: Option<T>,
+    #[serde(default)]
+    provider: Option<Provider>,
     token: T,
     hint: TokenTypeHint,
 }
@@ -291,7 +297,7 @@ mod tests {
 
     use authd_core::{
         flag::{Ambiguity, Raised},
-        grant::{LastError, Provider, Subject},
+        grant::{LastError, Subject},
         lease::{Expiry, Lease},
         scope::ScopeSet,
         time::{BootId, Now},
@@ -331,17 +337,21 @@ mod tests {
             scopes: ScopeSet::parse("a b c"),
             resource: None,
             resources: ["https://api.example".to_owned()].into(),
+            renewed_by: authd_core::grant::RenewedBy::RefreshToken,
             renewable: true,
             leases: SmallMap::from([(key.clone(), lease)]),
             learned: SmallMap::new(),
             flags: Default::default(),
             renewals: 2,
             created_at: Wall(-1),
-            last_error: Some(LastError {
-                code: "x".to_owned(),
-                message: "y".to_owned(),
-                at: Wall(1),
-            }),
+            last_error: Some(
+                LastError {
+                    code: "x".to_owned(),
+                    message: "y".to_owned(),
+                    at: Wall(1),
+                }
+                .into(),
+            ),
         };
         grant.flags.ambiguous = Some(Raised {
             reason: Ambiguity::AnswerLost,

@@ -25,6 +25,7 @@ fn revocation(id: u64) -> PendingRevocation {
         client_id: "client".to_owned(),
         client_auth: ClientAuth::Post,
         client_secret: Some(Secret::new("CANARY-revocation-secret")),
+        provider: Some(Default::default()),
         token: Secret::new("CANARY-revoked"),
         hint: TokenTypeHint::RefreshToken,
     }

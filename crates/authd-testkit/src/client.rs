@@ -21,6 +21,9 @@ pub struct Client {
     /// Whether it is a native application.
     #[serde(default)]
     pub native: bool,
+    /// The public half of its key, as a JWK: what it signs assertions with.
+    #[serde(default)]
+    pub jwk: Option<serde_json::Value>,
 }
 
 /// A client's authentication method (RFC 6749 §2.3).
@@ -33,6 +36,8 @@ pub enum ClientAuthentication {
     Basic(String),
     /// `client_secret_post`.
     Post(String),
+    /// `private_key_jwt`, by the client's `jwk`.
+    PrivateKeyJwt,
 }
 
 impl fmt::Debug for ClientAuthentication {
@@ -41,6 +46,7 @@ impl fmt::Debug for ClientAuthentication {
             Self::None => "None",
             Self::Basic(_) => "Basic(…)",
             Self::Post(_) => "Post(…)",
+            Self::PrivateKeyJwt => "PrivateKeyJwt",
         })
     }
 }
@@ -56,6 +62,7 @@ impl Client {
                 "http://[::1]/callback".to_owned(),
             ],
             native: true,
+            jwk: None,
         }
     }
 
@@ -63,6 +70,13 @@ impl Client {
     #[must_use]
     pub fn authenticated_by(mut self, authentication: ClientAuthentication) -> Self {
         self.authentication = authentication;
+        self
+    }
+
+    /// The same with this public key for assertions.
+    #[must_use]
+    pub fn with_jwk(mut self, jwk: serde_json::Value) -> Self {
+        self.jwk = Some(jwk);
         self
     }
 

@@ -30,6 +30,8 @@ pub struct Settings {
     pub leeway: Duration,
     /// A refresh revokes the family's earlier access tokens.
     pub refresh_revokes_access_tokens: bool,
+    /// Whether client assertions must be for the token endpoint, and not for the issuer.
+    pub assertion_audience_is_token_endpoint: bool,
     /// Revoking a family (reuse, RFC 7009 on its refresh token) revokes its access tokens too.
     pub family_revocation_revokes_access_tokens: bool,
     /// When a login yields a refresh token at all.
@@ -112,6 +114,7 @@ impl Default for Settings {
             reuse_detection: true,
             leeway: Duration::ZERO,
             refresh_revokes_access_tokens: false,
+            assertion_audience_is_token_endpoint: false,
             family_revocation_revokes_access_tokens: true,
             refresh_tokens: RefreshTokens::Always,
             expires_in: ExpiresIn::Number,

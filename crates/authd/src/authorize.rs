@@ -1,6 +1,8 @@
 //! Logins under way: what the engine must not know of them, because it is secret or about a browser.
 
 mod begin;
+mod client;
+pub(crate) mod preset;
 mod protection;
 
 use std::{
@@ -11,7 +13,7 @@ use std::{
 
 use authd_core::{
     broker::{Event, LoginFailure},
-    grant::{Grant, Provider},
+    grant::{Grant, Provider, RenewedBy},
     id::{Account, LoginId},
     lease::{Lease, LeaseKey},
     scope::ScopeSet,
@@ -55,6 +57,26 @@ pub(crate) enum Proof {
     RefreshToken(Secret),
     Code(AuthorizationGrant),
     DeviceCode(Secret),
+    /// Nothing but the client's own credential.
+    Client,
+    /// An assertion that the client's key signs when it is sent.
+    Assertion {
+        subject: Option<String>,
+    },
+    /// The login's own access token, for another.
+    AccessToken(Secret),
+}
+
+impl From<&RenewedBy> for Proof {
+    /// What tokens are got with where no refresh token is needed.
+    fn from(by: &RenewedBy) -> Self {
+        match by {
+            RenewedBy::JwtBearer { subject } => Self::Assertion {
+                subject: subject.clone(),
+            },
+            RenewedBy::ClientCredentials | RenewedBy::RefreshToken => Self::Client,
+        }
+    }
 }
 
 /// How a login ended.
@@ -130,9 +152,10 @@ impl Logins {
             .clone()?;
         Some(Material {
             provider: login.provider.clone(),
-            credential: login.client_secret.clone().into(),
+            client_secret: login.client_secret.clone(),
             proof,
             binding: login.binding.clone(),
+            scopes: login.asked.clone(),
         })
     }
 
@@ -187,14 +210,18 @@ impl Logins {
         drop(proof);
         match attempt.complete_pasted(pasted) {
             // What is no answer to this attempt changes nothing.
+            Err(error @ AuthorizationError::WholeAddressNeeded) => {
+                Err(WireError::new(ErrorCode::BadRequest, error.to_string()))
+            }
             Err(
                 error @ (AuthorizationError::WrongState
-                | AuthorizationError::WholeAddressNeeded
+                | AuthorizationError::NoAnswer
                 | AuthorizationError::Malformed),
             ) => Err(WireError::new(ErrorCode::BadRequest, error.to_string())
                 .with_hint("paste the whole address that the browser ended at")),
             Err(error @ AuthorizationError::IssuerMismatch { .. }) => {
-                Err(WireError::new(ErrorCode::BadRequest, error.to_string()))
+                Err(WireError::new(ErrorCode::BadRequest, error.to_string())
+                    .with_hint("log in again if you do not know that server"))
             }
             result => {
                 login.close_listener();

@@ -1,12 +1,16 @@
 //! The configuration: one TOML file. Unknown keys are refused, with a suggestion.
 
 use std::{
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use authd_oauth::preset::{Entry, Presets, built_in};
 use serde::Deserialize;
+
+use crate::suggest::meant;
 
 /// Largest file that is read.
 const LARGEST: u64 = 1024 * 1024;
@@ -28,6 +32,8 @@ pub(crate) struct Config {
     pub(crate) notify: Notify,
     /// How the store's key is kept.
     pub(crate) key: Key,
+    /// Providers of the user's own, and changes to those that come with authd.
+    pub(crate) providers: BTreeMap<String, Entry>,
 }
 
 /// `[renewal]`
@@ -151,7 +157,18 @@ impl Config {
         let text = std::fs::read_to_string(path).map_err(unreadable)?;
         let config: Self = toml::from_str(&text).map_err(|error| wrong(explain(&text, &error)))?;
         config.check().map_err(wrong)?;
+        built_in().with(&config.providers).map_err(|error| {
+            let line = line_of_provider(&text, &error.name);
+            wrong(format!("{}{error}", place(line)))
+        })?;
         Ok(config)
+    }
+
+    /// Every provider that can be named.
+    pub(crate) fn presets(&self) -> Presets {
+        // A file whose providers do not hold together is not taken.
+        let presets = built_in().with(&self.providers);
+        presets.unwrap_or_else(|_| built_in().clone())
     }
 
     fn check(&self) -> Result<(), String> {
@@ -191,6 +208,7 @@ impl Config {
             ("network", self.network != new.network),
             ("notify", self.notify != new.notify),
             ("key", self.key != new.key),
+            ("providers", self.providers != new.providers),
         ]
         .into_iter()
         .filter_map(|(name, differs)| differs.then_some(name))
@@ -208,27 +226,37 @@ impl Config {
 }
 
 /// The parser's message on one line, with its place, and for an unknown key the one that was meant.
-fn explain(text: &str, error: &toml::de::Error) -> String {
+pub(crate) fn explain(text: &str, error: &toml::de::Error) -> String {
     let line = error
         .span()
         .map(|span| text[..span.start].matches('\n').count() + 1);
-    let place = line.map_or_else(String::new, |line| format!("line {line}: "));
+    let place = place(line);
     let message = error.message().replace('\n', " ");
     let Some((unknown, known)) = unknown_key(&message) else {
         return format!("{place}{message}");
     };
-    let meant = known
-        .iter()
-        .map(|key| (strsim::jaro_winkler(unknown, key), *key))
-        .max_by(|one, other| one.0.total_cmp(&other.0))
-        .filter(|(likeness, _)| *likeness > 0.7);
-    match meant {
-        Some((_, key)) => format!("{place}unknown key `{unknown}`, did you mean `{key}`?"),
+    match meant(unknown, known.iter().copied()) {
+        Some(key) => format!("{place}unknown key `{unknown}`, did you mean `{key}`?"),
         None => format!(
             "{place}unknown key `{unknown}`, known are {}",
             known.join(", ")
         ),
     }
+}
+
+fn place(line: Option<usize>) -> String {
+    line.map_or_else(String::new, |line| format!("line {line}: "))
+}
+
+/// Where a provider's entry begins: at its own table, or the first one inside it.
+fn line_of_provider(text: &str, name: &str) -> Option<usize> {
+    let begins = |line: &str| {
+        let key = line.trim_start().strip_prefix("[providers.")?;
+        let key = key.trim_start_matches('"').strip_prefix(name)?;
+        key.starts_with(['"', ']', '.']).then_some(())
+    };
+    let at = text.lines().position(|line| begins(line).is_some())?;
+    Some(at + 1)
 }
 
 /// Takes serde's "unknown field" apart: the first quoted word is the key, the others are those known.
@@ -296,6 +324,29 @@ mod tests {
                 .contains("at most 60")
         );
         assert!(load("= =").unwrap_err().contains("line 1"));
+    }
+
+    #[test]
+    fn a_provider_that_does_not_hold_together_is_refused_with_its_line() {
+        let error = load("allow_root = false\n\n[providers.lab]\ntitle = \"Lab\"\n").unwrap_err();
+        assert!(
+            error.ends_with(
+                "line 3: the provider `lab`: it has neither `issuer` nor `token_endpoint`"
+            ),
+            "{error}"
+        );
+        let error = load("[providers.lab]\nisuer = \"https://x\"\n").unwrap_err();
+        assert!(
+            error.ends_with("line 2: unknown key `isuer`, did you mean `issuer`?"),
+            "{error}"
+        );
+        let error = load("[providers.\"a b\"]\nissuer = \"https://x\"\n").unwrap_err();
+        assert!(error.contains("line 1: the provider `a b`"), "{error}");
+        let text = "[providers.lab.variables.host]\nabout = \"x\"\n";
+        assert!(load(text).unwrap_err().contains("line 1: "));
+        let config = load("[providers.gitlab]\nlifetime_secs = 60\n").unwrap();
+        assert_eq!(config.presets().iter().count(), built_in().iter().count());
+        assert_eq!(Config::default().differences(&config), ["providers"]);
     }
 
     #[test]

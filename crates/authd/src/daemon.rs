@@ -18,8 +18,8 @@ use authd_proto::{
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    authorize::Logins, clock::Clock, config::Config, driver::Mailbox, fingerprint::Fingerprinter,
-    journal::Journal, network::Network, published::Published,
+    authorize::Logins, clock::Clock, config::Config, credential::Credentials, driver::Mailbox,
+    fingerprint::Fingerprinter, journal::Journal, network::Network, published::Published,
 };
 
 /// One running daemon.
@@ -36,6 +36,8 @@ pub(crate) struct Daemon {
     pub(crate) fingerprints: Fingerprinter,
     /// Events.
     pub(crate) journal: Journal,
+    /// What commands printed that prove us.
+    pub(crate) credentials: Credentials,
     /// Logins under way.
     pub(crate) logins: Logins,
     /// What servers want to see in proofs of possession.

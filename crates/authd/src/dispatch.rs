@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::{
     connection::Session,
     daemon::Shared,
-    handler::{account, daemon as own, dpop, events, login, renew, token},
+    handler::{account, daemon as own, dpop, events, login, provider, renew, token},
     journal::Origin,
     published::Token,
 };
@@ -82,6 +82,8 @@ pub(crate) fn dispatch(
         Call::Hello(hello) => now(out, id, own::hello(session, hello), session.errors),
         Call::AccountList(list) => now(out, id, account::list(daemon, &list), shape),
         Call::AccountGet(get) => now(out, id, account::get(daemon, &get), shape),
+        Call::ProviderList(list) => now(out, id, provider::list(daemon, &list), shape),
+        Call::ProviderShow(show) => now(out, id, provider::show(daemon, &show), shape),
         Call::Subscribe(subscribe) => now(
             out,
             id,

@@ -470,6 +470,7 @@ impl Driver {
                 for event in self.performer.opened(*opening) {
                     self.handle(event);
                 }
+                self.performer.tell_opened();
                 memory::give_back();
             }
             Message::Depart {

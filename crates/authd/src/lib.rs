@@ -12,6 +12,7 @@ mod authorize;
 mod clock;
 mod config;
 mod connection;
+mod credential;
 mod daemon;
 mod dispatch;
 mod driver;
@@ -30,6 +31,7 @@ mod run;
 mod serve;
 mod service;
 mod signs;
+mod suggest;
 
 pub use self::{
     clock::{Alarms, Clock, DrivenClock},

@@ -4,6 +4,7 @@
 //! a secret.
 
 use std::{
+    ffi::OsString,
     process::{Command, Stdio},
     thread,
 };
@@ -68,7 +69,7 @@ pub(crate) fn tell(config: &Notify, account: &Account, message: &Message) {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .env_clear()
-            .envs(std::env::vars_os().filter(|(name, _)| is_plain(name)));
+            .envs(plain_environment());
         let program = program.clone();
         detached("notify-command", move || match command.status() {
             Ok(status) if status.success() => {}
@@ -79,6 +80,10 @@ pub(crate) fn tell(config: &Notify, account: &Account, message: &Message) {
 }
 
 /// What a program of the user's needs of our environment, and nothing else.
+pub(crate) fn plain_environment() -> impl Iterator<Item = (OsString, OsString)> {
+    std::env::vars_os().filter(|(name, _)| is_plain(name))
+}
+
 fn is_plain(name: &std::ffi::OsStr) -> bool {
     const PLAIN: &[&str] = &[
         "HOME",

@@ -2,26 +2,33 @@
 //!
 //! The daemon does the protocol; this command opens the browser, or shows what to open, and waits.
 
+mod client;
+mod interrupt;
+mod open;
+mod paste;
+mod place;
+mod qr;
 mod show;
+mod wizard;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use authd_client::Client;
 use authd_proto::ErrorCode;
-use authd_proto::request::{
-    AccountGet, ClientAuth, Flow, LoginCancel, LoginComplete, LoginStart, LoginWait,
-};
+use authd_proto::request::{AccountGet, Flow, LoginStart, LoginWait};
 use authd_proto::response::{LoginDone, LoginProgress, LoginStartReply};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use url::Url;
 
+use self::client::ClientArgs;
+use self::interrupt::Interrupts;
+use self::place::{Asked, Surroundings, Way};
 use crate::cli::{Json, seconds, split_scopes};
 use crate::daemon;
 use crate::exit::Failure;
-use crate::{input, output};
+use crate::input::Keyboard;
 
 /// How long one `login.wait` waits; then it is asked again.
 const WAIT_SECS: u64 = 60;
@@ -30,16 +37,39 @@ const DISCOVERY_SECS: u64 = 60;
 
 /// Log in to an account, or mend one
 ///
-/// Opens the browser at the provider's page and waits for you. Without options, logs in again to an
-/// account that exists, whatever state it is in.
+/// Opens the browser at the provider's page and waits for you; where a browser would be of no use, as over
+/// SSH, takes another way and says so. On a terminal, asks for what it is not told. With nothing but its
+/// name, logs in again to an account that exists, whatever state it is in.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
+    authctl login                       asks for everything\n  \
+    authctl login work --provider gitlab --client-id ID\n  \
     authctl login work --issuer https://idp.example.com --client-id authd\n  \
     authctl login work                  log in again\n  \
-    authctl login work --device         with a code, on another device")]
+    authctl login work --device         with a code, on another device\n  \
+    authctl login ci --service-account-file key.json    a service")]
 pub(crate) struct LoginArgs {
-    /// Its name; may be left out: then the issuer's host, or the only account
+    /// Its name; may be left out: then the provider's name, the issuer's host, or the only account
     account: Option<String>,
+
+    /// A provider that authd knows ('authctl provider list'), or one of your configuration
+    #[arg(
+        long,
+        value_name = "NAME",
+        conflicts_with = "issuer",
+        help_heading = "Where to log in"
+    )]
+    provider: Option<String>,
+
+    /// What the provider needs to know, like host=git.example.org; repeat for further ones
+    #[arg(
+        long = "set",
+        value_name = "KEY=VALUE",
+        value_parser = parameter,
+        requires = "provider",
+        help_heading = "Where to log in"
+    )]
+    variables: Vec<(String, String)>,
 
     /// The issuer; its metadata says where everything is (RFC 8414, OIDC)
     #[arg(long, value_name = "URL", help_heading = "Where to log in")]
@@ -69,17 +99,8 @@ pub(crate) struct LoginArgs {
     #[arg(long, value_name = "URL", help_heading = "Where to log in")]
     userinfo_endpoint: Option<String>,
 
-    /// The id this client is registered with at the provider
-    #[arg(long, value_name = "ID", help_heading = "The client")]
-    client_id: Option<String>,
-
-    /// Read the client's secret from the first line of standard input
-    #[arg(long, help_heading = "The client")]
-    client_secret_stdin: bool,
-
-    /// How the client authenticates [default: basic with a secret, none without]
-    #[arg(long, value_name = "METHOD", help_heading = "The client")]
-    client_auth: Option<Authentication>,
+    #[command(flatten)]
+    client: ClientArgs,
 
     /// The redirect it is registered with [default: http://127.0.0.1:PORT/callback]
     #[arg(long, value_name = "URL", help_heading = "The client")]
@@ -105,6 +126,10 @@ pub(crate) struct LoginArgs {
     #[arg(long, help_heading = "The login")]
     device: bool,
 
+    /// Open the browser here, wherever this seems to be
+    #[arg(long, conflicts_with_all = ["device", "no_browser"], help_heading = "The login")]
+    browser: bool,
+
     /// Open no browser: print the URL, and take the address it ended at from standard input
     #[arg(long, help_heading = "The login")]
     no_browser: bool,
@@ -118,17 +143,6 @@ pub(crate) struct LoginArgs {
     json: Json,
 }
 
-/// `token_endpoint_auth_method`, in short.
-#[derive(Clone, Copy, ValueEnum)]
-enum Authentication {
-    /// Not at all: a public client
-    None,
-    /// client_secret_basic
-    Basic,
-    /// client_secret_post
-    Post,
-}
-
 fn parameter(text: &str) -> Result<(String, String), NotAPair> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -136,7 +150,7 @@ fn parameter(text: &str) -> Result<(String, String), NotAPair> {
     }
 }
 
-/// What is wrong with the value of `--param`.
+/// What is wrong with the value of `--param` or `--set`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("write it as KEY=VALUE")]
 struct NotAPair;
@@ -150,73 +164,150 @@ pub(crate) fn run(args: LoginArgs) -> Result<ExitCode, Failure> {
     done
 }
 
-fn log_in(args: LoginArgs) -> Result<LoginDone, Failure> {
-    let (json, no_browser) = (args.json.json, args.no_browser);
+fn log_in(mut args: LoginArgs) -> Result<LoginDone, Failure> {
+    let json = args.json.json;
+    let way = place::choose(args.asked_way(), &Surroundings::here());
     let deadline = args
         .timeout
         .and_then(|secs| Instant::now().checked_add(Duration::from_secs(secs)));
+    let interrupts = Interrupts::listen()?;
     let mut client = daemon::reach()?;
-    let request = args.request(&mut client)?;
-    let started = daemon::ask_waiting(&mut client, &request, DISCOVERY_SECS)?;
-    cancel_on_interrupt(&started.login_id)?;
-    if json {
-        show::authorize(&started)?;
+    // Programs are asked nothing.
+    let keyboard = if json { None } else { Keyboard::take() };
+    if let Some(keyboard) = &keyboard {
+        wizard::complete(&mut args, &mut client, keyboard, way)?;
     }
-    match started.flow {
-        Flow::Device if json => {}
-        Flow::Device => show::device(&started),
-        Flow::Browser => {
-            let opened = !no_browser && open_browser(&started, json);
-            if no_browser && !json {
-                show::open_this(&started);
+    let mut login = Login {
+        request: args.request(&mut client, way.flow())?,
+        client,
+        interrupts,
+        keyboard,
+        way,
+        json,
+        deadline,
+    };
+    match login.attempt() {
+        Err(failure) if login.can_ask_about(&failure) => {
+            if !wizard::replace(login.keyboard.as_ref(), &failure) {
+                return Err(Failure::GivenUp);
             }
-            if !opened {
-                accept_pasted(&started.login_id, json);
-            }
+            login.request.replace_subject = true;
+            login.attempt()
         }
+        ended => ended,
     }
-    wait(&mut client, &started, deadline)
+}
+
+/// One login, with whatever its attempts have in common.
+struct Login {
+    request: LoginStart,
+    client: Client,
+    interrupts: Interrupts,
+    /// Where a person answers.
+    keyboard: Option<Keyboard>,
+    way: Way,
+    json: bool,
+    deadline: Option<Instant>,
+}
+
+impl Login {
+    fn attempt(&mut self) -> Result<LoginDone, Failure> {
+        self.interrupts.starting();
+        let started = daemon::ask_waiting(&mut self.client, &self.request, DISCOVERY_SECS);
+        let login_id = started.as_ref().ok().map(|started| &*started.login_id);
+        self.interrupts.started(login_id);
+        let started = started?;
+        let json = self.json;
+        let needs_nobody = matches!(started.flow, Flow::ClientCredentials | Flow::JwtBearer);
+        if needs_nobody {
+            // There is nothing to open or to type.
+        } else if json {
+            show::authorize(&started)?;
+        } else if let Some(reason) = self.way.reason() {
+            show::because(reason, &started);
+        }
+        let _listening = match started.flow {
+            Flow::Browser if self.open(&started) => None,
+            Flow::Browser => {
+                if !json {
+                    show::open_this(&started);
+                }
+                Some(paste::listen(&started, self.keyboard.as_ref(), json)?)
+            }
+            _ => {
+                if !json && !needs_nobody {
+                    show::device(&started);
+                }
+                None
+            }
+        };
+        let ended = wait(&mut self.client, &started, self.deadline);
+        self.interrupts.started(None);
+        ended
+    }
+
+    /// Opens the browser where that is the way; says so, or that it could not.
+    fn open(&self, started: &LoginStartReply) -> bool {
+        let is_way = matches!(self.way, Way::Browser | Way::WindowsBrowser(_));
+        let url = started.authorization_url.as_deref().unwrap_or_default();
+        let opened = is_way && open::open(self.way, url);
+        if opened && !self.json {
+            show::opened(started);
+        } else if is_way && !self.json {
+            show::not_opened();
+        }
+        opened
+    }
+
+    /// Whether someone else signed in than the account belongs to, and the person can say what they want.
+    fn can_ask_about(&self, failure: &Failure) -> bool {
+        failure.wire_code() == Some(ErrorCode::SubjectMismatch)
+            && !self.request.replace_subject
+            && self.keyboard.is_some()
+    }
 }
 
 impl LoginArgs {
-    fn request(self, client: &mut Client) -> Result<LoginStart, Failure> {
+    fn asked_way(&self) -> Asked {
+        match (self.device, self.no_browser, self.browser) {
+            (true, ..) => Asked::Device,
+            (_, true, _) => Asked::NoBrowser,
+            (.., true) => Asked::Browser,
+            _ => Asked::Nothing,
+        }
+    }
+
+    fn request(self, client: &mut Client, flow: Flow) -> Result<LoginStart, Failure> {
         let account = self.account_name(client)?;
         self.check_enough(client, &account)?;
-        let client_secret = self
-            .client_secret_stdin
-            .then(|| input::secret("the client secret"))
-            .transpose()?;
         let scopes: Vec<String> = split_scopes(&self.scope).map(str::to_owned).collect();
         let mut resources = self.resource.into_iter();
-        Ok(LoginStart {
+        let mut start = LoginStart {
             account,
-            provider: None,
+            provider: self.provider,
+            variables: BTreeMap::from_iter(self.variables),
             issuer: self.issuer,
             authorization_endpoint: self.authorization_endpoint,
             token_endpoint: self.token_endpoint,
             device_authorization_endpoint: self.device_authorization_endpoint,
             revocation_endpoint: self.revocation_endpoint,
             userinfo_endpoint: self.userinfo_endpoint,
-            client_id: self.client_id,
-            client_secret,
-            client_auth: self.client_auth.map(|method| match method {
-                Authentication::None => ClientAuth::None,
-                Authentication::Basic => ClientAuth::Basic,
-                Authentication::Post => ClientAuth::Post,
-            }),
+            client_id: None,
+            client_secret: None,
+            client: None,
+            client_auth: None,
+            subject: None,
             scopes: (!scopes.is_empty()).then_some(scopes),
             resource: resources.next(),
             resources: resources.collect(),
-            flow: if self.device {
-                Flow::Device
-            } else {
-                Flow::Browser
-            },
+            flow,
             redirect_uri: self.redirect_uri,
             dpop: self.dpop,
             replace_subject: self.replace_subject,
             extra: BTreeMap::from_iter(self.params),
-        })
+        };
+        self.client.apply(&mut start)?;
+        Ok(start)
     }
 
     /// Where a server is named on the command line.
@@ -227,10 +318,18 @@ impl LoginArgs {
             .or(self.authorization_endpoint.as_ref())
     }
 
-    /// The account named, else the host of the server named, else the only account there is.
+    /// Whether the command line says where to log in.
+    fn names_server(&self) -> bool {
+        self.provider.is_some() || self.server().is_some()
+    }
+
+    /// The account named, else the provider's name, else the host of the server named, else the only account there is.
     fn account_name(&self, client: &mut Client) -> Result<String, Failure> {
         if let Some(account) = &self.account {
             return Ok(account.clone());
+        }
+        if let Some(provider) = &self.provider {
+            return Ok(provider.clone());
         }
         if let Some(server) = self.server().or(self.resource.first()) {
             return host(server).ok_or(Failure::NoAccountName);
@@ -245,7 +344,9 @@ impl LoginArgs {
     /// does not know what the options are called here.
     fn check_enough(&self, client: &mut Client, account: &str) -> Result<(), Failure> {
         let resource_decides = !self.resource.is_empty() && self.server().is_none();
-        if self.client_id.is_some() && self.server().is_some() || resource_decides {
+        // The daemon alone knows whether a provider needs a client id, and where to get one.
+        let daemon_knows = self.provider.is_some() || resource_decides || self.client.is_enough();
+        if self.client.client_id.is_some() && self.server().is_some() || daemon_knows {
             return Ok(());
         }
         let known = daemon::ask(
@@ -273,72 +374,6 @@ fn host(url: &str) -> Option<String> {
     Url::parse(url).ok()?.host_str().map(str::to_owned)
 }
 
-/// Opens the browser; says so, or that it could not.
-fn open_browser(started: &LoginStartReply, json: bool) -> bool {
-    let url = started.authorization_url.as_deref().unwrap_or_default();
-    // Whatever else a provider's metadata may name is nothing for a browser to start.
-    let web = Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "https" | "http"));
-    let opened = web && webbrowser::open(url).is_ok();
-    if !json {
-        if opened {
-            show::opened(started);
-        } else {
-            output::note("no browser could be opened: open the page yourself, or use --device");
-            show::open_this(started);
-        }
-    }
-    opened
-}
-
-/// Takes pasted redirects from standard input for as long as the command runs.
-fn accept_pasted(login_id: &str, json: bool) {
-    if !json {
-        show::paste_here();
-    }
-    let login_id = login_id.to_owned();
-    std::thread::spawn(move || {
-        for pasted in input::lines() {
-            // How the login ends is told by `login.wait`; here, only what is wrong with what was pasted.
-            let request = LoginComplete {
-                login_id: login_id.clone(),
-                redirect_url: pasted,
-                wait_secs: Some(0),
-            };
-            if let Err(failure) =
-                daemon::running().and_then(|mut client| daemon::ask(&mut client, &request))
-                && failure.wire_code() == Some(ErrorCode::BadRequest)
-            {
-                output::note(format_args!(
-                    "that does not finish the login: {}",
-                    output::clean(&failure.message())
-                ));
-            }
-        }
-    });
-}
-
-/// The first interrupt cancels the attempt, and its end is waited for; the second ends this process.
-fn cancel_on_interrupt(login_id: &str) -> Result<(), Failure> {
-    let login_id = login_id.to_owned();
-    let interrupted = AtomicBool::new(false);
-    ctrlc::set_handler(move || {
-        if interrupted.swap(true, Ordering::Relaxed) {
-            std::process::exit(ErrorCode::LoginCancelled.exit_status() as i32);
-        }
-        let login_id = login_id.clone();
-        std::thread::spawn(move || cancel(&login_id));
-    })
-    .map_err(|source| Failure::Interrupts { source })
-}
-
-/// At best: when it fails, the attempt ends by its own expiry.
-fn cancel(login_id: &str) {
-    let request = LoginCancel {
-        login_id: login_id.to_owned(),
-    };
-    let _ = daemon::running().and_then(|mut client| daemon::ask(&mut client, &request));
-}
-
 fn wait(
     client: &mut Client,
     started: &LoginStartReply,
@@ -347,7 +382,7 @@ fn wait(
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if left.is_some_and(|left| left.is_zero()) {
-            cancel(&started.login_id);
+            interrupt::cancel(&started.login_id);
             return Err(Failure::LoginTimedOut {
                 account: started.account.clone(),
             });

@@ -10,6 +10,7 @@ pub(crate) mod forget;
 pub(crate) mod list;
 pub(crate) mod login;
 pub(crate) mod logout;
+pub(crate) mod provider;
 pub(crate) mod renew;
 pub(crate) mod status;
 pub(crate) mod token;

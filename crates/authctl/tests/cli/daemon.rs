@@ -213,6 +213,7 @@ pub(crate) fn account(name: &str) -> res::AccountInfo {
         profile: None,
         dpop: None,
         created_at: 1_700_000_000,
+        login_ends_at: None,
         leases: vec![lease],
     }
 }

@@ -24,12 +24,15 @@ fn each_verb_explains_itself() {
         "exec",
         "doctor",
         "events",
+        "provider",
         "adopt",
         "daemon",
         "completions",
     ] {
         insta::assert_snapshot!(verb, help(&[verb]));
     }
+    insta::assert_snapshot!("provider_list", help(&["provider", "list"]));
+    insta::assert_snapshot!("provider_show", help(&["provider", "show"]));
     insta::assert_snapshot!("daemon_reload", help(&["daemon", "reload"]));
     insta::assert_snapshot!("daemon_stop", help(&["daemon", "stop"]));
 }

@@ -20,7 +20,7 @@ const NEW: [&str; 5] = [
     "authd",
 ];
 
-fn started(flow: Flow) -> LoginStartReply {
+pub(crate) fn started(flow: Flow) -> LoginStartReply {
     let device = flow == Flow::Device;
     let of_device = |text: &str| device.then(|| text.to_owned());
     let of_browser = |text: &str| (!device).then(|| text.to_owned());
@@ -39,7 +39,7 @@ fn started(flow: Flow) -> LoginStartReply {
     }
 }
 
-fn done() -> LoginDone {
+pub(crate) fn done() -> LoginDone {
     LoginDone {
         account: "work".to_owned(),
         issuer: "https://idp.example.com".to_owned(),
@@ -212,7 +212,8 @@ fn the_browser_is_opened_here() {
 #[test]
 fn without_a_browser_the_url_is_printed_all_the_same() {
     let daemon = Attempt::ended(Ok(done())).daemon();
-    let mut command = daemon.authctl(["login"].iter().chain(&NEW).copied());
+    let args = ["login"].iter().chain(&NEW).chain(&["--browser"]).copied();
+    let mut command = daemon.authctl(args);
     command.env("PATH", "/nonexistent");
     let (_, errors, status) = run(&mut command);
     assert_eq!(status, Some(0), "{errors}");
@@ -362,7 +363,37 @@ fn what_a_new_login_needs_is_said_before_anyone_is_asked() {
     assert_eq!(
         usage(&["new"]),
         "authctl: there is no account 'new' yet, and nothing says where to log in: run \
-         'authctl login new --issuer URL --client-id ID'\n"
+         'authctl login new --provider NAME --client-id ID', with --issuer URL for one that \
+         'authctl provider list' lacks\n"
+    );
+    assert!(usage(&["new", "--set", "host=x"]).contains("--provider"));
+    let both = ["new", "--provider", "gitlab", "--issuer", "https://x"];
+    assert!(usage(&both).contains("cannot be used with"));
+}
+
+#[test]
+fn a_provider_is_named_with_what_it_needs_to_know_and_names_the_account() {
+    let daemon = FakeDaemon::start(|call, reply| match call {
+        Call::LoginStart(start) => {
+            assert_eq!(start.account, "gitlab");
+            assert_eq!(start.provider.as_deref(), Some("gitlab"));
+            assert_eq!((start.issuer, start.client_id), (None, None));
+            let host = start.variables.get("host").map(String::as_str);
+            assert_eq!((start.variables.len(), host), (1, Some("git.example.org")));
+            let hint = "register one at https://git.example.org/applications";
+            let message = "'gitlab' needs a client id of your own";
+            reply.error(&WireError::new(ErrorCode::BadRequest, message).with_hint(hint));
+        }
+        call => panic!("not expected: {}", call.method().as_str()),
+    });
+    let set = "host=git.example.org";
+    let args = ["login", "--provider", "gitlab", "--set", set];
+    let (out, errors, status) = run(&mut daemon.authctl(args));
+    assert_eq!((out.as_str(), status), ("", Some(2)));
+    assert_eq!(
+        errors,
+        "authctl: 'gitlab' needs a client id of your own: register one at \
+         https://git.example.org/applications\n"
     );
 }
 
@@ -376,30 +407,60 @@ fn an_account_that_exists_needs_nothing_but_its_name_or_not_even_that() {
     }
 }
 
-// With the `script` of util-linux for a terminal.
-#[cfg(target_os = "linux")]
 #[test]
-fn no_secret_is_read_where_it_would_be_shown() {
-    let daemon = Attempt::default().daemon();
-    let mut child = std::process::Command::new("script")
-        .args(["-qec"])
-        .arg(format!(
-            "'{}' login work --issuer https://idp.example.com --client-id a --client-secret-stdin",
-            env!("CARGO_BIN_EXE_authctl")
-        ))
-        .arg("/dev/null")
-        .env("AUTHD_SOCKET", daemon.socket())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut keyboard = child.stdin.take().unwrap();
-    std::io::Write::write_all(&mut keyboard, b"hush\n").unwrap();
-    let output = child.wait_with_output().unwrap();
-    let shown = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        shown.contains("the client secret is not read from a terminal"),
-        "{shown}"
-    );
-    assert_eq!(output.status.code(), Some(2));
+fn over_ssh_the_login_goes_by_device_or_by_pasting_and_one_line_says_why() {
+    for (offered, said) in [
+        (
+            Flow::Device,
+            "authctl: you are connected by SSH: log in with a code, on any device (--browser and \
+             --no-browser do without)\n",
+        ),
+        (
+            Flow::Browser,
+            "authctl: you are connected by SSH, and the provider takes no code for devices from this \
+             client: open the page yourself (--browser opens it here)\n",
+        ),
+    ] {
+        let daemon = FakeDaemon::start(move |call, reply| match call {
+            Call::LoginStart(start) => {
+                assert_eq!(start.flow, Flow::DeviceOrBrowser);
+                reply.ok(&started(offered));
+            }
+            Call::LoginWait(_) => reply.ok(&LoginProgress::Done(Box::new(done()))),
+            call => panic!("not expected: {}", call.method().as_str()),
+        });
+        let mut command = daemon.authctl(["login"].iter().chain(&NEW).copied());
+        command.env("SSH_CONNECTION", "192.0.2.1 50000 192.0.2.2 22");
+        let (_, errors, status) = run(&mut command);
+        assert_eq!(status, Some(0), "{errors}");
+        assert!(errors.starts_with(said), "{errors}");
+        let how = match offered {
+            Flow::Device => "WDJB-MJHT",
+            _ => "paste it here",
+        };
+        assert!(errors.contains(how), "{errors}");
+    }
+}
+
+#[test]
+fn what_is_asked_for_wins_over_where_it_is() {
+    for (option, flow) in [
+        ("--browser", Flow::Browser),
+        ("--no-browser", Flow::Browser),
+        ("--device", Flow::Device),
+    ] {
+        let daemon = FakeDaemon::start(move |call, reply| match call {
+            Call::LoginStart(start) => {
+                assert_eq!(start.flow, flow, "{option}");
+                reply.ok(&started(flow));
+            }
+            Call::LoginWait(_) => reply.ok(&LoginProgress::Done(Box::new(done()))),
+            call => panic!("not expected: {}", call.method().as_str()),
+        });
+        let mut command = daemon.authctl(["login"].iter().chain(&NEW).chain(&[option]).copied());
+        command.env("SSH_TTY", "/dev/pts/0").env("BROWSER", "true");
+        let (_, errors, status) = run(&mut command);
+        assert_eq!(status, Some(0), "{errors}");
+        assert!(!errors.contains("SSH"), "{errors}");
+    }
 }

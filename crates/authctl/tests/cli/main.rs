@@ -8,6 +8,11 @@ mod events;
 mod exec;
 mod help;
 mod login;
+mod provider;
 mod status;
+#[cfg(target_os = "linux")]
+mod terminal;
 mod token;
 mod verbs;
+#[cfg(target_os = "linux")]
+mod wizard;

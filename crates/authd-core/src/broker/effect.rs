@@ -139,7 +139,7 @@ pub struct View {
     /// The grant.
     pub grant: Arc<Grant>,
     /// The lease being renewed.
-    pub refreshing: Option<LeaseKey>,
+    pub refreshing: Option<Box<LeaseKey>>,
     /// When the next exchange is planned, on the boot clock; `None` when none is.
     pub next_renewal: Option<Boot>,
 }

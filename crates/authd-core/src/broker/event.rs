@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use crate::{
     answer::Answer,
     flag::StaleStore,
-    grant::{Endpoints, Grant, Provider, Subject},
+    grant::{Endpoints, Grant, Provider, RenewedBy, Subject},
     id::{Account, AttemptId, ClientId, Fingerprint, GrantId, LoginId, Ticket},
     lease::LeaseKey,
     scope::ScopeSet,
@@ -242,8 +242,8 @@ pub struct LoginBegun {
     pub patience: Duration,
 }
 
-/// How a person logs in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a login goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoginMethod {
     /// Authorization code with PKCE.
     Code,
@@ -252,6 +252,8 @@ pub enum LoginMethod {
         /// As the provider asked.
         interval: Duration,
     },
+    /// Without a person: by what the tokens are renewed with too.
+    Direct(RenewedBy),
 }
 
 /// Why a login ended without a grant.
@@ -274,6 +276,9 @@ pub enum LoginFailure {
         /// The provider's words.
         description: Option<String>,
     },
+    /// What proves the client could not be had; nothing was sent.
+    #[error("the client cannot prove itself: {0}")]
+    Unproven(String),
     /// The provider could not be reached, or not understood.
     #[error("the provider gave no usable answer: {0}")]
     Unreachable(String),

@@ -8,14 +8,14 @@ use super::{
 };
 use crate::{
     answer::{Answer, Body, GrantType, Received, TokenSummary},
-    flag::Flags,
-    grant::{Grant, Provider},
+    grant::{Grant, Provider, RenewedBy},
     id::{Account, AttemptId, Generation, LoginId},
     lease::LeaseKey,
     map::SmallMap,
     planted::{self, Bug},
     renewal::{Context, Renewal, Verdict, classify::classify, last_error, new_lease, retry_after},
     schedule::Health,
+    seldom::Seldom,
     time::{Boot, Now, Stamp},
 };
 
@@ -73,9 +73,10 @@ impl Login {
     }
 
     fn grant_type(&self) -> GrantType {
-        match self.begun.method {
+        match &self.begun.method {
             LoginMethod::Code => GrantType::AuthorizationCode,
             LoginMethod::Device { .. } => GrantType::DeviceCode,
+            LoginMethod::Direct(by) => by.grant_type(),
         }
     }
 
@@ -110,6 +111,7 @@ impl Broker {
                 let interval = interval.max(Duration::from_secs(1));
                 (Phase::AwaitingTurn(now.boot.after(interval)), interval)
             }
+            LoginMethod::Direct(_) => (Phase::AwaitingTurn(now.boot), Duration::from_secs(1)),
         };
         let expires = now.boot.after(begun.patience);
         let id = begun.login;
@@ -276,6 +278,10 @@ impl Broker {
             .scopes
             .clone()
             .unwrap_or_else(|| begun.scopes.clone());
+        let renewed_by = match &begun.method {
+            LoginMethod::Direct(by) => by.clone(),
+            LoginMethod::Code | LoginMethod::Device { .. } => RenewedBy::RefreshToken,
+        };
         let mut grant = Grant {
             account: begun.account.clone(),
             id: begun.grant,
@@ -290,10 +296,11 @@ impl Broker {
                 .chain(&begun.resources)
                 .cloned()
                 .collect(),
-            renewable: tokens.refresh_token,
+            renewable: tokens.refresh_token || !renewed_by.needs_refresh_token(),
+            renewed_by,
             leases: SmallMap::new(),
             learned: SmallMap::new(),
-            flags: Flags::default(),
+            flags: Seldom::default(),
             renewals: 0,
             created_at: now.wall,
             last_error: None,
@@ -426,6 +433,7 @@ fn failure(verdict: Verdict, answer: &Answer, now: Now) -> LoginFailure {
             code: code.clone(),
             description: description.clone(),
         },
+        (Received::Unproven { why }, _) => LoginFailure::Unproven(why.clone()),
         _ => LoginFailure::Unreachable(last_error(verdict, answer, now).message),
     }
 }

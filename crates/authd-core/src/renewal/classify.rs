@@ -32,6 +32,8 @@ pub enum Verdict {
     Misconfigured,
     /// The token endpoint is not there any more.
     EndpointMoved,
+    /// What proves the client could not be had; nothing was sent.
+    Unproven,
     /// A refusal in no form that the RFCs know.
     Unintelligible,
     /// RFC 8628 §3.5: the person has not decided yet.
@@ -58,6 +60,7 @@ pub fn classify(answer: &Answer, grant_type: GrantType, profile: &Profile) -> Ve
         Received::Nothing {
             bytes_left: true, ..
         } => lost(grant_type, Ambiguity::AnswerLost),
+        Received::Unproven { .. } => Verdict::Unproven,
         Received::Response { status: 429, .. } => Verdict::Throttled,
         Received::Response {
             status,
@@ -145,7 +148,8 @@ impl Said<'_> {
     }
 
     fn judge(&self, grant_type: GrantType, profile: &Profile) -> Verdict {
-        match self.code {
+        let derived = grant_type == GrantType::TokenExchange;
+        match profile.meaning(self.code) {
             "server_error" | "temporarily_unavailable" => Verdict::Transient,
             // A server in trouble is not believed about the token, nor is a redirect.
             _ if self.status == 408 || self.status >= 500 || (300..400).contains(&self.status) => {
@@ -153,8 +157,18 @@ impl Said<'_> {
             }
             // Entra reports a loop of requests as `invalid_grant`; it passes by itself.
             "invalid_grant" if self.mentions(&["AADSTS50196"]) => Verdict::Throttled,
-            "invalid_grant" if self.mentions(INTERACTION) => Verdict::InteractionRequired,
+            "invalid_grant" if self.mentions(INTERACTION) && !derived => {
+                Verdict::InteractionRequired
+            }
+            // It was said of the access token that was to be exchanged, and no more.
+            "invalid_grant" if derived => Verdict::Misconfigured,
             "invalid_grant" => Verdict::InvalidGrant,
+            // What another resource wants of the person is no reason to end the login.
+            "interaction_required" | "login_required" | "consent_required" | "invalid_rapt"
+                if derived =>
+            {
+                Verdict::Misconfigured
+            }
             "interaction_required" | "login_required" | "consent_required" | "invalid_rapt" => {
                 Verdict::InteractionRequired
             }

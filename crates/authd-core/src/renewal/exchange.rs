@@ -51,7 +51,7 @@ impl Renewal {
             account: self.grant.account.clone(),
             grant: self.grant.id,
             generation: attempt.generation,
-            grant_type: GrantType::RefreshToken,
+            grant_type: self.grant.grant_type(&attempt.key),
             key: attempt.key.clone(),
             login: None,
         }
@@ -109,7 +109,7 @@ impl Renewal {
             return None;
         };
         let profile = &self.grant.provider.profile;
-        let verdict = classify(answer, GrantType::RefreshToken, profile);
+        let verdict = classify(answer, self.grant.grant_type(&attempt.key), profile);
         let health = Self::health(verdict);
         match &answer.received {
             Received::Response {
@@ -155,7 +155,8 @@ impl Renewal {
         }
         next.renewals = next.renewals.saturating_add(1);
         next.last_error = None;
-        if next.provider.profile.rotation == Rotation::Unknown {
+        let refreshed = self.grant.grant_type(&attempt.key) == GrantType::RefreshToken;
+        if refreshed && next.provider.profile.rotation == Rotation::Unknown {
             // Seen with our own eyes: until now the careful assumption held.
             let mut provider = Provider::clone(&next.provider);
             provider.profile.rotation = match tokens.refresh_token {

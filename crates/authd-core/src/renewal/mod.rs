@@ -25,7 +25,7 @@ use self::{
     demand::Waiter,
     keeping::Unsaved,
     refusal::{Bar, Loss},
-    report::{Refused, Reports},
+    report::Reports,
     validation::Validation,
 };
 pub(crate) use self::{
@@ -41,6 +41,7 @@ use crate::{
     map::SmallMap,
     planted::{self, Bug},
     schedule::Health,
+    seldom::Seldom,
     time::{Boot, BootId, Now, Stamp},
 };
 
@@ -126,9 +127,7 @@ pub(crate) struct Renewal {
     /// When each lease was last handed out.
     used: SmallMap<LeaseKey, Boot>,
     /// What came of reports of refused tokens.
-    reports: Reports,
-    /// The report that is being acted on.
-    refused: Option<Refused>,
+    reports: Seldom<Reports>,
     /// What came of asking the provider about tokens.
     validation: Validation,
     /// When the token endpoint was last found at another path.
@@ -165,8 +164,7 @@ impl Renewal {
             started: SmallMap::new(),
             latest_start: None,
             used,
-            reports: Reports::default(),
-            refused: None,
+            reports: Seldom::default(),
             validation: Validation::default(),
             moved: None,
             unintelligible: 0,
@@ -195,6 +193,8 @@ impl Renewal {
             let since = cx.now.wall;
             renewal.grant_mut().flags.stale_store = Some(Raised { reason, since });
         }
+        // Where nothing is spent, nothing is lost: it is asked again.
+        let interrupted = interrupted.filter(|_| renewal.grant.renewed_by.needs_refresh_token());
         if let Some(written) = interrupted.filter(|_| !planted::is(Bug::InterruptedForgotten)) {
             // A leeway counts from there. Where it is not known how long ago that was, it is over.
             let age = written.age(cx.now, cx.boot_id);
@@ -283,13 +283,22 @@ impl Renewal {
     fn view(&self, cx: &Context<'_>) -> View {
         View {
             grant: Arc::clone(&self.grant),
-            refreshing: self.attempt().map(|attempt| attempt.key.clone()),
+            refreshing: self.attempt().map(|attempt| attempt.key.clone().into()),
             next_renewal: self.next_exchange(cx).map(|(at, _)| at.max(cx.now.boot)),
+        }
+    }
+
+    /// What came and went takes no memory.
+    fn tidy(&mut self) {
+        self.reports.tidy();
+        if self.grant.flags.is_untidy() {
+            self.grant_mut().flags.tidy();
         }
     }
 
     /// Shows readers the account with the secrets that `attempt` brought.
     pub(crate) fn publish(&mut self, attempt: AttemptId, cx: &mut Context<'_>) {
+        self.tidy();
         let view = self.view(cx);
         self.shown = Some(view.clone());
         let attempt = Some(attempt);
@@ -298,6 +307,7 @@ impl Renewal {
 
     /// Shows readers the account as it now is, if that is news to them.
     pub(crate) fn show(&mut self, cx: &mut Context<'_>) {
+        self.tidy();
         let view = self.view(cx);
         let is_news = self
             .shown
@@ -367,6 +377,7 @@ impl Renewal {
             Verdict::Accepted => Health::Succeeded,
             Verdict::Throttled => Health::Throttled,
             Verdict::Transient | Verdict::Offline | Verdict::Ambiguous(_) => Health::Failed,
+            Verdict::Unproven => Health::Untried,
             _ => Health::Answered,
         }
     }

@@ -52,7 +52,7 @@ impl Renewal {
         let before = self.grant.clone();
         let error = last_error(verdict, answer, cx.now);
         let words = error.message.clone();
-        self.grant_mut().last_error = Some(error);
+        self.grant_mut().last_error = Some(Box::new(error));
         let flags = &mut self.grant_mut().flags;
         (flags.offline, flags.throttled) = (None, None);
         if matches!(
@@ -83,6 +83,7 @@ impl Renewal {
                     self.backoff.hold(cx.now.boot.after(delay));
                 }
             }
+            Verdict::Unproven => self.unproven(&attempt.key, words.clone(), cx),
             Verdict::InvalidGrant => {
                 if !self.too_early(&attempt.key, answer, cx) {
                     self.suspect(attempt, last_error(verdict, answer, cx.now).code, cx);
@@ -187,7 +188,8 @@ impl Renewal {
         cx: &mut Context<'_>,
     ) {
         let until = cx.now.boot.after(MISCONFIGURED_PAUSE);
-        if attempt.key != LeaseKey::of_login(&self.grant) && is_about_the_request(answer) {
+        let derived = self.grant.is_derived(&attempt.key);
+        if attempt.key != LeaseKey::of_login(&self.grant) && is_about_the_request(answer, derived) {
             let words = Some(words);
             return self.bar(&attempt.key, Bar { until, words }, cx.now.boot);
         }
@@ -195,13 +197,23 @@ impl Renewal {
             true => until.min(self.asked_too_early_until(&attempt.key, cx)),
             false => until,
         };
+        self.raise_misconfigured(words, cx);
+        self.backoff.hold(until);
+    }
+
+    /// What proves the client could not be had. That is for the user to mend, and may pass: a key store
+    /// is unlocked, a command finds its network. So it is tried again as after any failure.
+    fn unproven(&mut self, key: &LeaseKey, words: String, cx: &mut Context<'_>) {
+        self.failed(key, cx);
+        self.raise_misconfigured(words, cx);
+    }
+
+    fn raise_misconfigured(&mut self, reason: String, cx: &mut Context<'_>) {
         let since = match &self.grant.flags.misconfigured {
-            Some(raised) if raised.reason == words => raised.since,
+            Some(raised) if raised.reason == reason => raised.since,
             _ => cx.now.wall,
         };
-        let reason = words;
         self.grant_mut().flags.misconfigured = Some(Raised { reason, since });
-        self.backoff.hold(until);
     }
 
     fn throttled(&mut self, key: &LeaseKey, answer: &Answer, cx: &mut Context<'_>) {
@@ -377,12 +389,19 @@ fn could_mean_too_early(answer: &Answer) -> bool {
 }
 
 /// Whether the provider objects to what was asked for rather than to who asks.
-fn is_about_the_request(answer: &Answer) -> bool {
-    matches!(
-        &answer.received,
-        Received::Response { body: Body::Error { code, .. }, .. }
-            if matches!(code.as_str(), "invalid_target" | "invalid_scope" | "invalid_request")
-    )
+/// To the exchange of an access token it objects by other codes too: the client may be good for all
+/// else.
+fn is_about_the_request(answer: &Answer, derived: bool) -> bool {
+    match &answer.received {
+        Received::Response {
+            body: Body::Error { code, .. },
+            ..
+        } => match code.as_str() {
+            "invalid_target" | "invalid_scope" | "invalid_request" => true,
+            code => derived && code != "invalid_client",
+        },
+        _ => false,
+    }
 }
 
 /// The class of a failure in one word, for `status`.
@@ -396,6 +415,7 @@ fn class(answer: &Answer) -> &'static str {
             Failure::Broken => "connection_broken",
             Failure::TooLarge => "response_too_large",
         },
+        Received::Unproven { .. } => "client_credential",
         Received::Response {
             body: Body::Html, ..
         } => "html_page",
@@ -433,6 +453,10 @@ pub(crate) fn last_error(verdict: Verdict, answer: &Answer, now: Now) -> LastErr
                 format!("the token endpoint gave {what} with status {status}"),
             )
         }
+        Received::Unproven { why } => (
+            class(answer).to_owned(),
+            format!("the client cannot prove itself: {why}"),
+        ),
         Received::Nothing { bytes_left, .. } => {
             let class = class(answer);
             let lost = if *bytes_left {

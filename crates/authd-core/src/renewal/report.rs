@@ -10,6 +10,7 @@ use crate::{
     id::{ClientId, Fingerprint, Generation},
     lease::LeaseKey,
     planted::{self, Bug},
+    seldom::Blank,
     time::Boot,
 };
 
@@ -24,7 +25,7 @@ const REPORT_WINDOW: Duration = Duration::from_secs(600);
 const YOUNG: Duration = Duration::from_secs(60);
 
 /// A token that a report brought about.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Brought {
     key: LeaseKey,
     generation: Generation,
@@ -34,7 +35,7 @@ pub(super) struct Brought {
 }
 
 /// A report that was believed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Refused {
     /// How old the token was.
     age: Duration,
@@ -43,8 +44,10 @@ pub(super) struct Refused {
 }
 
 /// All that reports have led to.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(super) struct Reports {
+    /// The one that is being acted on.
+    refused: Option<Refused>,
     /// When reports forced a renewal, within the last ten minutes.
     believed: VecDeque<Boot>,
     /// The token that such a report brought about: if that is refused too, renewing does not help.
@@ -57,7 +60,29 @@ pub(super) struct Reports {
     set_aside_at: Option<Boot>,
 }
 
+impl Blank for Reports {
+    const BLANK: &'static Self = &Self {
+        refused: None,
+        believed: VecDeque::new(),
+        brought: None,
+        disbelieved: None,
+        doubter: None,
+        set_aside_at: None,
+    };
+}
+
+impl Reports {
+    /// Whatever is renewed now is not for a report's sake.
+    pub(super) fn set_down(&mut self) {
+        self.refused = None;
+    }
+}
+
 impl Renewal {
+    pub(super) fn is_acting_on_report(&self) -> bool {
+        self.reports.refused.is_some()
+    }
+
     /// A client reports that an API refused a token.
     ///
     /// A stale report gets the current token and causes nothing. A report of the current token is
@@ -104,7 +129,7 @@ impl Renewal {
             return self.reply(demand.ticket, Err(too_many(wait)), cx);
         }
         self.reports.believed.push_back(cx.now.boot);
-        self.refused = report.teaches.then_some(Refused {
+        self.reports.refused = report.teaches.then_some(Refused {
             age,
             client: report.client,
         });
@@ -238,13 +263,14 @@ impl Renewal {
 
     /// A lease was renewed: whether by a report, and what that says of its successor.
     pub(super) fn note_what_reports_brought(&mut self, key: &LeaseKey, was_refused: bool) {
-        let refused = self.refused.take_if(|_| was_refused);
-        let reports = &mut self.reports;
+        let generation = self.grant.generation;
+        let reports = &mut *self.reports;
+        let refused = reports.refused.take_if(|_| was_refused);
         match refused {
             Some(by) => {
                 reports.brought = Some(Box::new(Brought {
                     key: key.clone(),
-                    generation: self.grant.generation,
+                    generation,
                     by,
                     young_by: None,
                 }));

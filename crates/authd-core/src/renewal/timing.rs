@@ -64,6 +64,12 @@ impl Renewal {
     /// The next exchange for one lease.
     fn plan(&self, key: &LeaseKey, cx: &Context<'_>) -> Option<(Boot, Plan)> {
         let (wanted_at, cause) = self.wanted(key, cx)?;
+        let own = LeaseKey::of_login(&self.grant);
+        // What is exchanged for it must live: first that.
+        let key = match self.grant.is_derived(key) && !self.is_good(&own, cx) {
+            true => &own,
+            false => key,
+        };
         let hot = planted::is(Bug::HotLoopOnShortTokens);
         let apart = self
             .latest_start
@@ -103,6 +109,13 @@ impl Renewal {
         ))
     }
 
+    /// Whether the lease's token would be accepted, as far as is known.
+    fn is_good(&self, key: &LeaseKey, cx: &Context<'_>) -> bool {
+        self.lease(key)
+            .is_some_and(|lease| !lease.rejected && !lease.dead)
+            && !self.remaining(key, cx).is_zero()
+    }
+
     /// When an exchange for this lease is wanted, before anything that holds it back.
     fn wanted(&self, key: &LeaseKey, cx: &Context<'_>) -> Option<(Boot, Cause)> {
         let now = cx.now.boot;
@@ -124,7 +137,9 @@ impl Renewal {
         }
         let due = self.due(lease, cx)?;
         let used = self.in_use(key, cx);
-        if !is_login {
+        // Where no refresh token can die of inactivity, nothing is kept alive, and no command is run for
+        // a secret that nobody needs.
+        if !is_login || !self.grant.renewed_by.needs_refresh_token() {
             return used.then_some((due, Cause::Due));
         }
         // An unused login is renewed less often, but no refresh token is let die of inactivity.
@@ -213,7 +228,7 @@ impl Renewal {
         };
         // A token is given up by the provider's word, or by a report of one who may teach: hearsay puts
         // none at risk.
-        let is_lost = |lease: &Lease| lease.dead || (lease.rejected && self.refused.is_some());
+        let is_lost = |lease: &Lease| lease.dead || (lease.rejected && self.is_acting_on_report());
         let at_stake =
             self.grant.leases.iter().filter(|(other, lease)| {
                 !is_lost(lease) && (*other == key || self.in_use(other, cx))

@@ -212,7 +212,7 @@ impl Renewal {
 
     /// The token is dead: it lived for `lived` at least, and is served to nobody.
     fn is_dead(&mut self, key: &LeaseKey, lived: Duration, cx: &mut Context<'_>) {
-        self.refused = None;
+        self.reports.set_down();
         if self.grant.renewable {
             self.learn(key, lived, cx);
         }

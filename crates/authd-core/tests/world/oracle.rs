@@ -121,6 +121,7 @@ impl Oracle {
         let truth = self.truth(&exchange.account);
         let silent = match received {
             Received::Nothing { bytes_left, .. } => *bytes_left,
+            Received::Unproven { .. } => false,
             Received::Response { status, .. } => truth.rotates && (502..=504).contains(status),
         };
         if silent {

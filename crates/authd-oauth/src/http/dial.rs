@@ -96,17 +96,19 @@ impl Dial {
             .map(MaybeHttpsStream::Http)
     }
 
-    /// With TLS `tls` to the host of `uri`, through a proxy where one is set.
+    /// With TLS `to_host` to the host of `uri`, through a proxy where one is set. A proxy that is itself
+    /// spoken to by https gets `to_proxy`: the client's certificate is not for it.
     pub(super) async fn tls(
         &self,
         uri: Uri,
-        tls: Arc<ClientConfig>,
+        to_proxy: Arc<ClientConfig>,
+        to_host: Arc<ClientConfig>,
     ) -> Result<MaybeHttpsStream<Reached>, BoxError> {
         let below = BelowTls {
             dial: self.clone(),
-            tls: tls.clone(),
+            tls: to_proxy,
         };
-        HttpsConnector::from((below, tls)).call(uri).await
+        HttpsConnector::from((below, to_host)).call(uri).await
     }
 
     fn proxy_for(&self, uri: &Uri) -> Option<Intercept> {

@@ -28,11 +28,13 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Body, client::conn::http1};
-use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer};
+use rustls::{ClientConfig, RootCertStore, client::Resumption, pki_types::CertificateDer};
 use rustls_platform_verifier::Verifier;
 use tokio::sync::OnceCell;
 use url::{Position, Url};
 use zeroize::Zeroizing;
+
+use crate::certificate::ClientCertificate;
 
 pub(crate) use self::address::{endpoint, is_loopback};
 pub use self::{
@@ -79,6 +81,9 @@ pub enum TransportFailure {
     /// This machine has no root certificates.
     #[error("this machine has no root certificates; install them (ca-certificates)")]
     NoRoots,
+    /// The client's key did not sign.
+    #[error("the client's key did not sign: the system gives no randomness, or the key is damaged")]
+    Unsigned,
     /// The time ran out.
     #[error("the time ran out")]
     Timeout,
@@ -96,9 +101,11 @@ impl TransportFailure {
     pub fn failure(self) -> Failure {
         match self {
             Self::Dns => Failure::Dns,
-            Self::Connect | Self::Proxy | Self::PrivateAddress | Self::BadEndpoint => {
-                Failure::Connect
-            }
+            Self::Connect
+            | Self::Proxy
+            | Self::PrivateAddress
+            | Self::BadEndpoint
+            | Self::Unsigned => Failure::Connect,
             Self::Tls | Self::NoRoots => Failure::Tls,
             Self::Timeout => Failure::Timeout,
             Self::Broken => Failure::Broken,
@@ -126,6 +133,8 @@ pub(crate) struct Outgoing {
     pub(crate) body: Zeroizing<Vec<u8>>,
     /// Largest response body, in bytes.
     pub(crate) cap: usize,
+    /// What the client proves itself with in the handshake (RFC 8705 §2).
+    pub(crate) certificate: Option<Arc<ClientCertificate>>,
 }
 
 /// A whole response.
@@ -235,8 +244,13 @@ impl Http {
         let patience = self.shared.config.connect_timeout;
         if request.url.scheme() == "https" {
             let connecting = async {
-                let tls = self.tls().await?;
-                self.shared.dial.tls(uri, tls).await.map_err(|error| {
+                let to_proxy = self.tls().await?;
+                let to_host = match &request.certificate {
+                    Some(certificate) => with_certificate(&to_proxy, certificate),
+                    None => Arc::clone(&to_proxy),
+                };
+                let dialled = self.shared.dial.tls(uri, to_proxy, to_host);
+                dialled.await.map_err(|error| {
                     tracing::debug!(%error, "no connection");
                     error
                         .downcast_ref::<Unreached>()
@@ -293,6 +307,18 @@ fn tls_config(
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
     Ok(Arc::new(config))
+}
+
+/// The same, with a client certificate.
+fn with_certificate(
+    config: &Arc<ClientConfig>,
+    certificate: &ClientCertificate,
+) -> Arc<ClientConfig> {
+    let mut config = ClientConfig::clone(config);
+    config.client_auth_cert_resolver = certificate.resolver.clone();
+    // A session that began without the certificate must not be resumed for one with it.
+    config.resumption = Resumption::disabled();
+    Arc::new(config)
 }
 
 async fn within<T>(

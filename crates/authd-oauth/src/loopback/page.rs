@@ -7,9 +7,25 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha2::{Digest, Sha256};
 
-const STYLE: &str = ":root{color-scheme:light dark}\
-body{font:1.125rem/1.5 system-ui,sans-serif;max-width:36rem;margin:15vh auto;padding:0 1.5rem}\
-h1{font-size:1.75rem;line-height:1.2}";
+/// Contrast is 4.5 to 1 at least in either scheme. Nothing moves, so there is nothing to calm down.
+const STYLE: &str = "\
+:root{color-scheme:light dark;--page:#eef1f5;--card:#fff;--edge:#d5dbe3;--text:#1b2330;--soft:#4f5b6b;\
+--good:#17753a;--no:#8a5300;--bad:#b3261e}\
+@media (prefers-color-scheme:dark){:root{--page:#12161c;--card:#1c222b;--edge:#343d4a;--text:#e8ecf2;\
+--soft:#a9b4c2;--good:#6fd08c;--no:#f2b65c;--bad:#ff8a80}}\
+*{box-sizing:border-box}\
+body{margin:0;min-height:100vh;min-height:100dvh;display:grid;place-items:center;padding:1.5rem;\
+background:var(--page);color:var(--text);font:1.0625rem/1.55 system-ui,sans-serif}\
+main{width:100%;max-width:30rem;padding:2.25rem;background:var(--card);border:1px solid var(--edge);\
+border-radius:1rem;overflow-wrap:break-word}\
+svg{display:block;width:3rem;height:3rem;margin-bottom:1.25rem;fill:none;stroke:currentColor;\
+stroke-width:2;stroke-linecap:round;stroke-linejoin:round}\
+.good svg{color:var(--good)}.no svg{color:var(--no)}.bad svg{color:var(--bad)}\
+h1{margin:0 0 .75rem;font-size:1.625rem;line-height:1.2;letter-spacing:-.01em;text-wrap:balance}\
+p{margin:0}\
+footer{margin-top:1.75rem;padding-top:1.25rem;border-top:1px solid var(--edge);font-size:.875rem;\
+color:var(--soft)}\
+@media (max-width:24rem){body{padding:.75rem}main{padding:1.5rem}}";
 
 /// Which page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,21 +57,23 @@ impl Page {
     fn words(self) -> (&'static str, &'static str) {
         match self {
             Self::Received => (
-                "Sign-in received",
-                "authd is finishing it now. You can close this tab and go back to where you started.",
+                "You are signed in",
+                "authd is finishing the login. You can close this window: the place where you \
+                 started says how it ended.",
             ),
             Self::Denied => (
-                "Sign-in denied",
-                "Nothing was changed. You can close this tab, and start again whenever you like.",
+                "The sign-in was denied",
+                "Nothing was changed. You can close this window, and start again whenever you like.",
             ),
             Self::Failed => (
-                "Sign-in failed",
-                "The provider’s answer could not be used. The place where you started says why.",
+                "The sign-in failed",
+                "The provider’s answer could not be used. You can close this window: the place \
+                 where you started says why.",
             ),
             Self::Strange => (
                 "Not part of this sign-in",
                 "This address belongs to another sign-in, or to none. The one that is waiting goes \
-                 on. Use the newest link you were given.",
+                 on: use the newest link you were given.",
             ),
             Self::NotFound => (
                 "Nothing here",
@@ -65,13 +83,31 @@ impl Page {
         }
     }
 
+    /// The colour of the sign, by its class in the style, and what is drawn in its circle.
+    fn sign(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Received => ("good", "m7.5 12.5 3 3 6-6.5"),
+            Self::Denied => ("no", "M8 12h8"),
+            Self::Failed => ("bad", "m9 9 6 6m0-6-6 6"),
+            Self::Strange | Self::NotFound | Self::MethodNotAllowed => {
+                ("no", "M12 7.5v5.5m0 3.2v.1")
+            }
+        }
+    }
+
     fn html(self) -> String {
         let (title, text) = self.words();
+        let (colour, drawing) = self.sign();
         format!(
             "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-             <title>{title} – authd</title>\n<style>{STYLE}</style>\n</head>\n\
-             <body>\n<main>\n<h1>{title}</h1>\n<p>{text}</p>\n</main>\n</body>\n</html>\n"
+             <title>{title} – authd</title>\n<style>{STYLE}</style>\n</head>\n<body>\n\
+             <main class=\"{colour}\">\n\
+             <svg viewBox=\"0 0 24 24\" aria-hidden=\"true\"><circle cx=\"12\" cy=\"12\" r=\"10.5\"/>\
+             <path d=\"{drawing}\"/></svg>\n\
+             <h1>{title}</h1>\n<p>{text}</p>\n\
+             <footer>This page comes from authd, not from the provider.</footer>\n\
+             </main>\n</body>\n</html>\n"
         )
     }
 

@@ -27,6 +27,7 @@ fn parsed(status: u16, content_type: &str, body: &[u8]) -> Parsed {
     let reading = Reading {
         fingerprint: &by_length,
         sent: &[&sent],
+        error_pointer: None,
     };
     parse(status, Some(content_type), body, reading)
 }
@@ -422,6 +423,7 @@ fn request_ids_are_known_by_many_names_and_repeat_no_secret() {
     let reading = Reading {
         fingerprint: &by_length,
         sent: &[&sent],
+        error_pointer: None,
     };
     for name in [
         "x-request-id",
@@ -502,7 +504,7 @@ proptest! {
         if let Ok(value) = HeaderValue::from_bytes(&value) {
             for name in ["date", "retry-after", "x-request-id"] {
                 let map = HeaderMap::from_iter([(HeaderName::from_static(name), value.clone())]);
-                let reading = Reading { fingerprint: &by_length, sent: &[] };
+                let reading = Reading { fingerprint: &by_length, sent: &[], error_pointer: None };
                 let _ = (super::date(&map), super::retry_after(&map), reading.request_id(&map));
             }
         }

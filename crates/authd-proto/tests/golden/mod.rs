@@ -1,11 +1,13 @@
 //! The golden vectors of `proto/vectors`, as the code makes them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use authd_proto::call::Request;
 use authd_proto::encode;
 use authd_proto::error::{ErrorCode, ErrorShape, WireError};
 use authd_proto::event::{Event, EventKind};
+use authd_proto::provider as pro;
 use authd_proto::request as req;
 use authd_proto::response as res;
 use authd_proto::secret::{SecretStr, WireSecret};
@@ -139,6 +141,7 @@ fn account() -> res::AccountInfo {
         profile: Some("generic".into()),
         dpop: Some(res::Dpop::Bound),
         created_at: NOW - 86_400,
+        login_ends_at: Some(NOW + 29 * 86_400),
         leases: vec![res::LeaseInfo {
             learned_lifetime_secs: Some(1800),
             stated_lifetime_secs: Some(3600),
@@ -333,6 +336,17 @@ fn requests() -> Vec<Vector> {
         ),
         request("", &login_start()),
         request(
+            "-service",
+            &req::LoginStart {
+                account: "ci".into(),
+                client: Some("ci".into()),
+                client_auth: Some(req::ClientAuth::PrivateKeyJwt),
+                flow: req::Flow::JwtBearer,
+                subject: Some("jane@example.com".into()),
+                ..req::LoginStart::default()
+            },
+        ),
+        request(
             "-device",
             &req::LoginStart {
                 account: account(),
@@ -340,6 +354,37 @@ fn requests() -> Vec<Vector> {
                 client_id: Some("authd-cli".into()),
                 flow: req::Flow::Device,
                 ..req::LoginStart::default()
+            },
+        ),
+        request(
+            "-elsewhere",
+            &req::LoginStart {
+                account: account(),
+                flow: req::Flow::DeviceOrBrowser,
+                ..req::LoginStart::default()
+            },
+        ),
+        request(
+            "-provider",
+            &req::LoginStart {
+                account: account(),
+                provider: Some("gitlab".into()),
+                variables: [("host".to_owned(), "git.example.com".to_owned())].into(),
+                client_id: Some("authd-cli".into()),
+                ..req::LoginStart::default()
+            },
+        ),
+        request(
+            "",
+            &pro::ProviderList {
+                limit: Some(20),
+                cursor: Some("dropbox".into()),
+            },
+        ),
+        request(
+            "",
+            &pro::ProviderShow {
+                provider: "gitlab".into(),
             },
         ),
         request(
@@ -423,6 +468,7 @@ fn login_start() -> req::LoginStart {
     req::LoginStart {
         account: "work".into(),
         provider: None,
+        variables: BTreeMap::new(),
         issuer: Some(ISSUER.into()),
         authorization_endpoint: Some(format!("{ISSUER}/authorize")),
         token_endpoint: Some(format!("{ISSUER}/token")),
@@ -431,7 +477,9 @@ fn login_start() -> req::LoginStart {
         userinfo_endpoint: Some(format!("{ISSUER}/userinfo")),
         client_id: Some("authd-cli".into()),
         client_secret: Some(WireSecret::new("cs-0123456789abcdef")),
+        client: None,
         client_auth: Some(req::ClientAuth::Basic),
+        subject: None,
         scopes: Some(strings(&["openid", "api:read", "api:write"])),
         resource: Some("https://api.example.com/".into()),
         resources: vec!["https://mail.example.com/".to_owned()],
@@ -471,6 +519,20 @@ fn tolerated() -> Vec<Vector> {
         by_hand("tolerated-map-params", list(vec![map(vec![])])),
         by_hand("tolerated-unknown-members", list(vec![odd])),
     ]
+}
+
+fn gitlab() -> pro::ProviderInfo {
+    pro::ProviderInfo {
+        name: "gitlab".into(),
+        title: "GitLab".into(),
+        flows: vec![req::Flow::Browser, req::Flow::Device],
+        variables: vec![pro::ProviderVariable {
+            name: "host".into(),
+            about: "the host of the instance".into(),
+            default: Some("gitlab.com".into()),
+        }],
+        origin: pro::ProviderOrigin::BuiltIn,
+    }
 }
 
 fn responses() -> Vec<Vector> {
@@ -521,6 +583,45 @@ fn responses() -> Vec<Vector> {
                 proof: WireSecret::new("eyJhbGciOiJFUzI1NiJ9.e30.c2ln"),
                 account: "work".into(),
                 jkt: "oKIywvGUpTVTyxMQ3bwIIeQUudfr_CkLMjCE19ECD-U".into(),
+            },
+        ),
+        response::<pro::ProviderList>(
+            "",
+            &pro::ProviderListReply {
+                providers: vec![gitlab()],
+                cursor: Some("gitlab".into()),
+            },
+        ),
+        response::<pro::ProviderShow>(
+            "",
+            &pro::ProviderShowReply {
+                info: gitlab(),
+                addresses: vec![pro::ProviderAddress {
+                    name: "issuer".into(),
+                    url: "https://{host}".into(),
+                }],
+                redirect_uri: "http://127.0.0.1:8123/callback".into(),
+                registration: Some(pro::ProviderRegistration {
+                    url: "https://git.example.com/applications".into(),
+                    steps: strings(&["Make an application.", "Copy its id."]),
+                }),
+                notes: strings(&["Give the host of your own instance."]),
+                facts: vec![
+                    pro::ProviderFact {
+                        fact: "lifetime".into(),
+                        value: Some("7200 seconds".into()),
+                        sources: vec![pro::ProviderSource {
+                            url: "https://docs.example.com/oauth2".into(),
+                            read: "2026-11-26".into(),
+                            says: "Access tokens live for two hours.".into(),
+                        }],
+                    },
+                    pro::ProviderFact {
+                        fact: "leeway".into(),
+                        value: None,
+                        sources: vec![],
+                    },
+                ],
             },
         ),
         response::<req::AccountList>(

@@ -1,6 +1,7 @@
 //! The operating system's key store, asked in a way in which it cannot hang us.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{
         Arc,
@@ -89,6 +90,19 @@ impl KeyStore {
     pub fn read(&self, entry: &str) -> Result<Option<Zeroizing<Vec<u8>>>, KeyStoreTrouble> {
         let (service, entry) = (self.service.clone(), entry.to_owned());
         self.ask(move || platform::read(&service, &entry))
+    }
+
+    /// The one entry of any program that has these attributes; `None` when the key store answers that
+    /// there is none. What attributes mean is the platform's own business.
+    ///
+    /// # Errors
+    /// When it does not answer so, or has several of them.
+    pub fn find(
+        &self,
+        attributes: &BTreeMap<String, String>,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, KeyStoreTrouble> {
+        let attributes = attributes.clone();
+        self.ask(move || platform::find(&attributes))
     }
 
     /// Writes an entry, replacing an older one.

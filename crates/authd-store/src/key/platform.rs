@@ -3,7 +3,7 @@
 //! A connection is made for each question and dropped after it, so that an idle daemon holds none
 //! and a key store that was restarted is found again.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use keyring_core::{Entry, Error, api::CredentialStoreApi};
 use zeroize::Zeroizing;
@@ -25,6 +25,26 @@ pub(super) fn write(service: &str, name: &str, bytes: &[u8]) -> Result<(), KeySt
     entry(service, name)?
         .set_secret(bytes)
         .map_err(|error| trouble(&error))
+}
+
+pub(super) fn find(
+    attributes: &BTreeMap<String, String>,
+) -> Result<Option<Zeroizing<Vec<u8>>>, KeyStoreTrouble> {
+    let attributes = attributes.iter();
+    let attributes = attributes.map(|(name, value)| (name.as_str(), value.as_str()));
+    let found = open()?
+        .search(&attributes.collect())
+        .map_err(|error| trouble(&error))?;
+    match found.as_slice() {
+        [] => Ok(None),
+        [entry] => entry
+            .get_secret()
+            .map(|bytes| Some(Zeroizing::new(bytes)))
+            .map_err(|error| trouble(&error)),
+        _ => Err(KeyStoreTrouble::Failed(
+            "several entries have these attributes; name more of them".to_owned(),
+        )),
+    }
 }
 
 fn entry(service: &str, name: &str) -> Result<Entry, KeyStoreTrouble> {

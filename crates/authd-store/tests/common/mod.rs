@@ -62,6 +62,7 @@ pub(crate) fn record(name: &str, grant: u64, generation: u64) -> Record {
             scopes: ScopeSet::parse("openid"),
             resource: None,
             resources: ["https://api.example".to_owned()].into(),
+            renewed_by: authd_core::grant::RenewedBy::RefreshToken,
             renewable: true,
             leases: SmallMap::from([(key.clone(), lease)]),
             learned: Default::default(),

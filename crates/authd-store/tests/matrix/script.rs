@@ -243,6 +243,7 @@ fn revocation(id: u64) -> PendingRevocation {
         client_id: "client".to_owned(),
         client_auth: Default::default(),
         client_secret: None,
+        provider: None,
         token: Secret::new("CANARY-revoked"),
         hint: TokenTypeHint::RefreshToken,
     }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::{
     token::DEVICE_CODE,
+    unattended::{JWT_BEARER, TOKEN_EXCHANGE},
     world::{Shared, World},
 };
 use crate::{
@@ -44,11 +45,15 @@ fn document(world: &World) -> Value {
         "jwks_uri": Endpoint::Jwks.url(issuer),
         "scopes_supported": ["openid", "offline_access"],
         "response_types_supported": ["code"],
-        "grant_types_supported": ["authorization_code", "refresh_token", DEVICE_CODE],
+        "grant_types_supported": [
+            "authorization_code", "refresh_token", DEVICE_CODE,
+            "client_credentials", JWT_BEARER, TOKEN_EXCHANGE,
+        ],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["ES256"],
         "token_endpoint_auth_methods_supported":
-            ["none", "client_secret_basic", "client_secret_post"],
+            ["none", "client_secret_basic", "client_secret_post", "private_key_jwt"],
+        "token_endpoint_auth_signing_alg_values_supported": ["ES256", "RS256", "PS256", "EdDSA"],
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": world.settings.advertise_iss,
     });

@@ -119,7 +119,7 @@ impl World {
     }
 
     /// The members that every token response has.
-    fn response(
+    pub(super) fn response(
         &mut self,
         family: usize,
         scopes: &[String],

@@ -1,5 +1,6 @@
 //! The server and the handle that drives it.
 
+mod assertion;
 mod authorize;
 mod device;
 mod discovery;
@@ -13,10 +14,11 @@ mod pushed;
 mod routes;
 mod signer;
 mod token;
+mod unattended;
 mod world;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt, io,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     sync::{Arc, Mutex, PoisonError},
@@ -140,6 +142,7 @@ impl FakeServer {
             ledger: Ledger::default(),
             faults: Faults::default(),
             codes: BTreeMap::new(),
+            assertions: BTreeSet::new(),
             devices: BTreeMap::new(),
             pushed: PushedRequests::default(),
             proofs: Seen::default(),

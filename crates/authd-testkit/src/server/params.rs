@@ -32,7 +32,7 @@ impl Refusal {
         }
     }
 
-    fn invalid_client(description: &str) -> Self {
+    pub(super) fn invalid_client(description: &str) -> Self {
         Self {
             status: StatusCode::UNAUTHORIZED,
             ..Self::new("invalid_client", description)
@@ -146,7 +146,7 @@ impl Params {
 
 /// The client that a form request comes from, authenticated by its registered method and no other.
 pub(super) fn authenticate(
-    world: &World,
+    world: &mut World,
     headers: &HeaderMap,
     params: &Params,
 ) -> Result<String, Refusal> {
@@ -160,17 +160,22 @@ pub(super) fn authenticate(
         ),
         None => None,
     };
+    let asserted = super::assertion::client(world, params)?;
     let posted = params.optional("client_secret");
     let id = match (&basic, params.optional("client_id")) {
         (Some((id, _)), None) => id.clone(),
         (Some((id, _)), Some(also)) if id == also => id.clone(),
         (None, Some(id)) => id.to_owned(),
+        (None, None) if asserted.is_some() => asserted.clone().unwrap_or_default(),
         _ => return Err(Refusal::invalid_client("one client_id is needed")),
     };
     let client = world
         .client(&id)
         .ok_or_else(|| Refusal::invalid_client("no such client"))?;
+    let asserted = asserted.is_some();
     let authentic = match (&client.authentication, &basic, posted) {
+        (ClientAuthentication::PrivateKeyJwt, None, None) => asserted,
+        _ if asserted => false,
         (ClientAuthentication::None, None, None) => true,
         (ClientAuthentication::Basic(secret), Some((_, given)), None) => secret == given,
         (ClientAuthentication::Post(secret), None, Some(given)) => secret == given,

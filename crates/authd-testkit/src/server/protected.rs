@@ -189,7 +189,7 @@ pub(super) async fn introspect(
     headers: HeaderMap,
     body: String,
 ) -> Response {
-    shared.read(|world| {
+    shared.change(|world| {
         let token = Params::of_form(&headers, &body).and_then(|params| {
             authenticate(world, &headers, &params)?;
             Ok(Fingerprint::of(params.required("token")?))

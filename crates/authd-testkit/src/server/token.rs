@@ -1,4 +1,5 @@
-//! The token endpoint: authorization codes, refresh tokens, device codes.
+//! The token endpoint: authorization codes, refresh tokens, device codes; what needs no person stands in
+//! its neighbour.
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use super::{
     dpop::{self, Proven},
     issue::Approved,
     params::{Params, Refusal, authenticate},
+    unattended::{self, JWT_BEARER, TOKEN_EXCHANGE},
     world::{Shared, World},
 };
 use crate::{
@@ -69,7 +71,12 @@ fn exchange(
 ) -> Result<(String, Value), Refusal> {
     let params = Params::of_form(headers, body)?;
     let grant_type = params.required("grant_type")?.to_owned();
-    let client_id = authenticate(world, headers, &params)?;
+    // The assertion may speak for the client (RFC 7521 §4.1).
+    let client_id = if grant_type == JWT_BEARER && params.optional("client_id").is_none() {
+        String::new()
+    } else {
+        authenticate(world, headers, &params)?
+    };
     // Before anything is looked at that could be spent (RFC 9449 §5, §8).
     let url = Endpoint::Token.url(&world.issuer);
     let request = Proven {
@@ -85,6 +92,9 @@ fn exchange(
         "authorization_code" => authorization_code(world, &client_id, &params),
         "refresh_token" => refresh(world, &client_id, &params),
         DEVICE_CODE => device::redeem(world, &client_id, &params),
+        "client_credentials" => unattended::client_credentials(world, &client_id, &params),
+        JWT_BEARER => unattended::jwt_bearer(world, &params),
+        TOKEN_EXCHANGE => unattended::token_exchange(world, &client_id, &params),
         _ => Err(Refusal::new("unsupported_grant_type", grant_type.as_str())),
     }?;
     Ok((grant_type, response))

@@ -1,7 +1,7 @@
 //! The server's state: one value behind one lock, and the news that it changed.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -29,6 +29,8 @@ pub(crate) struct World {
     pub(crate) ledger: Ledger,
     pub(crate) faults: Faults,
     pub(crate) codes: BTreeMap<Fingerprint, Code>,
+    /// The assertions that were seen, by client and `jti`.
+    pub(crate) assertions: BTreeSet<String>,
     pub(crate) devices: BTreeMap<Fingerprint, Device>,
     pub(crate) pushed: PushedRequests,
     pub(crate) proofs: Seen,

@@ -7,26 +7,29 @@ use std::{
 
 use authd_core::{
     broker::{Event, LoginBegun, LoginMethod},
-    grant::{ClientAuth, Endpoints, Profile, Provider},
+    grant::{ClientAuth, Endpoints, Profile, Provider, RenewedBy},
     id::{Account, GrantId, LoginId},
     policy::LONGEST_RESOURCE,
     scope::ScopeSet,
     secret::Secret,
 };
 use authd_oauth::{
-    AuthorizationAttempt, AuthorizationRequest, BadAuthorizationRequest, Client,
+    AuthorizationAttempt, AuthorizationRequest, BadAuthorizationRequest, Client, Credential,
     DEFAULT_REDIRECT_URI, DeviceAuthorization, DiscoveryError, EndpointError, Http, LoopbackError,
     LoopbackRedirect, authorize_device, check_endpoints, discover,
+    preset::{Habits, Presets},
 };
 use authd_proto::{
     ErrorCode, WireError,
-    request::{ClientAuth as WireAuth, Flow, LoginStart},
+    request::{Flow, LoginStart},
     response::LoginStartReply,
 };
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::{
-    Login, Proof, login_id,
+    Login, Proof,
+    client::{self, Named},
+    login_id, preset,
     protection::{Protections, Wish},
 };
 use crate::{
@@ -43,11 +46,14 @@ struct Target {
     account: Account,
     provider: Provider,
     client_secret: Option<Secret>,
+    credential: Credential,
     scopes: ScopeSet,
     /// The first is what the login's own token is for.
     resources: Vec<String>,
     iss_expected: bool,
     protections: Protections,
+    /// What the provider's preset adds.
+    habits: Habits,
 }
 
 /// Begins a login and says what the person has to open or type.
@@ -74,10 +80,30 @@ pub(crate) async fn begin(
     let work = daemon.network.spawn({
         let daemon = Arc::clone(&daemon);
         async move {
-            let target = target(&http, account, &start, known).await?;
+            let mut start = start;
+            let presets = daemon.config.load().presets();
+            let target = target(&daemon, &http, &presets, account, &mut start, known).await?;
+            if let Some(by) = client::renewed_by(&start, &target.credential)? {
+                return direct(&daemon, target, &start, by, origin, place);
+            }
             match start.flow {
-                Flow::Browser => browser(&daemon, &http, target, &start, origin, place).await,
-                Flow::Device => device(&daemon, &http, target, &start, origin, place).await,
+                Flow::Device => {
+                    let device = device_code(&daemon, &http, &target);
+                    let device = device.await.map_err(no_device_code)?;
+                    self::device(&daemon, device, target, &start, origin, place)
+                }
+                Flow::DeviceOrBrowser => match device_code(&daemon, &http, &target).await {
+                    Ok(device) => self::device(&daemon, device, target, &start, origin, place),
+                    // Whatever it is that keeps this client from it: the browser's way is still open.
+                    Err(error) => {
+                        tracing::debug!(%error, "no device flow, so by browser");
+                        browser(&daemon, &http, target, &start, origin, place).await
+                    }
+                },
+                // Those that need nobody are on their way.
+                Flow::Browser | Flow::ClientCredentials | Flow::JwtBearer => {
+                    browser(&daemon, &http, target, &start, origin, place).await
+                }
             }
         }
     });
@@ -88,9 +114,10 @@ pub(crate) async fn begin(
 }
 
 /// What an account that exists knows already: logging in again needs no arguments.
-struct Known {
-    provider: Provider,
-    client_secret: Option<Secret>,
+pub(super) struct Known {
+    pub(super) provider: Provider,
+    pub(super) client_secret: Option<Secret>,
+    pub(super) renewed_by: RenewedBy,
     scopes: ScopeSet,
     resources: Vec<String>,
     /// Its tokens are bound to a key (RFC 9449).
@@ -106,6 +133,7 @@ impl Known {
             is_bound: snapshot.holds_key,
             provider: Provider::clone(&grant.provider),
             client_secret: None,
+            renewed_by: grant.renewed_by.clone(),
             scopes: grant.scopes.clone(),
             resources: named(grant.resource.clone(), grant.resources.iter().cloned()),
         })
@@ -113,27 +141,45 @@ impl Known {
 }
 
 async fn target(
+    daemon: &Shared,
     http: &Http,
+    presets: &Presets,
     account: Account,
-    start: &LoginStart,
+    start: &mut LoginStart,
     known: Option<Known>,
 ) -> Result<Target, WireError> {
     let bad = |message: &str, hint: &str| {
         Err(WireError::new(ErrorCode::BadRequest, message).with_hint(hint.to_owned()))
     };
-    if start.provider.is_some() {
-        return Err(WireError::new(
-            ErrorCode::Unsupported,
-            "this daemon has no provider presets yet",
-        )
-        .with_hint("give --issuer, or the endpoints"));
-    }
+    let chosen = preset::chosen(presets, start)?;
+    client::follow(start, known.as_ref());
+    let configured = Named::of(daemon, start, known.as_ref())?;
+    let start = &*start;
     let by_hand = start.authorization_endpoint.is_some()
         || start.token_endpoint.is_some()
         || start.device_authorization_endpoint.is_some();
-    let (mut provider, found, metadata) = match (&start.issuer, by_hand, &known) {
-        (Some(issuer), _, _) => {
-            let metadata = discover(http, issuer).await.map_err(discovery_failed)?;
+    let habits = match &chosen {
+        Some(chosen) => Some(chosen.habits.clone()),
+        None if start.issuer.is_none() && by_hand => None,
+        None => {
+            let known = known.as_ref().map(|known| &known.provider);
+            preset::remembered(presets, start.issuer.as_deref(), known)
+        }
+    };
+    let template = habits
+        .as_ref()
+        .and_then(|habits| habits.profile.issuer_template.as_deref());
+    let (mut provider, found, metadata) = match (&chosen, &start.issuer, by_hand, &known) {
+        (Some(chosen), ..) => {
+            let (provider, metadata) = preset::locate(http, chosen)
+                .await
+                .map_err(discovery_failed)?;
+            (provider, metadata.clone(), metadata)
+        }
+        (None, Some(issuer), ..) => {
+            let metadata = discover(http, issuer, template)
+                .await
+                .map_err(discovery_failed)?;
             let provider = Provider {
                 issuer: Some(metadata.issuer.clone()),
                 endpoints: metadata.endpoints.clone(),
@@ -141,20 +187,20 @@ async fn target(
             };
             (provider, Some(metadata.clone()), Some(metadata))
         }
-        (None, true, _) => (Provider::default(), None, None),
-        (None, false, Some(known)) => {
+        (None, None, true, _) => (Provider::default(), None, None),
+        (None, None, false, Some(known)) => {
             // The endpoints stay as they were pinned; only what the login is protected by is asked for
             // again.
             let found = match &known.provider.issuer {
-                Some(issuer) => discover(http, issuer).await.ok(),
+                Some(issuer) => discover(http, issuer, template).await.ok(),
                 None => None,
             };
             (known.provider.clone(), found, None)
         }
-        (None, false, None) => {
+        (None, None, false, None) => {
             return bad(
                 "where to log in is not said",
-                "give --issuer URL, or --authorization-endpoint and --token-endpoint",
+                "give --provider NAME, --issuer URL, or --authorization-endpoint and --token-endpoint",
             );
         }
     };
@@ -174,50 +220,66 @@ async fn target(
     if let Some(client_id) = &start.client_id {
         provider.client_id.clone_from(client_id);
     }
+    let same_place = known
+        .as_ref()
+        .filter(|known| known.provider.endpoints.token == provider.endpoints.token);
+    if provider.client_id.is_empty()
+        && chosen.is_some()
+        && let Some(known) = same_place
+    {
+        provider.client_id.clone_from(&known.provider.client_id);
+    }
     if provider.client_id.is_empty() {
+        if let Some(habits) = &habits {
+            return Err(preset::no_client_id(presets, habits));
+        }
         return bad(
             "no client id is given",
             "give --client-id, as registered at the provider",
         );
     }
-    // The stored secret goes to the endpoint and for the client that it was given for, to no other.
-    let same_client = known.as_ref().filter(|known| {
-        known.provider.client_id == provider.client_id
-            && known.provider.endpoints.token == provider.endpoints.token
-    });
-    let given = start
-        .client_secret
-        .as_ref()
-        .map(|secret| Secret::new(secret.expose()));
-    let client_secret = given.or_else(|| same_client?.client_secret.clone());
-    let client_auth = same_client.map(|known| known.provider.client_auth);
-    provider.client_auth = match (start.client_auth, &metadata) {
-        (Some(WireAuth::None), _) => ClientAuth::None,
-        (Some(WireAuth::Basic), _) => ClientAuth::Basic,
-        (Some(WireAuth::Post), _) => ClientAuth::Post,
-        (None, _) if client_auth.is_some_and(|auth| auth != ClientAuth::None) => {
-            client_auth.unwrap_or_default()
-        }
-        (None, Some(metadata)) => metadata.client_auth(client_secret.is_some()),
-        (None, None) if client_secret.is_some() => ClientAuth::Basic,
-        (None, None) => ClientAuth::None,
+    provider.profile = match (&habits, same_place) {
+        (Some(habits), _) => habits.profile.clone(),
+        (None, Some(known)) => known.provider.profile.clone(),
+        (None, None) => Profile::default(),
     };
-    if provider.client_auth != ClientAuth::None && client_secret.is_none() {
-        return bad(
-            "this way of client authentication needs a secret",
-            "give --client-secret-stdin",
-        );
+    let client_secret = client::choose(
+        &mut provider,
+        start,
+        metadata.as_ref(),
+        habits.as_ref(),
+        known.as_ref(),
+        configured.as_ref(),
+    )?;
+    if let Some(metadata) = &metadata
+        && provider.client_auth == ClientAuth::Tls
+    {
+        provider.endpoints = metadata.endpoints_for(ClientAuth::Tls);
+        fill(&mut provider.endpoints, start);
     }
-    provider.profile = known
-        .as_ref()
-        .filter(|known| known.provider.endpoints.token == provider.endpoints.token)
-        .map_or_else(Profile::default, |known| known.provider.profile.clone());
     let is_bound = known.as_ref().is_some_and(|known| known.is_bound);
-    let known_scopes = known.as_ref().map(|known| known.scopes.clone());
-    let scopes = match &start.scopes {
-        Some(asked) => scopes(Some(asked.as_slice()))?,
-        None => known_scopes.unwrap_or_default(),
+    let credential = client::fetch(daemon, &provider, client_secret.as_ref()).await?;
+    // Where one tenant was logged in to, no other's tokens will do.
+    let multi_tenant = match (&metadata, same_place) {
+        (Some(metadata), _) => metadata.multi_tenant,
+        (None, known) => {
+            known.is_some_and(|known| known.provider.profile.issuer_template.is_some())
+        }
     };
+    if !multi_tenant {
+        provider.profile.issuer_template = None;
+    }
+    let habits = habits.unwrap_or_default();
+    let known_scopes = known.as_ref().map(|known| known.scopes.clone());
+    let asked = match &start.scopes {
+        Some(asked) => scopes(Some(asked.as_slice()))?,
+        None => match known_scopes {
+            Some(known) => known,
+            None => scopes(Some(habits.scopes.as_slice()))?,
+        },
+    };
+    let offline = habits.offline_scopes.iter().map(String::as_str);
+    let scopes = asked.iter().chain(offline).collect();
     let mut resources = named(start.resource.clone(), start.resources.iter().cloned());
     if resources.is_empty() {
         resources = known.map(|known| known.resources).unwrap_or_default();
@@ -242,8 +304,10 @@ async fn target(
         account,
         provider,
         client_secret,
+        credential,
         scopes,
         resources,
+        habits,
     })
 }
 
@@ -289,13 +353,12 @@ async fn browser(
     let asked = start
         .redirect_uri
         .as_deref()
+        .or(target.habits.redirect_uri.as_deref())
         .unwrap_or(DEFAULT_REDIRECT_URI);
     let redirect = LoopbackRedirect::bind(asked).await.map_err(no_listener)?;
-    let extra: Vec<_> = start
-        .extra
-        .iter()
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
+    let mut extra = target.habits.params.clone();
+    extra.extend(start.extra.clone());
+    let extra: Vec<_> = extra.into_iter().collect();
     let mut failed = None;
     let mut random = |bytes: &mut [u8]| {
         if let Err(error) = getrandom::fill(bytes) {
@@ -311,6 +374,7 @@ async fn browser(
             scopes: &target.scopes,
             resources: &target.resources,
             extra: &extra,
+            scope_separator: target.habits.scope_separator.as_deref(),
             iss_expected: target.iss_expected,
             dpop_jkt: jkt.as_deref(),
             jarm,
@@ -323,7 +387,7 @@ async fn browser(
     }
     let client = Client {
         provider: &target.provider,
-        credential: &target.client_secret.clone().into(),
+        credential: &target.credential,
         ambient: &**daemon,
     };
     let url_lives = target.protections.push(http, client, &mut attempt).await?;
@@ -367,19 +431,27 @@ async fn browser(
     })
 }
 
-async fn device(
+async fn device_code(
     daemon: &Shared,
     http: &Http,
+    target: &Target,
+) -> Result<DeviceAuthorization, EndpointError> {
+    let client = Client {
+        provider: &target.provider,
+        credential: &target.credential,
+        ambient: &**daemon,
+    };
+    authorize_device(http, client, &target.scopes, &target.resources).await
+}
+
+fn device(
+    daemon: &Shared,
+    device: DeviceAuthorization,
     target: Target,
     start: &LoginStart,
     origin: Origin,
     place: OwnedSemaphorePermit,
 ) -> Result<LoginStartReply, WireError> {
-    let client = Client {
-        provider: &target.provider,
-        credential: &target.client_secret.clone().into(),
-        ambient: &**daemon,
-    };
     let DeviceAuthorization {
         device_code,
         user_code,
@@ -387,9 +459,7 @@ async fn device(
         verification_uri_complete,
         expires_in,
         interval,
-    } = authorize_device(http, client, &target.scopes, &target.resources)
-        .await
-        .map_err(no_device_code)?;
+    } = device;
     let account = target.account.to_string();
     let under_way = UnderWay {
         attempt: None,
@@ -412,6 +482,40 @@ async fn device(
         verification_uri_complete,
         interval_secs: Some(interval.as_secs()),
         expires_in_secs: expires_in.as_secs(),
+    })
+}
+
+/// Nobody has to do anything: what comes next is the request.
+fn direct(
+    daemon: &Shared,
+    target: Target,
+    start: &LoginStart,
+    by: RenewedBy,
+    origin: Origin,
+    place: OwnedSemaphorePermit,
+) -> Result<LoginStartReply, WireError> {
+    let account = target.account.to_string();
+    let under_way = UnderWay {
+        attempt: None,
+        proof: Some(Arc::new(Proof::from(&by))),
+        method: LoginMethod::Direct(by),
+        patience: PATIENCE,
+        origin,
+        place,
+    };
+    let (id, _) = register(daemon, target, start.replace_subject, under_way)?;
+    Ok(LoginStartReply {
+        login_id: login_id(id),
+        account,
+        flow: start.flow,
+        authorization_url: None,
+        authorization_url_expires_in_secs: None,
+        redirect_uri: None,
+        user_code: None,
+        verification_uri: None,
+        verification_uri_complete: None,
+        interval_secs: None,
+        expires_in_secs: PATIENCE.as_secs(),
     })
 }
 
@@ -500,9 +604,15 @@ fn no_listener(error: LoopbackError) -> WireError {
             WireError::new(ErrorCode::BadRequest, error.to_string())
                 .with_hint("give --redirect-uri http://127.0.0.1:PORT/PATH as registered")
         }
-        LoopbackError::Bind { source, .. } => {
+        LoopbackError::Bind { address, source } => {
+            let port = address.port();
+            let who = if cfg!(target_os = "linux") {
+                format!("'ss -ltnp sport = :{port}' says who has it")
+            } else {
+                format!("'lsof -nP -iTCP:{port}' says who has it")
+            };
             WireError::new(ErrorCode::LoginFailed, format!("{error}: {source}"))
-                .with_hint("free the port, or log in with --device")
+                .with_hint(format!("free the port ({who}), or log in with --device"))
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use authd_core::{
+    flag::LoginReason,
     grant::Grant,
     lease::{LeaseKey, Standing},
     time::{Boot, Now, Wall},
@@ -11,8 +12,8 @@ use authd_proto::{
     ErrorCode, WireError, limits, page,
     request::{AccountAdopt, AccountForget, AccountGet, AccountList, Logout},
     response::{
-        AccountAdoptReply, AccountForgetReply, AccountInfo, AccountListReply, Expiry, LastError,
-        LeaseInfo, LogoutReply, State, TokenKind,
+        AccountAdoptReply, AccountForgetReply, AccountInfo, AccountListReply, Expiry, Flag,
+        FlagName, LastError, LeaseInfo, LogoutReply, State, TokenKind,
     },
 };
 
@@ -175,7 +176,10 @@ pub(crate) fn info(daemon: &Shared, snapshot: &Arc<Snapshot>, now: Now) -> Accou
         issuer: grant.provider.name(),
         client_id: grant.provider.client_id.clone(),
         state,
-        flags: flags(&grant.flags, now.boot),
+        flags: flags(&grant.flags, now.boot)
+            .into_iter()
+            .map(|flag| with_limit(flag, grant))
+            .collect(),
         expires_at: main.and_then(|lease| lease.expires_at),
         expiry: main.map_or(Expiry::Unknown, |lease| lease.expiry),
         ttl_secs: main.and_then(|lease| lease.ttl_secs),
@@ -197,15 +201,38 @@ pub(crate) fn info(daemon: &Shared, snapshot: &Arc<Snapshot>, now: Now) -> Accou
             .filter(|lease| snapshot.holds_key || is_bound(&lease.token_type))
             .map(|lease| dpop(&lease.token_type)),
         created_at: unix(grant.created_at),
+        login_ends_at: login_ends_at(grant).map(unix),
         leases,
     }
+}
+
+/// When the provider ends the login, however often it is renewed; that is of no matter to a login that
+/// cannot be renewed.
+fn login_ends_at(grant: &Grant) -> Option<Wall> {
+    let limit = grant.provider.profile.absolute_limit?;
+    grant.renewable.then(|| grant.created_at.after(limit))
+}
+
+/// A refusal that comes when the provider's limit is reached is no riddle: the reason says so. The
+/// provider's clock is not ours, and its limit counts from before our answer came.
+fn with_limit(mut flag: Flag, grant: &Grant) -> Flag {
+    let reason = grant.flags.needs_login.as_ref();
+    let revoked = reason.filter(|raised| raised.reason == LoginReason::Revoked);
+    let limit = grant.provider.profile.absolute_limit;
+    if let (FlagName::NeedsLogin, Some(raised), Some(limit)) = (flag.flag, revoked, limit)
+        && raised.since >= grant.created_at.after(limit.mul_f64(0.99))
+    {
+        let limit = humantime::format_duration(Duration::from_secs(limit.as_secs()));
+        flag.reason = format!("the login has ended: the provider ends every login after {limit}");
+    }
+    flag
 }
 
 fn lease(daemon: &Shared, snapshot: &Snapshot, key: &LeaseKey, now: Now) -> LeaseInfo {
     let view = &snapshot.view;
     let lease = &view.grant.leases[key];
     let boot_id = daemon.published.boot_id;
-    let refreshing = view.refreshing.as_ref() == Some(key);
+    let refreshing = view.refreshing.as_deref() == Some(key);
     let state = match lease.standing(now, boot_id) {
         // An exchange that takes its time does not keep a token alive.
         Standing::Expired => State::Expired,
@@ -315,6 +342,7 @@ mod tests {
             profile: None,
             dpop: None,
             created_at: 0,
+            login_ends_at: None,
             leases: vec![lease; leases],
         }
     }

@@ -131,6 +131,8 @@ pub(crate) fn login(account: &Account, failure: &LoginFailure) -> WireError {
         LoginFailure::Denied => WireError::new(ErrorCode::Denied, message).with_hint(again),
         LoginFailure::Refused { .. } => WireError::new(ErrorCode::LoginFailed, message)
             .with_hint("check the client id, the redirect URI and the scopes"),
+        LoginFailure::Unproven(_) => WireError::new(ErrorCode::LoginFailed, message)
+            .with_hint(format!("mend that, then {again}")),
         LoginFailure::Unreachable(_) => {
             WireError::new(ErrorCode::Unavailable, message).with_hint(again)
         }

@@ -274,6 +274,11 @@ fn judged(verdict: Verdict, words: Option<&str>) -> Words {
             "the provider refuses this client or what it asks for",
             ProviderRefused,
         ),
+        Verdict::Unproven => (
+            "failed",
+            "nothing was sent, and it is tried again",
+            ProviderRefused,
+        ),
         Verdict::EndpointMoved => ("failed", "the token endpoint is gone", ProviderRefused),
         Verdict::Unintelligible | Verdict::AuthorizationPending | Verdict::SlowDown => (
             "failed",

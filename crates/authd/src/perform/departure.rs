@@ -8,13 +8,14 @@ use authd_core::{
     id::Account,
     secret::Secret,
 };
-use authd_oauth::{Client, Revocation, TokenTypeHint as Hint};
+use authd_oauth::{Client, Revocation, RevocationFailure, TokenTypeHint as Hint, TransportFailure};
 use authd_proto::response::TokenKind;
 use authd_store::{PendingRevocation, Secrets, TokenTypeHint};
 use tokio::sync::oneshot;
 
 use super::Performer;
 use crate::{
+    credential::{self, Wanted},
     driver::Message,
     failpoint::{self, Boundary},
 };
@@ -234,7 +235,7 @@ impl Performer {
         let daemon = Arc::clone(&self.daemon);
         self.daemon.network.spawn(async move {
             let http = daemon.network.http();
-            let provider = Provider {
+            let provider = owed.provider.unwrap_or_else(|| Provider {
                 endpoints: Endpoints {
                     revocation: Some(owed.endpoint),
                     ..Endpoints::default()
@@ -242,6 +243,20 @@ impl Performer {
                 client_id: owed.client_id,
                 client_auth: owed.client_auth,
                 ..Provider::default()
+            });
+            let obtained =
+                credential::obtain(&daemon, &provider, owed.client_secret, Wanted::Held).await;
+            let credential = match obtained {
+                Ok(credential) => credential,
+                Err(error) => {
+                    tracing::warn!(%error, "a revocation cannot be asked for yet");
+                    let cause = RevocationFailure::Transport(TransportFailure::Unsigned);
+                    let outcome = Revocation::Failed {
+                        retryable: true,
+                        cause,
+                    };
+                    return mailbox.send(Message::RevocationTried { id, outcome });
+                }
             };
             let hint = match owed.hint {
                 TokenTypeHint::AccessToken => Hint::AccessToken,
@@ -249,7 +264,7 @@ impl Performer {
             };
             let client = Client {
                 provider: &provider,
-                credential: &owed.client_secret.into(),
+                credential: &credential,
                 ambient: &*daemon,
             };
             let outcome = authd_oauth::revoke(&http, client, &owed.token, hint).await;
@@ -373,6 +388,7 @@ fn revocations(account: &Account, held: &Held) -> Vec<PendingRevocation> {
                 client_id: provider.client_id.clone(),
                 client_auth: provider.client_auth,
                 client_secret: held.secrets.client_secret.clone(),
+                provider: Some(Provider::clone(provider)),
                 token: token.clone(),
                 hint,
             },

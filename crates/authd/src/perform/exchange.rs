@@ -1,27 +1,34 @@
 //! Intend, exchange, commit: the effects of one exchange.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use authd_core::{
+    answer::{Answer, Body, Failure, GrantType, Received},
     broker::{Event, Exchange},
-    grant::{Grant, Provider},
+    grant::{CredentialPlace, Grant, Provider, Quirk},
     id::{Account, AttemptId},
     lease::LeaseKey,
+    scope::ScopeSet,
     secret::Secret,
     time::{Now, Stamp},
 };
 use authd_oauth::{
-    Client, Credential, Dpop, DpopKey, ExchangeRequest, Exchanged, Proving, Surroundings, Tokens,
+    Ambient, Client, Credential, Dpop, DpopKey, ExchangeRequest, Exchanged, Proving, Surroundings,
+    Tokens,
 };
 use authd_store::{Intent, Record, Secrets};
 
 use super::Performer;
 use crate::{
     authorize::{Binding, Proof},
+    credential::{self, ByTheirClock, CredentialTrouble, Wanted, differ},
     daemon::{Daemon, Shared},
     driver::Message,
     failpoint::{self, Boundary},
 };
+
+/// Clocks so far apart make an assertion stale, or one of the future.
+const CLOCKS_APART: Duration = Duration::from_secs(30);
 
 impl Performer {
     pub(super) fn intend(&self, exchange: Exchange) {
@@ -37,19 +44,15 @@ impl Performer {
         let Some(store) = &self.store else {
             return refuse("the store is not open");
         };
-        let refresh_token = self
-            .vault
-            .get(&exchange.account)
-            .and_then(|secrets| secrets.refresh_token.as_ref());
-        let Some(refresh_token) = refresh_token else {
-            return refuse("no refresh token is held");
+        let Some(material) = self.renewal_material(&exchange.account, &exchange.key) else {
+            return refuse("nothing to renew it with is held");
         };
         let intent = Intent {
             account: exchange.account,
             grant: exchange.grant,
             generation: exchange.generation,
             attempt,
-            refresh_token_hash: self.daemon.fingerprints.of(refresh_token.expose()),
+            refresh_token_hash: self.daemon.fingerprints.of(material.proof.presented()),
             grant_type: exchange.grant_type,
             lease: exchange.key,
             at: Stamp {
@@ -72,7 +75,7 @@ impl Performer {
         let attempt = exchange.attempt;
         let material = match exchange.login {
             Some(login) => daemon.logins.material(login),
-            None => self.refresh_material(&exchange.account),
+            None => self.renewal_material(&exchange.account, &exchange.key),
         };
         let Some(material) = material else {
             // The account or the login went away between two messages: nothing left this machine.
@@ -109,13 +112,22 @@ impl Performer {
         });
     }
 
-    fn refresh_material(&self, account: &Account) -> Option<Material> {
+    fn renewal_material(&self, account: &Account, key: &LeaseKey) -> Option<Material> {
         let secrets = self.vault.get(account)?;
-        let provider = &self.accounts.get(account)?.view.grant.provider;
+        let grant = &self.accounts.get(account)?.view.grant;
+        let proof = match grant.grant_type(key) {
+            GrantType::TokenExchange => {
+                let own = secrets.access_tokens.get(&LeaseKey::of_login(grant))?;
+                Proof::AccessToken(own.clone())
+            }
+            GrantType::RefreshToken => Proof::RefreshToken(secrets.refresh_token.clone()?),
+            _ => Proof::from(&grant.renewed_by),
+        };
         Some(Material {
-            provider: Provider::clone(provider),
-            credential: secrets.client_secret.clone().into(),
-            proof: Arc::new(Proof::RefreshToken(secrets.refresh_token.clone()?)),
+            provider: Provider::clone(&grant.provider),
+            client_secret: secrets.client_secret.clone(),
+            proof: Arc::new(proof),
+            scopes: grant.scopes.clone(),
             binding: match &secrets.dpop_key {
                 Some(stored) => Some(bound(account, stored)?),
                 None => None,
@@ -189,13 +201,25 @@ impl Performer {
 /// What an exchange is made with.
 pub(crate) struct Material {
     pub(crate) provider: Provider,
-    pub(crate) credential: Credential,
+    pub(crate) client_secret: Option<Secret>,
     pub(crate) proof: Arc<Proof>,
+    /// The scopes of the whole login: without a refresh token nothing else remembers them.
+    pub(crate) scopes: ScopeSet,
     /// The key that what it yields is bound to.
     pub(crate) binding: Option<Binding>,
 }
 
 impl Material {
+    /// What to ask for where the provider knows of no earlier request.
+    fn scopes_for<'a>(&'a self, exchange: &'a Exchange) -> &'a ScopeSet {
+        let asked = &exchange.key.scopes;
+        if asked.is_empty() {
+            &self.scopes
+        } else {
+            asked
+        }
+    }
+
     /// The key as it goes into the record.
     fn stored_key(&self) -> Option<Secret> {
         self.binding
@@ -241,17 +265,113 @@ pub(crate) fn is_bound(token_type: &str) -> bool {
     token_type.eq_ignore_ascii_case("DPoP")
 }
 
-async fn send(daemon: &Daemon, material: &Material, exchange: &Exchange) -> Exchanged {
+impl Proof {
+    /// What is about to be spent, if it is anything.
+    fn presented(&self) -> &str {
+        match self {
+            Self::RefreshToken(token) | Self::DeviceCode(token) | Self::AccessToken(token) => {
+                token.expose()
+            }
+            Self::Code(_) | Self::Client | Self::Assertion { .. } => "",
+        }
+    }
+}
+
+/// Makes the exchange; twice where the provider refuses a credential that has changed meanwhile.
+///
+/// A refused client has spent nothing: it is refused before what it presents is looked at. So a secret
+/// that was rotated at the provider, or an assertion that is stale by the provider's clock, is made good
+/// before anybody hears of it.
+async fn send(daemon: &Shared, material: &Material, exchange: &Exchange) -> Exchanged {
+    let credential = match obtain(daemon, material, Wanted::Held).await {
+        Ok(credential) => credential,
+        Err(trouble) => return unproven(daemon.clock.now(), &trouble),
+    };
+    let exchanged = send_once(daemon, &**daemon, &credential, material, exchange).await;
+    if !is_refused_client(&exchanged, &material.provider) {
+        return exchanged;
+    }
+    let (ours, theirs) = (exchanged.answer.sent_at.wall, exchanged.answer.date);
+    let theirs = theirs.filter(|theirs| {
+        let apart = theirs.since(ours).max(ours.since(*theirs));
+        matches!(credential, Credential::Key(_)) && apart > CLOCKS_APART
+    });
+    let anew = match &material.provider.credential {
+        CredentialPlace::Configured(_) => obtain(daemon, material, Wanted::Anew).await,
+        CredentialPlace::Store => Ok(credential.clone()),
+    };
+    match (anew, theirs) {
+        (Ok(anew), Some(theirs)) => {
+            tracing::warn!("this machine's clock is not the provider's; signing by the provider's");
+            let ambient = ByTheirClock {
+                daemon,
+                ours,
+                theirs,
+            };
+            send_once(daemon, &ambient, &anew, material, exchange).await
+        }
+        (Ok(anew), None) if differ(&credential, &anew) => {
+            tracing::info!(account = %exchange.account, "the client's credential has changed");
+            send_once(daemon, &**daemon, &anew, material, exchange).await
+        }
+        // The provider's refusal says more than why no second try could be made.
+        (Ok(_), None) | (Err(_), _) => exchanged,
+    }
+}
+
+async fn obtain(
+    daemon: &Shared,
+    material: &Material,
+    wanted: Wanted,
+) -> Result<Credential, CredentialTrouble> {
+    let stored = material.client_secret.clone();
+    credential::obtain(daemon, &material.provider, stored, wanted).await
+}
+
+/// Whether the provider refuses the client, and means the client.
+fn is_refused_client(exchanged: &Exchanged, provider: &Provider) -> bool {
+    let quirks = &provider.profile.quirks;
+    !quirks.contains(&Quirk::ClientErrorMeansDeadRefreshToken)
+        && matches!(
+            &exchanged.answer.received,
+            Received::Response { status: 400..=499, body: Body::Error { code, .. } }
+                if code == "invalid_client"
+        )
+}
+
+async fn send_once(
+    daemon: &Daemon,
+    ambient: &dyn Ambient,
+    credential: &Credential,
+    material: &Material,
+    exchange: &Exchange,
+) -> Exchanged {
+    let scopes = &exchange.key.scopes;
+    let resource = exchange.key.resource.as_deref();
     let request = match &*material.proof {
         Proof::RefreshToken(refresh_token) => ExchangeRequest::Refresh {
             refresh_token,
-            scopes: &exchange.key.scopes,
-            resource: exchange.key.resource.as_deref(),
+            scopes,
+            resource,
         },
         Proof::Code(grant) => grant.exchange_request(),
         Proof::DeviceCode(device_code) => ExchangeRequest::Device {
             device_code,
-            resource: exchange.key.resource.as_deref(),
+            resource,
+        },
+        Proof::Client => ExchangeRequest::ClientCredentials {
+            scopes: material.scopes_for(exchange),
+            resource,
+        },
+        Proof::Assertion { subject } => ExchangeRequest::JwtBearer {
+            subject: subject.as_deref(),
+            scopes: material.scopes_for(exchange),
+            resource,
+        },
+        Proof::AccessToken(subject_token) => ExchangeRequest::TokenExchange {
+            subject_token,
+            scopes,
+            resource,
         },
     };
     debug_assert_eq!(request.grant_type(), exchange.grant_type);
@@ -260,23 +380,16 @@ async fn send(daemon: &Daemon, material: &Material, exchange: &Exchange) -> Exch
         on_bytes_sent: &|| failpoint::reach(Boundary::BytesSent),
         dpop: material.dpop(daemon),
     };
-    let http = daemon.network.http();
-    authd_oauth::exchange(
-        &http,
-        Client {
-            provider: &material.provider,
-            credential: &material.credential,
-            ambient: daemon,
-        },
-        request,
-        surroundings,
-    )
-    .await
+    let client = Client {
+        provider: &material.provider,
+        credential,
+        ambient,
+    };
+    authd_oauth::exchange(&daemon.network.http(), client, request, surroundings).await
 }
 
 /// Where the ID token does not say who signed in, userinfo may. A login does not fail for want of it.
 async fn who_signed_in(daemon: &Shared, material: &Material, exchanged: &mut Exchanged) {
-    use authd_core::answer::{Body, Received};
     let Received::Response {
         body: Body::Tokens(summary),
         ..
@@ -293,7 +406,7 @@ async fn who_signed_in(daemon: &Shared, material: &Material, exchanged: &mut Exc
     };
     let client = Client {
         provider: &material.provider,
-        credential: &material.credential,
+        credential: &Credential::None,
         ambient: &**daemon,
     };
     let dpop = material
@@ -308,17 +421,19 @@ async fn who_signed_in(daemon: &Shared, material: &Material, exchanged: &mut Exc
 }
 
 /// The secrets of the next generation. The refresh token before is kept until its successor was used.
+/// One that comes with a derived token is that token's, and not the login's.
 fn successor(mut secrets: Secrets, tokens: Tokens, grant: &Grant) -> Secrets {
-    if let Some(refresh_token) = tokens.refresh_token {
+    let newest = grant
+        .leases
+        .iter()
+        .find(|(_, lease)| lease.generation == grant.generation);
+    let derived = newest.is_some_and(|(key, _)| grant.is_derived(key));
+    if let Some(refresh_token) = tokens.refresh_token.filter(|_| !derived) {
         secrets.previous_refresh_token = secrets.refresh_token.replace(refresh_token);
     }
     secrets
         .access_tokens
         .retain(|key, _| grant.leases.contains_key(key));
-    let newest = grant
-        .leases
-        .iter()
-        .find(|(_, lease)| lease.generation == grant.generation);
     if let Some((key, _)) = newest {
         secrets
             .access_tokens
@@ -327,8 +442,19 @@ fn successor(mut secrets: Secrets, tokens: Tokens, grant: &Grant) -> Secrets {
     secrets
 }
 
-fn nothing_sent(sent_at: Now) -> authd_core::answer::Answer {
-    use authd_core::answer::{Answer, Failure, Received};
+fn unproven(sent_at: Now, trouble: &CredentialTrouble) -> Exchanged {
+    let why = trouble.to_string();
+    Exchanged {
+        answer: Answer {
+            received: Received::Unproven { why },
+            ..nothing_sent(sent_at)
+        },
+        tokens: None,
+        proved: false,
+    }
+}
+
+fn nothing_sent(sent_at: Now) -> Answer {
     Answer {
         sent_at,
         received: Received::Nothing {

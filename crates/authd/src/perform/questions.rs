@@ -14,7 +14,10 @@ use super::{
     Performer,
     exchange::{bound, is_bound},
 };
-use crate::authorize::Binding;
+use crate::{
+    authorize::Binding,
+    credential::{self, Wanted},
+};
 
 /// How a resource server says that a token is dead (RFC 6750 §3.1).
 const UNAUTHORIZED: u16 = 401;
@@ -38,9 +41,19 @@ impl Performer {
         };
         let daemon = Arc::clone(&self.daemon);
         self.daemon.network.spawn(async move {
+            let obtained =
+                credential::obtain(&daemon, &provider, client_secret, Wanted::Held).await;
+            let credential = match obtained {
+                Ok(credential) => credential,
+                Err(error) => {
+                    tracing::debug!(%error, "nobody is asked whether a token is alive");
+                    let finding = Finding::Unknown;
+                    return mailbox.event(Event::Validated { check, finding });
+                }
+            };
             let client = Client {
                 provider: &provider,
-                credential: &client_secret.into(),
+                credential: &credential,
                 ambient: &*daemon,
             };
             let http = daemon.network.http();
@@ -74,18 +87,19 @@ impl Performer {
     /// Fetches the metadata of the account's issuer again. The engine always gets an answer.
     pub(super) fn rediscover(&self, account: Account) {
         let mailbox = self.daemon.mailbox.clone();
-        let issuer = self
-            .accounts
-            .get(&account)
-            .and_then(|snapshot| snapshot.view.grant.provider.issuer.clone());
-        let Some(issuer) = issuer else {
+        let known = self.accounts.get(&account).and_then(|snapshot| {
+            let provider = &snapshot.view.grant.provider;
+            let template = provider.profile.issuer_template.clone();
+            Some((provider.issuer.clone()?, template, provider.client_auth))
+        });
+        let Some((issuer, template, client_auth)) = known else {
             let endpoints = None;
             return mailbox.event(Event::Rediscovered { account, endpoints });
         };
         let http = self.daemon.network.http();
         self.daemon.network.spawn(async move {
-            let endpoints = match authd_oauth::discover(&http, &issuer).await {
-                Ok(metadata) => Some(metadata.endpoints),
+            let endpoints = match authd_oauth::discover(&http, &issuer, template.as_deref()).await {
+                Ok(metadata) => Some(metadata.endpoints_for(client_auth)),
                 Err(error) => {
                     tracing::debug!(%account, %error, "the provider's metadata cannot be had");
                     None

@@ -66,7 +66,7 @@ impl Performer {
     }
 
     fn load(&mut self, loaded: Loaded) -> Vec<Event> {
-        let mut events = Vec::new();
+        let (mut events, mut all_secrets) = (Vec::new(), Vec::new());
         for Record { mut grant, secrets } in loaded.records {
             let account = grant.account.clone();
             if is_owed(&secrets, &loaded.revocations) {
@@ -78,11 +78,13 @@ impl Performer {
             grant
                 .leases
                 .retain(|key, _| secrets.access_tokens.contains_key(key));
-            grant.renewable = secrets.refresh_token.is_some();
+            let unattended = !grant.renewed_by.needs_refresh_token();
+            grant.renewable = secrets.refresh_token.is_some() || unattended;
             let interrupted = loaded
                 .intents
                 .iter()
                 .find(|intent| intent.account == account && intent.grant == grant.id)
+                .filter(|intent| intent.grant_type.spends())
                 .map(|intent| intent.at);
             let stale = if loaded.stale.contains(&account) {
                 Some(StaleStore::OlderGeneration)
@@ -90,13 +92,15 @@ impl Performer {
                 let is_foreign = loaded.foreign.contains(&account);
                 is_foreign.then_some(StaleStore::OtherMachine)
             };
-            self.vault.insert(account, secrets);
+            all_secrets.push((account, secrets));
             events.push(Event::Loaded {
                 grant: Box::new(grant),
                 interrupted,
                 stale,
             });
         }
+        // All at once: a tree that grows one by one keeps a third of its places empty.
+        self.vault.append(&mut all_secrets.into_iter().collect());
         for owed in loaded.revocations {
             events.push(Event::RevocationOwed { id: owed.id });
             self.revocations.insert(owed.id, owed);

@@ -7,6 +7,7 @@ use std::{
 
 use authd_core::{
     broker::{Decided, Notice, Record as Decision},
+    flag::Flags,
     grant::Grant,
     id::{Account, AttemptId},
     renewal::Cause,
@@ -165,10 +166,19 @@ impl Performer {
             (true, false) => self.tell_daemon("store_recovered"),
             _ => {}
         }
-        let unchanged = before.is_some_and(|before| {
-            before.view.grant.flags == grant.flags
-                && before.view.refreshing == snapshot.view.refreshing
-        });
+        let unchanged = match before {
+            Some(before) => {
+                before.view.grant.flags == grant.flags
+                    && before.view.refreshing == snapshot.view.refreshing
+            }
+            // As it was left, and fine: that there are thousands of those is no news, and telling of
+            // each would push everything else out of what is remembered.
+            None => {
+                attempt.is_none()
+                    && *grant.flags == Flags::default()
+                    && snapshot.view.refreshing.is_none()
+            }
+        };
         if !unchanged {
             let info = account::info(&self.daemon, snapshot, self.daemon.clock.now());
             self.daemon.journal.add(EventKind::State, |event| {
@@ -178,6 +188,14 @@ impl Performer {
                 event.flags = Some(info.flags.iter().map(|flag| flag.flag).collect());
                 event.expires_at = info.expires_at;
             });
+        }
+    }
+
+    /// The store was opened, unless it is to be tried again: readers see what was in it.
+    pub(crate) fn tell_opened(&mut self) {
+        if self.store.is_some() {
+            self.publish();
+            self.tell_daemon("store_opened");
         }
     }
 

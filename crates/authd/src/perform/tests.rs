@@ -8,6 +8,7 @@ use std::{
 use arc_swap::ArcSwap;
 use authd_core::{
     broker::{CommitOutcome, Effect, Event, View},
+    flag::Raised,
     grant::Grant,
     id::{Account, AttemptId, Generation, GrantId},
     secret::Secret,
@@ -25,10 +26,11 @@ use crate::{
     authorize::Logins,
     clock::{Alarms, Clock, DrivenClock},
     config::Config,
+    credential::Credentials,
     daemon::{Daemon, Figures, Place, Standing},
     driver::{Mailbox, Message},
     fingerprint::Fingerprinter,
-    journal::Journal,
+    journal::{Journal, Window},
     network::Network,
     published::Published,
 };
@@ -59,6 +61,7 @@ impl Bench {
             network: Network::start(&config.network).unwrap(),
             fingerprints: Fingerprinter::default(),
             journal: Journal::open(dir.path().join("events"), clock.clone()),
+            credentials: Credentials::default(),
             logins: Logins::default(),
             dpop: DpopServers::default(),
             standing: ArcSwap::from_pointee(Standing::opening()),
@@ -190,6 +193,7 @@ fn login(grant: u64) -> Arc<Grant> {
         scopes: Default::default(),
         resource: None,
         resources: Default::default(),
+        renewed_by: authd_core::grant::RenewedBy::RefreshToken,
         renewable: true,
         leases: Default::default(),
         learned: Default::default(),
@@ -216,6 +220,39 @@ fn inv_11_a_late_write_of_a_login_leaves_the_one_that_replaced_it() {
     assert_eq!(bench.committed(SECOND), CommitOutcome::Durable);
     assert!(bench.saved().is_err(), "it is replaced");
     assert_eq!(bench.restarted(), [(GrantId(2), refresh_token(2))]);
+}
+
+#[tokio::test]
+async fn of_what_was_loaded_only_that_is_told_which_is_not_fine() {
+    let mut bench = Bench::new();
+    let mut doubted = Grant::clone(&login(2));
+    doubted.account = Account::new("doubted").unwrap();
+    doubted.flags.suspect = Some(Raised {
+        reason: "invalid_grant".to_owned(),
+        since: Wall(0),
+    });
+    for grant in [login(1), doubted.into()] {
+        bench.performer.perform(Effect::Publish {
+            attempt: None,
+            view: View {
+                grant,
+                refreshing: None,
+                next_renewal: None,
+            },
+        });
+    }
+    bench.performer.tell_opened();
+    let window = Window {
+        after: 0,
+        before: u64::MAX,
+        newest: false,
+        limit: 100,
+    };
+    let events = bench.performer.daemon.journal.read(window, |_| true);
+    let told = events.await.unwrap().into_iter();
+    let told = told.map(|event| event.account.or(event.outcome).unwrap());
+    assert_eq!(told.collect::<Vec<_>>(), ["doubted", "store_opened"]);
+    assert_eq!(bench.performer.daemon.published.load().len(), 2);
 }
 
 #[test]

@@ -136,6 +136,7 @@ fn what(event: &Event) -> String {
             "stopping" => "the daemon stops".to_owned(),
             "reloaded" => "the configuration was read again".to_owned(),
             "store_degraded" => "the store cannot be written".to_owned(),
+            "store_opened" => "the store is open".to_owned(),
             "store_recovered" => "the store can be written again".to_owned(),
             other => other.to_owned(),
         },

@@ -1,16 +1,13 @@
 //! What a login shows: to people on standard error, to programs one JSON object a line.
 
-use std::io::{self, IsTerminal as _};
-
-use anstyle::AnsiColor;
 use authd_proto::request::Flow;
 use authd_proto::response::{Dpop, Expiry, LoginDone, LoginStartReply};
-use fast_qr::{ECL, QRBuilder};
 use serde::Serialize;
 
-use super::host;
+use super::place::Reason;
+use super::{host, qr};
 use crate::exit::Failure;
-use crate::output::{self, GOOD, STRONG, WARN, clean, span, styled, tell};
+use crate::output::{self, GOOD, STRONG, WARN, clean, note, span, styled, tell};
 
 /// What `login --json` prints. These shapes are a contract.
 #[derive(Serialize)]
@@ -102,6 +99,10 @@ pub(super) fn opened(started: &LoginStartReply) {
     ));
 }
 
+pub(super) fn not_opened() {
+    note("no browser could be opened: open the page yourself, or use --device");
+}
+
 pub(super) fn open_this(started: &LoginStartReply) {
     tell(format_args!(
         "To log in to '{}', open:",
@@ -124,9 +125,40 @@ fn open_within(started: &LoginStartReply) {
 
 pub(super) fn paste_here() {
     tell(
-        "If that browser is on another machine, its last page will not load: then copy its\n\
-         address and paste it here. Ctrl-C gives up.",
+        "If that browser is on another machine, its last page will not load: then copy\n\
+         its address, or the code that the page shows, and paste it here.\n\
+         Ctrl-C gives up.",
     );
+}
+
+/// Why the login goes the way that nobody asked for, and how to ask for another.
+pub(super) fn because(reason: Reason, started: &LoginStartReply) {
+    let why = reason.words();
+    match started.flow {
+        Flow::Browser => note(format_args!(
+            "{why}, and the provider takes no code for devices from this client: \
+             open the page yourself (--browser opens it here)"
+        )),
+        _ => note(format_args!(
+            "{why}: log in with a code, on any device (--browser and --no-browser do without)"
+        )),
+    }
+}
+
+pub(super) fn pasted_the_way_in() {
+    note(
+        "that is the address to open: open it in a browser, sign in there, and paste the address where it \
+         ends",
+    );
+}
+
+pub(super) fn pasted_in_vain(failure: &Failure) {
+    let hint = failure.hint().map(|hint| format!(": {hint}"));
+    note(format_args!(
+        "that does not finish the login: {}{}",
+        clean(&failure.message()),
+        clean(&hint.unwrap_or_default()),
+    ));
 }
 
 /// On a line of its own and in full, so that it can be copied.
@@ -146,8 +178,10 @@ pub(super) fn device(started: &LoginStartReply) {
         "and enter this code:\n\n  {}\n",
         styled(STRONG, clean(code))
     ));
-    if let Some(picture) = qr(page(started)) {
-        tell(picture);
+    if let Some(picture) = qr::picture(page(started)) {
+        tell(format_args!(
+            "or read this with a telephone:\n\n{picture}\n"
+        ));
     }
     let host = host(uri).unwrap_or_else(|| uri.to_owned());
     tell(format_args!(
@@ -160,41 +194,6 @@ pub(super) fn device(started: &LoginStartReply) {
         "Waiting for you there, for {} at most; Ctrl-C gives up.",
         span(started.expires_in_secs)
     ));
-}
-
-/// `url` as a picture, where the terminal can show it whole.
-fn qr(url: &str) -> Option<String> {
-    if !io::stderr().is_terminal() || !utf8() {
-        return None;
-    }
-    let code = QRBuilder::new(url).ecl(ECL::L).build().ok()?;
-    // One column a module, and the margin.
-    let (width, _) = terminal_size::terminal_size_of(io::stderr())?;
-    if code.size + 4 > usize::from(width.0) {
-        return None;
-    }
-    // The blocks are the light modules, whatever the terminal's colours are.
-    let white_on_black = AnsiColor::BrightWhite.on(AnsiColor::Black);
-    let lines = code
-        .to_str()
-        .lines()
-        .map(|line| format!("  {}\n", styled(white_on_black, line)))
-        .collect();
-    Some(lines)
-}
-
-/// Whether the terminal's text is UTF-8, as far as the locale says.
-fn utf8() -> bool {
-    cfg!(not(unix)) || {
-        let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
-            .iter()
-            .filter_map(|name| std::env::var(name).ok())
-            .find(|value| !value.is_empty());
-        locale.is_some_and(|locale| {
-            let locale = locale.to_ascii_lowercase();
-            locale.ends_with("utf-8") || locale.ends_with("utf8")
-        })
-    }
 }
 
 /// Says who signed in and what came of it.

@@ -123,7 +123,7 @@ fn a_renewal_starts_at_the_renew_point_and_not_before() {
     assert!(bench.out.is_empty());
     bench.pass(secs(1));
     assert_eq!(bench.causes(), [Cause::Due]);
-    assert_eq!(bench.view().refreshing, Some(LeaseKey::default()));
+    assert_eq!(bench.view().refreshing, Some(LeaseKey::default().into()));
     bench.answer(tokens());
     assert_eq!(bench.grant().generation, Generation(2));
     assert_eq!(bench.grant().renewals, 1);

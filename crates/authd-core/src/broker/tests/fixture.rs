@@ -54,10 +54,11 @@ pub(super) fn grant(name: &str, now: Now) -> Grant {
         resources: ["https://mail.example", "https://typo.example"]
             .map(str::to_owned)
             .into(),
+        renewed_by: crate::grant::RenewedBy::RefreshToken,
         renewable: true,
         leases: [(LeaseKey::default(), lease)].into(),
         learned: SmallMap::new(),
-        flags: Flags::default(),
+        flags: Default::default(),
         renewals: 0,
         created_at: now.wall,
         last_error: None,

@@ -273,7 +273,22 @@ fn inv_13_the_same_subject_of_another_issuer_is_somebody_else() {
 #[test]
 fn inv_22_a_login_mends_every_broken_state() {
     type Breaks = fn(&mut Bench);
-    let broken: [(&str, Breaks); 7] = [
+    let broken: [(&str, Breaks); 9] = [
+        ("offline", |bench| {
+            bench.pass(secs(2400));
+            bench.answer(plain(500, Body::Html));
+        }),
+        ("provider rejects", |bench| {
+            bench.pass(secs(600));
+            for _ in 0..2 {
+                let current = bench.lease().fingerprint;
+                bench.reject(current);
+                if bench.sent.len() == 1 && bench.flags().provider_rejects.is_none() {
+                    bench.answer(tokens());
+                }
+                bench.pass(secs(31));
+            }
+        }),
         ("needs login", |bench| {
             bench.pass(secs(2400));
             bench.answer(error(400, "interaction_required"));
@@ -313,6 +328,7 @@ fn inv_22_a_login_mends_every_broken_state() {
     for (name, breaks) in broken {
         let mut bench = Bench::new();
         breaks(&mut bench);
+        assert_ne!(*bench.flags(), Flags::default(), "{name} is no such state");
         by_code(&mut bench);
         bench.answer(anns());
         assert!(succeeded(&bench), "{name}");

@@ -13,6 +13,7 @@ mod refusal;
 mod report;
 mod scale;
 mod store;
+mod unattended;
 mod validation;
 mod verdict;
 mod waiting;

@@ -107,7 +107,7 @@ fn readers_are_shown_what_is_news_to_them_and_nothing_else() {
     assert_eq!(shown(&bench), 1, "nothing changed");
     bench.pass(secs(1400));
     let view = &bench.views[&work()];
-    assert_eq!(view.refreshing, Some(LeaseKey::default()));
+    assert_eq!(view.refreshing, Some(LeaseKey::default().into()));
     assert_eq!(shown(&bench), 2, "it is being renewed");
     bench.answer(unreachable());
     let view = &bench.views[&work()];
