@@ -60,7 +60,7 @@ async fn registered(
         ..Options::default()
     })
     .unwrap();
-    let metadata = discover(&http(), server.issuer()).await.unwrap();
+    let metadata = discover(&http(), server.issuer(), None).await.unwrap();
     let provider = Provider {
         issuer: Some(metadata.issuer.clone()),
         endpoints: metadata.endpoints.clone(),
