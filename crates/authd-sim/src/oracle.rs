@@ -227,6 +227,8 @@ impl Truth {
 
     /// It could not go.
     pub(crate) fn back(&mut self, grant: &Grant) {
+        // It is loaded anew: what reports brought about before is forgotten.
+        self.believed.clear();
         // It is loaded as after a start, and knows no more than that of what it did before.
         self.last_start = None;
         self.secured = Some((grant.id, grant.generation));
