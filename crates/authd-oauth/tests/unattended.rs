@@ -18,10 +18,12 @@ use authd_core::{
     time::{Now, Wall},
 };
 use authd_oauth::{
-    Client, Credential, ExchangeRequest, Exchanged, Signer, SignerOptions, Surroundings,
-    TokenTypeHint, discover, exchange, introspect, revoke,
+    Client, Credential, Dpop, DpopKey, DpopServers, ExchangeRequest, Exchanged, Proving, Signer,
+    SignerOptions, Surroundings, TokenTypeHint, discover, exchange, introspect, revoke,
 };
-use authd_testkit::{Client as Registered, ClientAuthentication, FakeServer, Options};
+use authd_testkit::{
+    Client as Registered, ClientAuthentication, Endpoint, FakeServer, Options, Support,
+};
 use common::{At, bounded, fingerprint, http};
 use serde_json::Value;
 
@@ -77,6 +79,16 @@ async fn ask(
     clock: fn() -> Now,
     request: ExchangeRequest<'_>,
 ) -> Exchanged {
+    ask_with(provider, credential, clock, request, None).await
+}
+
+async fn ask_with(
+    provider: &Provider,
+    credential: &Credential,
+    clock: fn() -> Now,
+    request: ExchangeRequest<'_>,
+    dpop: Option<Dpop<'_>>,
+) -> Exchanged {
     let client = Client {
         provider,
         credential,
@@ -85,7 +97,7 @@ async fn ask(
     let surroundings = Surroundings {
         fingerprint: &fingerprint,
         on_bytes_sent: &|| (),
-        dpop: None,
+        dpop,
     };
     exchange(&http(), client, request, surroundings).await
 }
@@ -147,6 +159,33 @@ async fn a_key_of_every_type_proves_the_client_and_no_assertion_is_sent_twice() 
             }
             assert_eq!(server.ledger().counts.exchanges["client_credentials"], 2);
         }
+    })
+    .await;
+}
+
+/// The refusal of a proof comes after the client has proved itself, so its assertion is used up.
+#[tokio::test]
+async fn a_request_sent_again_with_another_proof_has_another_assertion() {
+    bounded(async {
+        let (server, provider, credential) =
+            registered(signer(P256, None), ClientAuthentication::PrivateKeyJwt).await;
+        server.update(|settings| {
+            settings.dpop = Support::Required;
+            settings.dpop_nonce = Some("n-1".into());
+        });
+        let (key, servers) = (DpopKey::generate().unwrap(), DpopServers::default());
+        let dpop = Dpop {
+            key: &key,
+            servers: &servers,
+            when: Proving::Always,
+        };
+        let scopes = ScopeSet::parse("api:read");
+        let request = own(&scopes);
+        let exchanged = ask_with(&provider, &credential, now, request, Some(dpop)).await;
+        assert!(exchanged.proved);
+        token(exchanged);
+        let requests = server.counts().requests(Endpoint::Token);
+        assert_eq!(requests, 2, "the refusal and the resend");
     })
     .await;
 }
