@@ -72,9 +72,9 @@ fn says_anew(start: &LoginStart) -> bool {
 
 /// A login that needed nobody needs nobody the next time, where nothing else is said.
 pub(super) fn follow(start: &mut LoginStart, known: Option<&Known>) {
-    // These two are said where nothing is: which one depends on where the person sits.
-    let unsaid = matches!(start.flow, Flow::Browser | Flow::DeviceOrBrowser);
-    let Some(known) = known.filter(|_| unsaid && start.client.is_none()) else {
+    // What asks for nothing in particular, whether or not a browser would be of use.
+    let is_open = matches!(start.flow, Flow::Browser | Flow::DeviceOrBrowser);
+    let Some(known) = known.filter(|_| is_open && start.client.is_none()) else {
         return;
     };
     if says_anew(start) {
