@@ -4,7 +4,7 @@ use authd_proto::provider::{
     ProviderFact, ProviderInfo, ProviderOrigin, ProviderShowReply, ProviderVariable,
 };
 use authd_proto::request::Flow;
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 
 use crate::output::{STRONG, clean, styled};
 
@@ -28,8 +28,12 @@ pub(super) fn table(providers: &[ProviderInfo], columns: u16) -> String {
             variables(&provider.variables),
         ]);
     }
-    for column in table.column_iter_mut() {
+    for (number, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));
+        // What is typed is not broken; only the titles give way.
+        if number != 1 {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
     }
     let mut text = String::new();
     for (number, line) in table.lines().enumerate() {
