@@ -138,7 +138,7 @@ pub struct Surroundings<'a> {
 /// - `use_dpop_nonce` with a nonce (§8): again with that nonce.
 /// - `invalid_dpop_proof` while the server's `Date` is far from the proof's: again with a proof of the
 ///   server's own date.
-/// - either, when no proof was sent and [`Proving::WhenDemanded`] allows one: again with one.
+/// - either, when no proof was sent and [`Proving::WhenDemanded`](crate::Proving::WhenDemanded) allows one: again with one.
 ///
 /// Never fails: whatever happens is a fact of the [`Answer`]. Dropping the future abandons the
 /// request where it stands, so run it as a task of its own.
