@@ -68,7 +68,8 @@ function configuration({
       clientCredentials: { enabled: true },
       deviceFlow: { enabled: true },
       pushedAuthorizationRequests: {
-        enabled: true,
+        // What a person's browser opens says itself what it asks for.
+        enabled: !person,
         requirePushedAuthorizationRequests,
       },
       dPoP: {
