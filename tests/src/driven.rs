@@ -7,16 +7,19 @@ use std::{sync::mpsc, thread, time::Duration};
 
 use authd::{Alarms, Clock, DrivenClock, Sign, Signs, Start};
 use authd_client::Environment;
-use authd_proto::request::DaemonStop;
+use authd_proto::request::{DaemonStop, TokenGet};
 use authd_testkit::{FakeServer, ManualClock, Options, Settings};
 
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use crate::{Instance, PATIENCE};
+use crate::{Instance, PATIENCE, until};
 
 /// What keeps the daemon to the test: no key store and no desktop of the person who runs it. It is the
 /// configuration of an instance that has none.
 pub const CONFIGURATION: &str = "[key]\nprotection = \"file\"\n[notify]\ndesktop = false\n";
+
+/// No token of these tests lives for so many seconds.
+const MORE_THAN_POSSIBLE: u64 = 2 * 3600;
 
 /// One time for the machine and for the provider.
 #[derive(Clone, Debug)]
@@ -162,4 +165,31 @@ impl Drop for DrivenDaemon<'_> {
         let ended = self.ended.recv_timeout(PATIENCE);
         assert_eq!(ended, Ok(Ok(())), "the daemon's end");
     }
+}
+
+/// Asks what only the engine can answer, and what starts nothing: when this returns, everything that was
+/// due for the account `demo` by now, and was allowed to start, has started.
+///
+/// # Panics
+/// When there is a token that lives so long.
+pub fn ask_the_engine(instance: &Instance) {
+    let more_than_possible = TokenGet {
+        account: Some("demo"),
+        min_ttl_secs: Some(MORE_THAN_POSSIBLE),
+        wait_secs: Some(0),
+        ..TokenGet::default()
+    };
+    assert!(instance.call(&more_than_possible).is_err());
+}
+
+/// Waits until everything that was due by now has started, and has ended.
+///
+/// # Panics
+/// When it does not end.
+pub fn quiet(instance: &Instance) {
+    // An alarm that has not rung yet is not under way either.
+    ask_the_engine(instance);
+    until("nothing is under way", || {
+        instance.status().exchanges_in_flight == 0
+    });
 }

@@ -12,10 +12,9 @@ use authd_client::{Client, SocketPath, Who};
 use authd_e2e::{
     Instance, PATIENCE,
     api::Api,
-    driven::{CONFIGURATION, DrivenDaemon, Time},
+    driven::{CONFIGURATION, DrivenDaemon, Time, quiet},
     instance::call,
     process::Process,
-    until,
 };
 use authd_proto::{
     event::Event,
@@ -48,12 +47,6 @@ fn report(fingerprint: &str, wait_secs: u64) -> TokenReject<'_> {
         www_authenticate: None,
         wait_secs: Some(wait_secs),
     }
-}
-
-fn quiet(instance: &Instance) {
-    until("nothing is under way", || {
-        instance.status().exchanges_in_flight == 0
-    });
 }
 
 fn says(event: &Event, outcome: &str) -> bool {

@@ -6,20 +6,17 @@ use authd::{Alarms, Sign, Signs};
 use authd_e2e::{
     Instance, PATIENCE,
     dbus::Bus,
-    driven::{DrivenDaemon, Time},
+    driven::{DrivenDaemon, Time, ask_the_engine},
     logind::Logind,
     until,
 };
 use authd_proto::{
     event::{Event, EventKind},
-    request::TokenGet,
     response::State,
 };
 use authd_testkit::{Endpoint, Phase, Settings};
 
 const HOUR: Duration = Duration::from_secs(3600);
-/// What a token of these tests lives, in seconds.
-const LIFE: u64 = 3600;
 
 fn is_daemon(event: &Event, outcome: &str) -> bool {
     event.event == EventKind::Daemon && event.outcome.as_deref() == Some(outcome)
@@ -27,18 +24,6 @@ fn is_daemon(event: &Event, outcome: &str) -> bool {
 
 fn is_exchange(event: &Event, outcome: &str) -> bool {
     event.event == EventKind::Exchange && event.outcome.as_deref() == Some(outcome)
-}
-
-/// A question that only the engine can answer, and that starts nothing: when this returns, everything
-/// that was due by now, and was allowed to start, has started.
-fn ask_the_engine(instance: &Instance) {
-    let more_than_possible = TokenGet {
-        account: Some("demo"),
-        min_ttl_secs: Some(2 * LIFE),
-        wait_secs: Some(0),
-        ..TokenGet::default()
-    };
-    assert!(instance.call(&more_than_possible).is_err());
 }
 
 #[test]
