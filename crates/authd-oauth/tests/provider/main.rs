@@ -5,9 +5,11 @@
     reason = "a test that cannot set itself up has failed"
 )]
 
+#[path = "../common/mod.rs"]
 mod common;
 
-use std::sync::LazyLock;
+mod authorization_request;
+mod discovery;
 
 use authd_core::{
     answer::{Body, ExpiresIn, Received, TokenSummary},
@@ -16,15 +18,13 @@ use authd_core::{
     secret::Secret,
 };
 use authd_oauth::{
-    AuthorizationAttempt, AuthorizationError, AuthorizationRequest, AuthorizationResponse,
-    BadAuthorizationRequest, BadEndpoint, BadIssuer, Credential, DEFAULT_REDIRECT_URI,
-    DiscoveryError, EndpointError, ExchangeRequest, Exchanged, ID_TOKEN_REJECTED, LoopbackRedirect,
-    Metadata, Revocation, RevocationFailure, Surroundings, TokenTypeHint, Tokens, Unusable,
-    authorize_device, check_endpoints, discover, exchange, introspect, revoke, userinfo,
+    AuthorizationAttempt, AuthorizationError, AuthorizationRequest, Credential,
+    DEFAULT_REDIRECT_URI, EndpointError, ExchangeRequest, Exchanged, ID_TOKEN_REJECTED,
+    LoopbackRedirect, Metadata, Revocation, RevocationFailure, Surroundings, TokenTypeHint, Tokens,
+    authorize_device, discover, exchange, introspect, revoke, userinfo,
 };
 use authd_testkit::{
-    Browser, Client, ClientAuthentication, Consent, DiscoveryForm, Endpoint, FakeServer, Fault,
-    Options, SendIss,
+    Browser, Client, ClientAuthentication, Consent, Endpoint, FakeServer, Fault, Options, SendIss,
 };
 use common::{At, Server, bounded, fingerprint, http, response};
 
@@ -337,121 +337,6 @@ async fn confidential_clients_prove_themselves_by_basic_and_by_post() {
 }
 
 #[tokio::test]
-async fn every_form_of_discovery_is_found() {
-    bounded(async {
-        for path in ["", "/tenant/a"] {
-            for form in [
-                DiscoveryForm::OpenidAppend,
-                DiscoveryForm::OpenidInsert,
-                DiscoveryForm::OauthInsert,
-                DiscoveryForm::OauthAppend,
-            ] {
-                let issuer_path = path.to_owned();
-                let server = FakeServer::start(Options {
-                    issuer_path,
-                    ..Options::default()
-                })
-                .unwrap();
-                server.update(|settings| settings.discovery = vec![form]);
-                let (metadata, _) = discovered(&server).await;
-                assert_eq!(metadata.issuer, server.issuer(), "{form:?}");
-                assert_eq!(metadata.endpoints.token, server.url(Endpoint::Token));
-                assert!(metadata.authorization_response_iss_parameter_supported);
-                assert!(metadata.endpoints.userinfo.is_some());
-                assert!(!metadata.rules_out("refresh_token"));
-                check_endpoints(&http(), &metadata.endpoints).unwrap();
-            }
-        }
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn discovery_says_what_is_wrong() {
-    bounded(async {
-        let server = server();
-        let asked = server.issuer().to_owned();
-        let error = async |change: &dyn Fn()| {
-            change();
-            discover(&http(), &asked, None).await.unwrap_err()
-        };
-        let overlay = |name: &'static str, value: &'static str| {
-            let server = server.clone();
-            move || {
-                server.update(|settings| {
-                    settings.metadata = [(name.to_owned(), value.into())].into_iter().collect();
-                });
-            }
-        };
-        let mismatch = error(&overlay("issuer", "https://other.example")).await;
-        assert_eq!(
-            mismatch,
-            DiscoveryError::IssuerMismatch {
-                asked: asked.clone(),
-                found: "https://other.example".into()
-            }
-        );
-        let insecure = error(&overlay("token_endpoint", "http://idp.example/t")).await;
-        let why = Unusable::Endpoint(BadEndpoint::NotHttps);
-        assert_eq!(
-            insecure,
-            DiscoveryError::Unusable {
-                member: "token_endpoint",
-                why
-            }
-        );
-
-        let nowhere = error(&|| server.update(|settings| settings.discovery.clear())).await;
-        assert_eq!(nowhere, DiscoveryError::NotFound { status: 404 });
-        let down =
-            error(&|| server.fault_always(Endpoint::Discovery, Fault::Status { status: 503 }))
-                .await;
-        assert_eq!(down, DiscoveryError::NotFound { status: 503 });
-        server.clear_faults(Endpoint::Discovery);
-        let broken = error(&|| server.fault_always(Endpoint::Discovery, Fault::Drop)).await;
-        assert!(matches!(broken, DiscoveryError::Transport(_)), "{broken:?}");
-        let gone = error(&|| server.kill()).await;
-        assert!(matches!(gone, DiscoveryError::Transport(_)), "{gone:?}");
-
-        for (issuer, why) in [
-            (
-                "http://idp.example",
-                BadIssuer::Endpoint(BadEndpoint::NotHttps),
-            ),
-            ("https://idp.example?x", BadIssuer::Query),
-            (
-                "https://idp.example#x",
-                BadIssuer::Endpoint(BadEndpoint::Fragment),
-            ),
-            ("idp.example", BadIssuer::Endpoint(BadEndpoint::NotAUrl)),
-        ] {
-            let error = discover(&http(), issuer, None).await.unwrap_err();
-            assert_eq!(error, DiscoveryError::BadIssuer(why), "{issuer}");
-        }
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn discovery_follows_a_redirect_within_the_host_alone() {
-    bounded(async {
-        let elsewhere = Server::answering(response("200 OK", "", "{}")).await;
-        let away = format!("location: {}\r\n", elsewhere.url("/"));
-        let server = Server::answering(response("302 Found", &away, "")).await;
-        let error = discover(&http(), &server.url(""), None).await.unwrap_err();
-        assert_eq!(error, DiscoveryError::NotFound { status: 302 });
-        assert_eq!(elsewhere.count(), 0);
-
-        let circle = Server::answering(response("302 Found", "location: /again\r\n", "")).await;
-        let error = discover(&http(), &circle.url(""), None).await.unwrap_err();
-        assert_eq!(error, DiscoveryError::NotFound { status: 302 });
-        // Two places, each with its three redirects.
-        assert_eq!(circle.count(), 8);
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn a_denied_consent_and_a_mix_up_end_the_login() {
     bounded(async {
         let server = server();
@@ -648,237 +533,6 @@ async fn a_revocation_that_failed_says_whether_to_try_again() {
             ),
             "{lost:?}"
         );
-    })
-    .await;
-}
-
-fn by_hand() -> Provider {
-    Provider {
-        client_id: "cli ent".into(),
-        issuer: Some("https://idp.example".into()),
-        endpoints: Endpoints {
-            authorization: Some("https://idp.example/authorize?tenant=t".into()),
-            token: "https://idp.example/token".into(),
-            ..Endpoints::default()
-        },
-        ..Provider::default()
-    }
-}
-
-static RESOURCES: LazyLock<[String; 1]> = LazyLock::new(|| ["https://api.example/".to_owned()]);
-
-fn request<'a>(
-    provider: &'a Provider,
-    scopes: &'a ScopeSet,
-    extra: &'a [(String, String)],
-) -> AuthorizationRequest<'a> {
-    AuthorizationRequest {
-        provider,
-        redirect_uri: "http://127.0.0.1:4000/callback",
-        scopes,
-        resources: &*RESOURCES,
-        extra,
-        scope_separator: None,
-        iss_expected: false,
-        dpop_jkt: None,
-        jarm: None,
-    }
-}
-
-#[test]
-fn the_authorization_url_has_everything_once() {
-    let provider = by_hand();
-    let scopes = ScopeSet::parse("openid api");
-    let extra = [("prompt".to_owned(), "consent".to_owned())];
-    let mut fill = 0;
-    let mut counting = |bytes: &mut [u8]| {
-        fill += 1;
-        bytes.fill(fill);
-    };
-    let attempt =
-        AuthorizationAttempt::begin(request(&provider, &scopes, &extra), &mut counting).unwrap();
-    let url = url::Url::parse(attempt.url()).unwrap();
-    assert!(
-        attempt
-            .url()
-            .starts_with("https://idp.example/authorize?tenant=t&")
-    );
-    let mut parameters: Vec<(String, String)> = url.query_pairs().into_owned().collect();
-    parameters.sort();
-    let of = |byte: &str| byte.repeat(43);
-    let names: Vec<&str> = parameters.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(
-        names,
-        [
-            "client_id",
-            "code_challenge",
-            "code_challenge_method",
-            "nonce",
-            "prompt",
-            "redirect_uri",
-            "resource",
-            "response_type",
-            "scope",
-            "state",
-            "tenant",
-        ]
-    );
-    let value = |name: &str| &parameters.iter().find(|(seen, _)| seen == name).unwrap().1;
-    assert_eq!(value("client_id"), "cli ent");
-    assert_eq!(value("code_challenge_method"), "S256");
-    assert_eq!(value("redirect_uri"), "http://127.0.0.1:4000/callback");
-    assert_eq!(value("scope"), "api openid");
-    assert_eq!(value("resource"), "https://api.example/");
-    // 256 bits each, and each its own.
-    assert_eq!(value("state").len(), of("x").len());
-    assert_eq!(value("nonce").len(), of("x").len());
-    assert_ne!(value("state"), value("nonce"));
-}
-
-#[test]
-fn an_attempt_that_would_be_unsafe_does_not_begin() {
-    let mut provider = by_hand();
-    let scopes = ScopeSet::default();
-    let begin = |provider: &Provider, name: &str| {
-        let extra = [(name.to_owned(), "x".to_owned())];
-        AuthorizationAttempt::begin(request(provider, &scopes, &extra), &mut random).err()
-    };
-    for name in [
-        "state",
-        "redirect_uri",
-        "code_challenge_method",
-        "response_type",
-        "nonce",
-    ] {
-        let refused = Some(BadAuthorizationRequest::ReservedParameter(name.into()));
-        assert_eq!(begin(&provider, name), refused);
-    }
-    provider.endpoints.authorization = Some("http://idp.example/".into());
-    let refused = Some(BadAuthorizationRequest::Endpoint(BadEndpoint::NotHttps));
-    assert_eq!(begin(&provider, "prompt"), refused);
-    provider.endpoints.authorization = None;
-    assert_eq!(
-        begin(&provider, "prompt"),
-        Some(BadAuthorizationRequest::NoEndpoint)
-    );
-}
-
-#[test]
-fn an_answer_can_be_pasted() {
-    let provider = by_hand();
-    let scopes = ScopeSet::default();
-    let attempt =
-        AuthorizationAttempt::begin(request(&provider, &scopes, &[]), &mut random).unwrap();
-    let state = |attempt: &AuthorizationAttempt| {
-        let url = url::Url::parse(attempt.url()).unwrap();
-        url.query_pairs()
-            .find(|(name, _)| name == "state")
-            .unwrap()
-            .1
-            .into_owned()
-    };
-    let code = |attempt: &AuthorizationAttempt, text: &str| {
-        let grant = attempt.complete_pasted(text)?;
-        let ExchangeRequest::Code { code, .. } = grant.exchange_request() else {
-            panic!("a code")
-        };
-        Ok(code.expose().to_owned())
-    };
-    let query = format!("code=one%2F1234&state={}", state(&attempt));
-    for text in [
-        format!("http://127.0.0.1:4000/callback?{query}"),
-        format!("  http://127.0.0.1:4000/callback?{query}\n"),
-        format!("http://127.0.0.1:4000/callback?{query}#_=_"),
-        format!("?{query}"),
-        query.clone(),
-        "one/1234".to_owned(),
-    ] {
-        assert_eq!(code(&attempt, &text), Ok("one/1234".to_owned()), "{text}");
-    }
-    for (text, error) in [
-        (
-            "http://127.0.0.1:4000/callback?code=c&state=x",
-            AuthorizationError::WrongState,
-        ),
-        ("code=c", AuthorizationError::WrongState),
-        (
-            "http://127.0.0.1:4000/callback",
-            AuthorizationError::NoAnswer,
-        ),
-        ("code=c&code=d", AuthorizationError::Malformed),
-        (" ", AuthorizationError::NoAnswer),
-        ("hello", AuthorizationError::NoAnswer),
-        ("open the page yourself", AuthorizationError::NoAnswer),
-        ("un\u{301}code-étrange", AuthorizationError::NoAnswer),
-    ] {
-        assert_eq!(code(&attempt, text), Err(error), "{text}");
-    }
-
-    let mut wanted = request(&provider, &scopes, &[]);
-    wanted.iss_expected = true;
-    let strict = AuthorizationAttempt::begin(wanted, &mut random).unwrap();
-    assert_eq!(
-        code(&strict, "one/1234"),
-        Err(AuthorizationError::WholeAddressNeeded)
-    );
-    let whole = format!(
-        "code=c&state={}&iss=https%3A%2F%2Fidp.example",
-        state(&strict)
-    );
-    assert_eq!(code(&strict, &whole), Ok("c".to_owned()));
-}
-
-proptest::proptest! {
-    #[test]
-    fn no_answer_from_the_browser_makes_it_panic_or_succeed(text in ".{0,120}", query in "[a-z=&%0-9?#]{0,80}") {
-        let provider = by_hand();
-        let scopes = ScopeSet::default();
-        let mut wanted = request(&provider, &scopes, &[]);
-        wanted.iss_expected = true;
-        let attempt = AuthorizationAttempt::begin(wanted, &mut random).unwrap();
-        proptest::prop_assert!(attempt.complete_pasted(&text).is_err());
-        if let Ok(response) = AuthorizationResponse::from_query(&query) {
-            proptest::prop_assert!(attempt.complete(response).is_err());
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_multi_tenant_issuer_is_matched_by_its_profiles_own_rule_and_by_no_other() {
-    bounded(async {
-        let server = server();
-        let asked = server.issuer();
-        let template = format!("{asked}/{{tenantid}}/v2.0");
-        let tenant = format!("{asked}/8eaef023-2b34-4da1-9baa-8bc8c9d6a490/v2.0");
-        for (named, with_template, expected) in [
-            // Metadata for all tenants names the template itself; the one asked for stays the name.
-            (&template, true, Some(asked)),
-            // Metadata of one tenant, asked for by another of its names.
-            (&tenant, true, Some(tenant.as_str())),
-            (&template, false, None),
-            (&tenant, false, None),
-            (&format!("{asked}/a/b/v2.0"), true, None),
-            (&"https://evil.example/x/v2.0".to_owned(), true, None),
-        ] {
-            server.update(|settings| {
-                settings
-                    .metadata
-                    .insert("issuer".into(), serde_json::json!(named));
-            });
-            let template = with_template.then_some(template.as_str());
-            let found = discover(&http(), asked, template).await;
-            match expected {
-                Some(expected) => {
-                    let found = found.unwrap();
-                    assert_eq!(found.issuer, expected);
-                    assert_eq!(found.multi_tenant, expected == asked);
-                }
-                None => assert!(
-                    matches!(found, Err(DiscoveryError::IssuerMismatch { .. })),
-                    "{named}"
-                ),
-            }
-        }
     })
     .await;
 }
