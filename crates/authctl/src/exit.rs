@@ -49,6 +49,9 @@ pub(crate) enum Failure {
     /// `login` to a new account, nowhere.
     #[error("there is no account '{account}' yet, and nothing says where to log in")]
     NoServer { account: String },
+    /// `login --provider` with a secret that stays where it is.
+    #[error("where the secret may go is not said")]
+    NoPlaceForSecret { provider: String },
     /// `login` to a new account without a client id.
     #[error("a new login needs the id this client has at the provider")]
     NoClientId { account: String },
@@ -104,6 +107,7 @@ impl Failure {
             | Self::SecretFromTerminal { .. }
             | Self::NoAccountName
             | Self::NoServer { .. }
+            | Self::NoPlaceForSecret { .. }
             | Self::NoClientId { .. }
             | Self::BadSecretCommand
             | Self::NoServiceAccount { .. } => ExitStatus::Usage,
@@ -163,6 +167,10 @@ impl Failure {
             Self::NoServer { account } => Some(format!(
                 "run 'authctl login {account} --provider NAME --client-id ID', with --issuer URL for one \
                  that 'authctl provider list' lacks"
+            )),
+            Self::NoPlaceForSecret { provider } => Some(format!(
+                "give --token-endpoint URL too, as 'authctl provider show {provider}' has it, or the secret by \
+                 --client-secret-stdin"
             )),
             Self::NoClientId { account } => Some(format!(
                 "register one there, then run 'authctl login {account} … --client-id ID'"

@@ -32,6 +32,8 @@ mod serve;
 mod service;
 mod signs;
 mod suggest;
+#[cfg(test)]
+mod testing;
 
 pub use self::{
     clock::{Alarms, Clock, DrivenClock},

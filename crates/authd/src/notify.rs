@@ -142,14 +142,7 @@ mod tests {
     fn the_command_gets_account_kind_and_sentence() {
         let dir = tempfile::tempdir().unwrap();
         let fifo = dir.path().join("told");
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            &fifo,
-            rustix::fs::FileType::Fifo,
-            rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
-            0,
-        )
-        .unwrap();
+        crate::testing::make_fifo(&fifo);
         let script = format!("printf '%s|' \"$@\" > {}", fifo.display());
         let config = Notify {
             desktop: false,

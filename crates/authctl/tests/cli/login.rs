@@ -366,6 +366,12 @@ fn what_a_new_login_needs_is_said_before_anyone_is_asked() {
          'authctl login new --provider NAME --client-id ID', with --issuer URL for one that \
          'authctl provider list' lacks\n"
     );
+    let by_name = ["new", "--provider", "gitlab", "--client-id", "x"];
+    assert_eq!(
+        usage(&[&by_name[..], &["--client-secret-file", "secret"]].concat()),
+        "authctl: where the secret may go is not said: give --token-endpoint URL too, as 'authctl provider \
+         show gitlab' has it, or the secret by --client-secret-stdin\n"
+    );
     assert!(usage(&["new", "--set", "host=x"]).contains("--provider"));
     let both = ["new", "--provider", "gitlab", "--issuer", "https://x"];
     assert!(usage(&both).contains("cannot be used with"));

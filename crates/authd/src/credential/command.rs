@@ -147,6 +147,7 @@ fn end(child: &mut Child) {
 #[cfg(unix)]
 mod tests {
     use super::*;
+    use crate::testing::make_fifo;
 
     fn shell(script: &str) -> Vec<String> {
         ["sh", "-c", script].map(str::to_owned).to_vec()
@@ -185,14 +186,7 @@ mod tests {
     fn one_that_hangs_is_ended_with_all_that_it_started() {
         let dir = tempfile::tempdir().unwrap();
         let fifo = dir.path().join("alive");
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            &fifo,
-            rustix::fs::FileType::Fifo,
-            rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
-            0,
-        )
-        .unwrap();
+        make_fifo(&fifo);
         let path = fifo.display();
         // The inner one holds the pipe open for as long as it lives.
         let script = format!("sh -c 'echo alive; exec tail -f /dev/null' > {path} & wait");

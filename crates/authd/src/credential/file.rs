@@ -155,6 +155,7 @@ mod tests {
     use std::{fs, os::unix::fs::PermissionsExt as _};
 
     use super::*;
+    use crate::testing::make_fifo;
 
     fn with_mode(mode: u32, text: &str) -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
@@ -211,14 +212,7 @@ mod tests {
         assert!(said(dir.path(), Readers::Anybody).ends_with("is no file"));
         assert!(said(&dir.path().join("none"), Readers::Owner).contains("cannot be read"));
         let fifo = dir.path().join("fifo");
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            &fifo,
-            rustix::fs::FileType::Fifo,
-            rustix::fs::Mode::RUSR,
-            0,
-        )
-        .unwrap();
+        make_fifo(&fifo);
         assert!(said(&fifo, Readers::Owner).ends_with("is no file"));
         for (text, end) in [(" \n", "is empty"), ("x".repeat(CAP + 1).as_str(), "bytes")] {
             let (_dir, path) = with_mode(0o600, text);

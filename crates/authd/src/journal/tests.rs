@@ -1,4 +1,5 @@
 use super::*;
+use crate::testing::make_fifo;
 
 fn journal(folder: &std::path::Path) -> Journal {
     Journal::open(folder.join("events"), Clock::System)
@@ -154,14 +155,7 @@ async fn a_disk_that_hangs_delays_nothing_and_what_it_missed_is_counted() {
     std::fs::create_dir(&folder).unwrap();
     // A pipe that nobody reads takes a little, and then a write never returns.
     let pipe = folder.join("00000000000000000001.jsonl");
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        &pipe,
-        rustix::fs::FileType::Fifo,
-        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
-        0,
-    )
-    .unwrap();
+    make_fifo(&pipe);
     for _ in 0..5 * REMEMBERED {
         say(&journal, "something");
     }

@@ -269,7 +269,11 @@ impl ClientArgs {
     fn file(&self, start: &LoginStart, place: &str) -> Result<String, Failure> {
         if start.issuer.is_none() && start.token_endpoint.is_none() {
             let account = start.account.clone();
-            return Err(Failure::NoServer { account });
+            return Err(match start.provider.clone() {
+                // A name in the configuration may come to mean another place; an address does not.
+                Some(provider) => Failure::NoPlaceForSecret { provider },
+                None => Failure::NoServer { account },
+            });
         }
         let mut text = String::from(
             "# Written by 'authctl login': a client, the provider it is for, and where what proves it\n\
