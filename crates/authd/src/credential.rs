@@ -24,7 +24,7 @@ use authd_oauth::{
     Ambient, BadCertificate, BadSigner, ClientCertificate, Credential, Signer, SignerOptions,
 };
 use authd_store::key::{KeyStore, KeyStoreTrouble};
-use serde_json::Value;
+use serde::Deserialize;
 use zeroize::Zeroizing;
 
 pub(crate) use self::configured::Configured;
@@ -286,19 +286,17 @@ struct ServiceAccount {
 }
 
 impl ServiceAccount {
-    /// Reads one; `None` when it is something else.
+    /// Reads one; `None` when it is something else. Of that nothing is copied: it may be a key.
     fn read(text: &Secret) -> Option<Self> {
-        let Value::Object(mut members) = serde_json::from_str(text.expose()).ok()? else {
-            return None;
-        };
-        let mut take = |name: &str| match members.remove(name) {
-            Some(Value::String(text)) => Some(text),
-            _ => None,
-        };
-        let private_key = take("private_key").map(Secret::from)?;
+        #[derive(Deserialize)]
+        struct File {
+            private_key: String,
+            private_key_id: Option<String>,
+        }
+        let file: File = serde_json::from_str(text.expose()).ok()?;
         Some(Self {
-            private_key,
-            key_id: take("private_key_id"),
+            private_key: Secret::from(file.private_key),
+            key_id: file.private_key_id,
         })
     }
 }
