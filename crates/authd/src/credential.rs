@@ -41,6 +41,9 @@ pub(crate) enum CredentialTrouble {
     /// The file that says where it is.
     #[error(transparent)]
     Configured(#[from] configured::ConfiguredTrouble),
+    /// The account proves itself in a way that the file has nothing for: the file was changed.
+    #[error("the client {0:?} has another kind of credential by now than the login was made with")]
+    OtherKind(String),
     /// A file that holds it.
     #[error(transparent)]
     File(#[from] FileTrouble),
@@ -202,6 +205,9 @@ pub(crate) async fn obtain(
                 let _turn = turn;
                 let configured = Configured::load(&daemon.place.config_path, &name)?;
                 configured.check(&provider)?;
+                if !configured.fits(provider.client_auth) {
+                    return Err(CredentialTrouble::OtherKind(name));
+                }
                 configured.fetch(&daemon, &name, wanted)
             })
             .await
