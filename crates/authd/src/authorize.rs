@@ -4,6 +4,7 @@ mod begin;
 mod client;
 pub(crate) mod preset;
 mod protection;
+mod stored;
 
 use std::{
     collections::BTreeMap,

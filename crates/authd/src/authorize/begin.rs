@@ -118,10 +118,10 @@ pub(super) struct Known {
     pub(super) provider: Provider,
     pub(super) client_secret: Option<Secret>,
     pub(super) renewed_by: RenewedBy,
-    scopes: ScopeSet,
-    resources: Vec<String>,
+    pub(super) scopes: ScopeSet,
+    pub(super) resources: Vec<String>,
     /// Its tokens are bound to a key (RFC 9449).
-    is_bound: bool,
+    pub(super) is_bound: bool,
 }
 
 impl Known {
