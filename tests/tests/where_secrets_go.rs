@@ -3,12 +3,12 @@
 
 #![cfg(unix)]
 
-use std::time::Duration;
+use std::{fs, os::unix::fs::PermissionsExt as _, time::Duration};
 
 use authd_e2e::{Daemon, Instance, PATIENCE};
 use authd_proto::{
     ErrorCode, WireSecret,
-    request::{Flow, LoginStart, LoginWait},
+    request::{DaemonReload, Flow, LoginStart, LoginWait},
     response::LoginProgress,
 };
 use authd_testkit::{Client, ClientAuthentication, Endpoint, FakeServer, Options};
@@ -112,4 +112,45 @@ fn nobody_on_the_socket_says_where_a_stored_secret_goes() {
     assert_eq!(out.code(), 0, "{out:?}");
     assert_eq!(credentialed(&other), 0, "nothing was sent there");
     assert!(provider.counts().requests(Endpoint::Revocation) > 0);
+}
+
+#[test]
+fn nobody_on_the_socket_says_by_a_provider_s_name_where_the_secret_of_a_file_goes() {
+    let (provider, other, instance, _daemon) = between();
+    // Presets with an open host come with the daemon; one that takes the tests' servers does not.
+    instance.configure(
+        "[providers.anywhere]\nissuer = \"http://{host}\"\n\
+         variables.host = { about = \"its host\" }\n",
+    );
+    let secret = instance.dir().join("secret");
+    fs::write(&secret, "canary-of-the-client\n").expect("a file of ours");
+    let mode = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(&secret, mode).expect("a file of ours");
+    let clients = instance.config_dir().join("clients");
+    fs::create_dir(&clients).expect("a directory of ours");
+    let token = Endpoint::Token.url(provider.issuer());
+    let client = format!("token_endpoint = {token:?}\nsecret_file = {secret:?}\n");
+    fs::write(clients.join("work.toml"), client).expect("a file of ours");
+    instance.call(&DaemonReload {}).expect("a reload");
+
+    let login = |server: &FakeServer, flow| {
+        let host = server.issuer().trim_start_matches("http://").to_owned();
+        instance.call(&LoginStart {
+            account: "x".to_owned(),
+            client: Some("work".to_owned()),
+            client_id: Some("service".to_owned()),
+            provider: Some("anywhere".to_owned()),
+            variables: [("host".to_owned(), host)].into(),
+            scopes: Some(vec!["api".to_owned()]),
+            flow,
+            ..LoginStart::default()
+        })
+    };
+    for flow in [Flow::Device, Flow::Browser, Flow::ClientCredentials] {
+        let error = login(&other, flow).expect_err("a login that is refused");
+        assert!(error.message.contains("work.toml"), "{error:?}");
+    }
+    assert_eq!(credentialed(&other), 0, "nothing was sent there");
+    assert_eq!(credentialed(&provider), 0, "nor for it");
+    login(&provider, Flow::Device).expect("a login where the file says");
 }

@@ -165,7 +165,8 @@ impl Providers {
 }
 
 /// Scheme, host and port of an endpoint.
-pub(crate) fn origin(endpoint: &str) -> Host {
+#[must_use]
+pub fn origin(endpoint: &str) -> Host {
     let after_scheme = endpoint.find("://").map_or(0, |at| at + 3);
     let end = endpoint[after_scheme..]
         .find(['/', '?', '#'])
