@@ -2,12 +2,12 @@
 
 mod begin;
 mod client;
+mod ends;
 pub(crate) mod preset;
 mod protection;
 mod stored;
 
 use std::{
-    collections::BTreeMap,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
@@ -36,6 +36,7 @@ use tokio::{
 pub(crate) use begin::begin;
 pub(crate) use protection::Binding;
 
+use self::ends::{End, Ends};
 use crate::{
     daemon::Shared,
     handler::refusal,
@@ -94,9 +95,6 @@ pub(crate) struct Login {
     /// The browser's side of it; `None` for the device flow.
     attempt: Option<Arc<AuthorizationAttempt>>,
     proof: Mutex<Option<Arc<Proof>>>,
-    outcome: watch::Sender<Option<Outcome>>,
-    /// Turns true when a client was told the outcome.
-    told: watch::Sender<bool>,
     /// One of the places for logins under way.
     place: Mutex<Option<OwnedSemaphorePermit>>,
     /// The listener for the redirect, to be closed when the login ends otherwise.
@@ -106,7 +104,7 @@ pub(crate) struct Login {
 
 /// All logins, by id.
 pub(crate) struct Logins {
-    by_id: Mutex<BTreeMap<LoginId, Arc<Login>>>,
+    by_id: Mutex<Ends>,
     places: Arc<Semaphore>,
 }
 
@@ -131,16 +129,21 @@ impl Logins {
         })
     }
 
-    fn with<R>(&self, read: impl FnOnce(&mut BTreeMap<LoginId, Arc<Login>>) -> R) -> R {
+    fn with<R>(&self, read: impl FnOnce(&mut Ends) -> R) -> R {
         read(&mut self.by_id.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn insert(&self, id: LoginId, login: Arc<Login>) {
-        self.with(|logins| logins.insert(id, login));
+        self.with(|logins| logins.begin(id, login));
     }
 
+    /// A login that has not ended.
     fn find(&self, id: LoginId) -> Option<Arc<Login>> {
-        self.with(|logins| logins.get(&id).cloned())
+        self.with(|logins| logins.under_way(id))
+    }
+
+    fn end(&self, id: LoginId) -> Result<Arc<End>, WireError> {
+        self.with(|logins| logins.end(id)).ok_or_else(unknown_login)
     }
 
     /// What an exchange of this login is made with.
@@ -177,12 +180,12 @@ impl Logins {
         id: LoginId,
         wait: Duration,
     ) -> Result<Option<Arc<LoginDone>>, WireError> {
-        let login = self.find(id).ok_or_else(unknown_login)?;
-        let mut outcome = login.outcome.subscribe();
+        let end = self.end(id)?;
+        let mut outcome = end.outcome.subscribe();
         let ended = tokio::time::timeout(wait, outcome.wait_for(Option::is_some)).await;
         match ended {
             Ok(Ok(outcome)) => {
-                login.told.send_replace(true);
+                end.told.send_replace(true);
                 outcome.clone().transpose()
             }
             Ok(Err(_)) | Err(_) => Ok(None),
@@ -196,7 +199,11 @@ impl Logins {
         id: LoginId,
         pasted: &str,
     ) -> Result<(), WireError> {
-        let login = self.find(id).ok_or_else(unknown_login)?;
+        self.check(id)?;
+        let Some(login) = self.find(id) else {
+            // It has ended: its answer stands.
+            return Ok(());
+        };
         let Some(attempt) = &login.attempt else {
             return Err(WireError::new(
                 ErrorCode::BadRequest,
@@ -204,8 +211,8 @@ impl Logins {
             ));
         };
         let proof = login.proof.lock().unwrap_or_else(PoisonError::into_inner);
-        if proof.is_some() || login.outcome.borrow().is_some() {
-            // The redirect has come before, or the login has ended: its answer stands.
+        if proof.is_some() {
+            // The redirect has come before.
             return Ok(());
         }
         drop(proof);
@@ -234,7 +241,7 @@ impl Logins {
 
     /// Whether there is such a login.
     pub(crate) fn check(&self, id: LoginId) -> Result<(), WireError> {
-        self.find(id).map(drop).ok_or_else(unknown_login)
+        self.end(id).map(drop)
     }
 
     /// The engine ended a login.
@@ -244,8 +251,11 @@ impl Logins {
         id: LoginId,
         result: Result<Arc<Grant>, LoginFailure>,
     ) {
-        let Some(login) = self.find(id) else { return };
+        let Some((login, end)) = self.with(|logins| logins.take(id)) else {
+            return;
+        };
         login.close_listener();
+        // Whoever still holds the login holds neither its place nor its code and verifier.
         drop(
             login
                 .place
@@ -253,7 +263,6 @@ impl Logins {
                 .unwrap_or_else(PoisonError::into_inner)
                 .take(),
         );
-        // The code and the verifier have served.
         *login.proof.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let word = match &result {
             Ok(_) => "ok",
@@ -280,14 +289,14 @@ impl Logins {
                 event.hint.clone_from(&error.hint);
             }
         });
-        login.outcome.send_replace(Some(outcome));
+        end.outcome.send_replace(Some(outcome));
         let daemon = Arc::clone(daemon);
-        let told = login.told.subscribe();
+        let told = end.told.subscribe();
         tokio::spawn(async move {
             if heard(told, UNTOLD).await {
                 tokio::time::sleep_until(round(Instant::now() + KEPT)).await;
             }
-            daemon.logins.with(|logins| logins.remove(&id));
+            daemon.logins.with(|logins| logins.forget(id));
         });
     }
 }

@@ -24,7 +24,7 @@ use authd_proto::{
     request::{Flow, LoginStart},
     response::LoginStartReply,
 };
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     Login, Proof,
@@ -425,6 +425,10 @@ async fn browser(
         .listener
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(waiting.abort_handle());
+    if daemon.logins.find(id).is_none() {
+        // It ended before there was a listener to close.
+        login.close_listener();
+    }
     Ok(LoginStartReply {
         login_id: login_id(id),
         ..reply
@@ -547,8 +551,6 @@ fn register(
         asked: target.scopes.clone(),
         attempt: under_way.attempt,
         proof: Mutex::new(under_way.proof),
-        outcome: watch::Sender::new(None),
-        told: watch::Sender::new(false),
         place: Mutex::new(Some(under_way.place)),
         listener: Mutex::default(),
         origin: under_way.origin,
