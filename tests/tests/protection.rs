@@ -312,6 +312,30 @@ fn a_binding_is_not_lost_at_a_later_login_without_a_word() {
 }
 
 #[test]
+fn what_protects_a_login_is_not_switched_off_by_metadata_that_does_not_come() {
+    let server = fake(|settings| settings.jarm = Support::Required);
+    let instance = Instance::new();
+    let _daemon = instance.start_daemon();
+    finish(instance.begin_login("demo", server.issuer(), &[]));
+    let asked = server.counts().requests(Endpoint::Authorization);
+    let again = || {
+        let mut command = instance.command(authd_e2e::binaries::authctl());
+        PendingLogin::start(command.args(["login", "demo", "--no-browser", "--json"]))
+    };
+    for fault in [Fault::status(503), Fault::HtmlOk, Fault::status(404)] {
+        server.fault_always(Endpoint::Discovery, fault);
+        let (error, finished) = again().finish();
+        assert_eq!(error["event"], "error", "{finished:?}");
+        assert_eq!(server.counts().requests(Endpoint::Authorization), asked);
+        assert_eq!(instance.authctl(&["token", "demo"]).code(), 0, "as it was");
+    }
+    server.clear_faults(Endpoint::Discovery);
+    let pending = again();
+    assert!(pending.url().contains("response_mode=query.jwt"));
+    finish(pending);
+}
+
+#[test]
 fn proofs_are_for_bound_tokens_and_well_formed_requests_alone() {
     let server = fake(|settings| settings.dpop = Support::Offered);
     let instance = Instance::new();

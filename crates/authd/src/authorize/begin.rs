@@ -190,9 +190,13 @@ async fn target(
         (None, None, true, _) => (Provider::default(), None, None),
         (None, None, false, Some(known)) => {
             // The endpoints stay as they were pinned; only what the login is protected by is asked for
-            // again.
+            // again. Whoever can make that one request fail would else switch it off (decision 28).
             let found = match &known.provider.issuer {
-                Some(issuer) => discover(http, issuer, template).await.ok(),
+                Some(issuer) => Some(
+                    discover(http, issuer, template)
+                        .await
+                        .map_err(unprotected)?,
+                ),
                 None => None,
             };
             (known.provider.clone(), found, None)
@@ -598,6 +602,17 @@ fn discovery_failed(error: DiscoveryError) -> WireError {
         }
     };
     WireError::new(code, error.to_string()).with_hint(hint)
+}
+
+/// What an account's own issuer promises could not be read.
+fn unprotected(error: DiscoveryError) -> WireError {
+    let hint = match &error {
+        DiscoveryError::IssuerMismatch { .. } | DiscoveryError::BadIssuer(_) => {
+            "find out whose server that is; log in with --issuer once you know it"
+        }
+        _ => "try again later: what the provider says there is what protects the login",
+    };
+    discovery_failed(error).with_hint(hint)
 }
 
 fn no_listener(error: LoopbackError) -> WireError {
