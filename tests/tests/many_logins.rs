@@ -5,10 +5,10 @@
 use std::fs;
 
 use authd_client::Client;
-use authd_e2e::{Instance, PATIENCE, instance::call};
+use authd_e2e::{Instance, PATIENCE, PendingLogin, binaries, instance::call};
 use authd_proto::{
     ErrorCode,
-    request::{LoginStart, LoginWait},
+    request::{LoginCancel, LoginStart, LoginWait},
     response::LoginStartReply,
 };
 
@@ -30,6 +30,14 @@ fn begin(client: &mut Client, start: &LoginStart) -> LoginStartReply {
     call(client, start).expect("a login that begins")
 }
 
+/// The same by the command.
+const BY_HAND: [&str; 4] = [
+    "--authorization-endpoint",
+    "http://127.0.0.1:1/a",
+    "--token-endpoint",
+    "http://127.0.0.1:1/t",
+];
+
 /// Why the login ended, as far as that is still known.
 fn end(client: &mut Client, login_id: &str) -> ErrorCode {
     let wait = LoginWait {
@@ -47,6 +55,40 @@ fn resident(pid: u32) -> usize {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<usize>().ok());
     kib.expect("a size") * 1024
+}
+
+#[test]
+fn one_process_has_not_all_the_places_for_logins() {
+    let instance = Instance::new();
+    let _daemon = instance.start_daemon();
+    let client = &mut instance.client();
+    let started: Vec<_> = (0..16)
+        .map(|number| begin(client, &by_hand(&format!("a{number}"))))
+        .collect();
+    let refused = call(client, &by_hand("more")).expect_err("no place");
+    assert_eq!(refused.code, ErrorCode::Busy);
+    // Another process has places still, and so has this one when a login of its own is over.
+    let mut other = instance.command(binaries::authctl());
+    other.args([
+        "login",
+        "other",
+        "--no-browser",
+        "--json",
+        "--client-id",
+        "c",
+    ]);
+    let pending = PendingLogin::start(other.args(BY_HAND));
+    assert_eq!(pending.authorize()["event"], "authorize");
+    let login_id = started[0].login_id.clone();
+    call(
+        client,
+        &LoginCancel {
+            login_id: login_id.clone(),
+        },
+    )
+    .expect("a login under way");
+    assert_eq!(end(client, &login_id), ErrorCode::LoginCancelled);
+    begin(client, &by_hand("more"));
 }
 
 #[test]

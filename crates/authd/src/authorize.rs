@@ -15,7 +15,7 @@ use std::{
 use authd_core::{
     broker::{Event, LoginFailure},
     grant::{Grant, Provider, RenewedBy},
-    id::{Account, LoginId},
+    id::{Account, ClientId, LoginId},
     lease::{Lease, LeaseKey},
     scope::ScopeSet,
     secret::Secret,
@@ -27,17 +27,14 @@ use authd_proto::{
     event::EventKind,
     response::{Dpop as WireDpop, Expiry, LoginDone},
 };
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
-    task::AbortHandle,
-    time::Instant,
-};
+use tokio::{sync::watch, task::AbortHandle, time::Instant};
 
 pub(crate) use begin::begin;
 pub(crate) use protection::Binding;
 
 use self::ends::{End, Ends};
 use crate::{
+    admission::{Admission, Full, Place},
     daemon::Shared,
     handler::refusal,
     journal::Origin,
@@ -53,6 +50,8 @@ const ROUND: Duration = Duration::from_secs(60);
 const UNTOLD: Duration = Duration::from_secs(600);
 /// Logins under way at most: each holds a listener, and descriptors are for the store too.
 const UNDER_WAY: usize = 64;
+/// Logins of one process under way at most.
+const UNDER_WAY_OF_ONE: usize = 16;
 
 /// What is exchanged for tokens.
 pub(crate) enum Proof {
@@ -96,7 +95,7 @@ pub(crate) struct Login {
     attempt: Option<Arc<AuthorizationAttempt>>,
     proof: Mutex<Option<Arc<Proof>>>,
     /// One of the places for logins under way.
-    place: Mutex<Option<OwnedSemaphorePermit>>,
+    place: Mutex<Option<Place>>,
     /// The listener for the redirect, to be closed when the login ends otherwise.
     listener: Mutex<Option<AbortHandle>>,
     origin: Origin,
@@ -105,27 +104,29 @@ pub(crate) struct Login {
 /// All logins, by id.
 pub(crate) struct Logins {
     by_id: Mutex<Ends>,
-    places: Arc<Semaphore>,
+    places: Arc<Admission>,
 }
 
 impl Default for Logins {
     fn default() -> Self {
         Self {
             by_id: Mutex::default(),
-            places: Arc::new(Semaphore::new(UNDER_WAY)),
+            places: Admission::new(UNDER_WAY, UNDER_WAY_OF_ONE),
         }
     }
 }
 
 impl Logins {
-    /// A place for one more login.
-    fn enter(&self) -> Result<OwnedSemaphorePermit, WireError> {
-        Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
-            WireError::new(
-                ErrorCode::Busy,
-                format!("{UNDER_WAY} logins are under way already"),
-            )
-            .with_hint("finish or cancel one of them")
+    /// A place for one more login of the process.
+    pub(crate) fn enter(&self, process: ClientId) -> Result<Place, WireError> {
+        self.places.enter(process).map_err(|full| {
+            let message = match full {
+                Full::ForAll => format!("{UNDER_WAY} logins are under way already"),
+                Full::ForThisProcess => {
+                    format!("{UNDER_WAY_OF_ONE} logins of this program are under way already")
+                }
+            };
+            WireError::new(ErrorCode::Busy, message).with_hint("finish or cancel one of them")
         })
     }
 

@@ -24,7 +24,6 @@ use authd_proto::{
     request::{Flow, LoginStart},
     response::LoginStartReply,
 };
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     Login, Proof,
@@ -33,6 +32,7 @@ use super::{
     protection::{Protections, Wish},
 };
 use crate::{
+    admission::Place,
     daemon::Shared,
     handler::{account_name, scopes},
     journal::Origin,
@@ -61,9 +61,9 @@ pub(crate) async fn begin(
     daemon: Shared,
     start: LoginStart,
     origin: Origin,
+    place: Place,
 ) -> Result<LoginStartReply, WireError> {
     let account = account_name(&start.account)?;
-    let place = daemon.logins.enter()?;
     let http = daemon.network.http();
     let known = match Known::of(&daemon, &account) {
         Some(known) => {
@@ -352,7 +352,7 @@ async fn browser(
     target: Target,
     start: &LoginStart,
     origin: Origin,
-    place: OwnedSemaphorePermit,
+    place: Place,
 ) -> Result<LoginStartReply, WireError> {
     let asked = start
         .redirect_uri
@@ -458,7 +458,7 @@ fn device(
     target: Target,
     start: &LoginStart,
     origin: Origin,
-    place: OwnedSemaphorePermit,
+    place: Place,
 ) -> Result<LoginStartReply, WireError> {
     let DeviceAuthorization {
         device_code,
@@ -500,7 +500,7 @@ fn direct(
     start: &LoginStart,
     by: RenewedBy,
     origin: Origin,
-    place: OwnedSemaphorePermit,
+    place: Place,
 ) -> Result<LoginStartReply, WireError> {
     let account = target.account.to_string();
     let under_way = UnderWay {
@@ -534,7 +534,7 @@ struct UnderWay {
     method: LoginMethod,
     patience: Duration,
     origin: Origin,
-    place: OwnedSemaphorePermit,
+    place: Place,
 }
 
 fn register(

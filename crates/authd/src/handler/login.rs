@@ -1,6 +1,6 @@
 //! `login.*`.
 
-use authd_core::broker::LoginFailure;
+use authd_core::{broker::LoginFailure, id::ClientId};
 use authd_proto::{
     ErrorCode, WireError, limits,
     request::{LoginCancel, LoginComplete, LoginStart, LoginWait},
@@ -18,11 +18,13 @@ use crate::{
 pub(crate) async fn start(
     daemon: Shared,
     start: LoginStart,
+    process: ClientId,
     origin: Origin,
 ) -> Result<LoginStartReply, WireError> {
     daemon.check_open()?;
     check(&start)?;
-    authorize::begin(daemon, start, origin).await
+    let place = daemon.logins.enter(process)?;
+    authorize::begin(daemon, start, origin, place).await
 }
 
 /// That there is not too much of what is compared with each other.
