@@ -26,7 +26,9 @@ async fn routed(
             let request = read_request(&mut stream).await;
             let line = request.lines().next().unwrap_or_default();
             let target = line.rsplit_once(' ').map_or(line, |(target, _)| target);
-            log.lock().unwrap().push(target.to_owned());
+            log.lock()
+                .expect("no thread panicked")
+                .push(target.to_owned());
             let host = request
                 .lines()
                 .find_map(|line| line.strip_prefix("host: "))

@@ -4,6 +4,10 @@ mod begin;
 mod client;
 pub(crate) mod preset;
 mod protection;
+mod registration;
+mod resource;
+mod target;
+mod trouble;
 
 use std::{
     collections::BTreeMap,
