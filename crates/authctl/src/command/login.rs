@@ -3,6 +3,7 @@
 //! The daemon does the protocol; this command opens the browser, or shows what to open, and waits.
 
 mod client;
+mod client_file;
 mod interrupt;
 mod open;
 mod paste;
@@ -23,6 +24,7 @@ use authd_proto::response::{LoginDone, LoginProgress, LoginStartReply};
 use clap::Args;
 
 use self::client::ClientArgs;
+use self::client_file::ClientFile;
 use self::interrupt::Interrupts;
 use self::place::{Asked, Surroundings, Way};
 use crate::cli::{Json, seconds, split_scopes};
@@ -185,7 +187,7 @@ fn log_in(mut args: LoginArgs) -> Result<LoginDone, Failure> {
     }
     let which = args.which(&mut client)?;
     let is_new = which.is_new;
-    let request = args.request(which.account, way.flow())?;
+    let (request, client_file) = args.request(which.account, way.flow())?;
     if !json {
         which::announce(&request, is_new);
     }
@@ -198,7 +200,7 @@ fn log_in(mut args: LoginArgs) -> Result<LoginDone, Failure> {
         json,
         deadline,
     };
-    match login.attempt() {
+    let done = match login.attempt() {
         Err(failure) if login.can_ask_about(&failure) => {
             if !wizard::replace(login.keyboard.as_ref(), &failure) {
                 return Err(Failure::GivenUp);
@@ -214,7 +216,11 @@ fn log_in(mut args: LoginArgs) -> Result<LoginDone, Failure> {
             login.attempt()
         }
         ended => ended,
+    }?;
+    if let Some(client_file) = client_file {
+        client_file.keep(&login.request.account);
     }
+    Ok(done)
 }
 
 /// One login, with whatever its attempts have in common.
@@ -299,7 +305,11 @@ impl LoginArgs {
         }
     }
 
-    fn request(self, account: String, flow: Flow) -> Result<LoginStart, Failure> {
+    fn request(
+        self,
+        account: String,
+        flow: Flow,
+    ) -> Result<(LoginStart, Option<ClientFile>), Failure> {
         let scopes: Vec<String> = split_scopes(&self.scope).map(str::to_owned).collect();
         let mut resources = self.resource.into_iter();
         let mut start = LoginStart {
@@ -327,8 +337,8 @@ impl LoginArgs {
             replace_subject: self.replace_subject,
             extra: BTreeMap::from_iter(self.params),
         };
-        self.client.apply(&mut start)?;
-        Ok(start)
+        let client_file = self.client.apply(&mut start)?;
+        Ok((start, client_file))
     }
 
     /// Where a server is named on the command line.
