@@ -23,6 +23,7 @@ const issuer = `http://127.0.0.1:${port}`;
 const provider = new Provider(issuer, configuration(settings));
 const ledger = new Ledger();
 provider.use(addPollingInterval);
+provider.use(refuseRegistration);
 provider.use((ctx, next) => ledger.record(ctx, next));
 provider.use(testEndpoints);
 server.on('request', provider.callback());
@@ -38,6 +39,9 @@ function configuration({
   refreshTokenTtl,
   rotation,
   clients,
+  registration,
+  clientIdMetadataDocuments,
+  loopbackResources,
   resources,
   requirePushedAuthorizationRequests,
   dpopNonce,
@@ -50,6 +54,7 @@ function configuration({
     cookies: { keys: [randomBytes(32).toString('hex')] },
     claims: { openid: ['sub'], email: ['email', 'email_verified'], profile: ['name'] },
     scopes: ['openid', 'offline_access'],
+    ...(clientIdMetadataDocuments ? { fetch: fetchFrom(clientIdMetadataDocuments) } : {}),
     findAccount: (_ctx, accountId) => ({
       accountId,
       claims: () => ({
@@ -77,6 +82,12 @@ function configuration({
         nonceSecret: randomBytes(32),
         requireNonce: () => dpopNonce,
       },
+      registration: { enabled: registration !== 'closed', initialAccessToken: false },
+      // Its draft is named, so that the provider starts with it.
+      clientIdMetadataDocument: {
+        enabled: clientIdMetadataDocuments !== null,
+        ack: 'draft-02',
+      },
       revocation: { enabled: true, allowedPolicy: () => true },
       introspection: { enabled: true, allowedPolicy: () => true },
       resourceIndicators: {
@@ -84,7 +95,8 @@ function configuration({
         defaultResource: () => undefined,
         useGrantedResource: () => false,
         getResourceServerInfo: (_ctx, resource) => {
-          if (!resources.includes(resource)) {
+          const isHere = new URL(resource).hostname === '127.0.0.1';
+          if (!resources.includes(resource) && !(loopbackResources && isHere)) {
             throw new errors.InvalidTarget();
           }
           return {
@@ -109,6 +121,25 @@ function configuration({
       Session: 3600,
     },
   };
+}
+
+/** The web, as far as it is given: clients' documents by their addresses. */
+function fetchFrom(documents) {
+  return async (url) => {
+    const document = documents[String(url)];
+    return document ? Response.json(document) : new Response('nothing here', { status: 404 });
+  };
+}
+
+/** Refuses every registration with the code that the settings name. */
+async function refuseRegistration(ctx, next) {
+  const refused = !['open', 'closed'].includes(settings.registration);
+  if (refused && ctx.method === 'POST' && ctx.path === '/reg') {
+    ctx.status = 400;
+    ctx.body = { error: settings.registration, error_description: 'as the settings say' };
+    return undefined;
+  }
+  return next();
 }
 
 /** Device clients without an interval must wait 5 s between polls (RFC 8628 §3.2). */

@@ -47,6 +47,12 @@ const DEFAULTS = {
   untilStdinCloses: false,
   /** Ask a person: the provider's own pages for signing in and for consent, in a real browser. */
   person: false,
+  /** Whether clients may register themselves (RFC 7591): `open`, `closed` (never seen), or what it is refused with. */
+  registration: 'closed',
+  /** Documents that describe clients, by their addresses, which are the clients' ids; null: not taken. */
+  clientIdMetadataDocuments: null,
+  /** Whether any address of this machine is a resource too, beside the list. */
+  loopbackResources: false,
   /** The protected resources that tokens can be asked for (RFC 8707). */
   resources: ['https://one.example.test/', 'https://two.example.test/'],
   clients: [

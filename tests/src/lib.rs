@@ -39,6 +39,7 @@ pub mod instance;
 pub mod latency;
 pub mod login;
 pub mod logind;
+pub mod mcp;
 pub mod neovim;
 pub mod process;
 pub mod provider;

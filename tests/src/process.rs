@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    io::Read,
+    io::{self, BufRead as _, BufReader, Read},
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{self, Receiver, RecvTimeoutError},
     thread,
@@ -68,6 +68,26 @@ impl Process {
         let stderr = process.child.stderr.take().map(drain);
         process.output = stdout.zip(stderr);
         process
+    }
+
+    /// The JSON in its first line on a piped standard output: what it says when it is ready. Null when
+    /// none comes within [`PATIENCE`].
+    ///
+    /// # Panics
+    /// When its standard output is no pipe.
+    pub fn announcement(&mut self) -> serde_json::Value {
+        let stdout = self.child.stdout.take().expect("a pipe was asked for");
+        let (tell, told) = mpsc::channel();
+        thread::spawn(move || {
+            let (mut stdout, mut line) = (BufReader::new(stdout), String::new());
+            // Nothing read is no announcement.
+            let _ = stdout.read_line(&mut line);
+            let _ = tell.send(line);
+            // It says more in time, and would die of a closed pipe.
+            let _ = io::copy(&mut stdout, &mut io::sink());
+        });
+        let line = told.recv_timeout(PATIENCE).unwrap_or_default();
+        serde_json::from_str(&line).unwrap_or_default()
     }
 
     /// Its process id.

@@ -2,11 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    io::{self, BufRead as _, BufReader},
     path::Path,
     process::{Command, Stdio},
-    sync::mpsc,
-    thread,
     time::Duration,
 };
 
@@ -99,18 +96,7 @@ impl Provider {
                 .stdout(Stdio::piped())
                 .stderr(Stdio::inherit()),
         );
-        let stdout = process.child().stdout.take().expect("a pipe was asked for");
-        let (tell, told) = mpsc::channel();
-        thread::spawn(move || {
-            let (mut stdout, mut line) = (BufReader::new(stdout), String::new());
-            // Nothing read is no announcement, and is told below.
-            let _ = stdout.read_line(&mut line);
-            let _ = tell.send(line);
-            // It says more in time, and would die of a closed pipe.
-            let _ = io::copy(&mut stdout, &mut io::sink());
-        });
-        let line = told.recv_timeout(PATIENCE).unwrap_or_default();
-        let ready: Value = serde_json::from_str(&line).unwrap_or_default();
+        let ready = process.announcement();
         let issuer = ready["issuer"].as_str();
         Self {
             issuer: issuer.expect("the provider comes up").to_owned(),

@@ -1,6 +1,7 @@
 //! What the tests need beyond a Rust toolchain, installed when it is missing.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::apt;
@@ -72,6 +73,11 @@ const PROGRAMS: &[Program] = &[
         package: "npm",
         why: "installs the certified OpenID provider",
     },
+    Program {
+        name: "python3",
+        package: "python3",
+        why: "runs an MCP server that a provider protects",
+    },
 ];
 
 /// For `check-platforms`: the import-library tool of mingw-w64, which Windows crates call.
@@ -89,7 +95,8 @@ pub(crate) fn run(permission: Permission) -> Result<(), ChoreError> {
     programs(PROGRAMS, permission)?;
     node()?;
     tools(&[tool::NEXTEST], permission)?;
-    provider(permission)
+    provider(permission)?;
+    mcp_server(permission)
 }
 
 /// Installs those of the programs that are missing, by apt.
@@ -177,4 +184,56 @@ fn provider(permission: Permission) -> Result<(), ChoreError> {
             folder.display()
         ))),
     }
+}
+
+/// The packages of the MCP server, exactly as its list names them, in an environment of their own that
+/// lasts as long as the target directory.
+fn mcp_server(permission: Permission) -> Result<(), ChoreError> {
+    const LIST: &str = "requirements.txt";
+    let list = workspace::root()
+        .join("tests")
+        .join("mcp-server")
+        .join(LIST);
+    let environment = workspace::target_dir()?.join("mcp-server");
+    let installed = environment.join(LIST);
+    let read = |path: &Path| fs::read_to_string(path).ok();
+    if read(&installed).is_some() && read(&installed) == read(&list) {
+        return Ok(());
+    }
+    if permission == Permission::Report {
+        return Err(ChoreError::Missing(format!(
+            "  the packages of {}\ninstall with: python3 -m venv {} && {}/bin/pip install -r {}",
+            list.display(),
+            environment.display(),
+            environment.display(),
+            list.display()
+        )));
+    }
+    // Debian keeps what makes an environment apart from Python.
+    let has_pip = || command::succeeds(Command::new("python3").args(["-c", "import ensurepip"]));
+    let can_install = has_pip() || apt::install(&["python3-venv"])? && has_pip();
+    if !can_install {
+        return Err(ChoreError::Missing(
+            "  ensurepip of Python\ninstall with: sudo apt-get install python3-venv".to_owned(),
+        ));
+    }
+    command::run(
+        Command::new("python3")
+            .args(["-m", "venv", "--clear"])
+            .arg(&environment),
+    )?;
+    command::run(
+        Command::new(environment.join("bin").join("pip"))
+            .args([
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--no-deps",
+            ])
+            .arg("--requirement")
+            .arg(&list),
+    )?;
+    // Last of all: what broke off half way is begun again.
+    fs::copy(&list, &installed).map_err(ChoreError::io("write", &installed))?;
+    Ok(())
 }

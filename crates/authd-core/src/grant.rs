@@ -124,8 +124,23 @@ pub struct Provider {
     /// Where what we prove it with is kept.
     #[serde(default)]
     pub credential: CredentialPlace,
+    /// What it noted when we registered ourselves there; `None` where somebody else registered us.
+    #[serde(default)]
+    pub registration: Option<Box<Registration>>,
     /// Its habits.
     pub profile: Profile,
+}
+
+/// A client that registered itself (RFC 7591), as far as a later login must know.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Registration {
+    /// The redirect that was registered, with its port: some providers take no other port. `None` where
+    /// no browser was to come back.
+    pub redirect_uri: Option<String>,
+    /// What the client may ask for at most; `None` where that was not said.
+    pub scopes: Option<ScopeSet>,
+    /// When its secret ends; `None` where there is none, or it never does.
+    pub secret_expires_at: Option<Wall>,
 }
 
 impl Provider {

@@ -3,6 +3,8 @@
 //! | Flow | Here |
 //! |---|---|
 //! | Discovery (RFC 8414, OpenID Connect Discovery) | [`discover`] |
+//! | Protected resources (RFC 9728) and their challenges (RFC 6750 §3) | [`protected_resource`](fn@protected_resource), [`Challenge`] |
+//! | Clients that register themselves (RFC 7591) | [`register`] |
 //! | Authorization code with PKCE (RFC 6749 §4.1, RFC 7636, RFC 9207) | [`AuthorizationAttempt`] |
 //! | Pushed authorization requests (RFC 9126) | [`push`] |
 //! | Signed authorization responses (JARM) | [`Jarm`] |
@@ -22,8 +24,10 @@
 mod assertion;
 mod authorization_code;
 mod certificate;
+mod challenge;
 mod client;
 mod device_authorization;
+mod document;
 mod dpop;
 mod error;
 mod exchange;
@@ -35,7 +39,9 @@ mod jws;
 mod loopback;
 mod metadata;
 pub mod preset;
+mod protected_resource;
 mod pushed;
+mod registration;
 mod request;
 mod response;
 mod revocation;
@@ -49,6 +55,7 @@ pub use self::{
         AuthorizationResponse, BadAuthorizationRequest, BadQuery,
     },
     certificate::{BadCertificate, ClientCertificate},
+    challenge::{BadChallenge, Challenge, LONGEST_CHALLENGE},
     client::{Ambient, Client, Credential},
     device_authorization::{DeviceAuthorization, authorize_device},
     dpop::{Dpop, DpopKey, DpopServers, ProofError, ProofRequest, Proving},
@@ -64,7 +71,9 @@ pub use self::{
     jws::{Algorithm, BadKey, KeySet, SignatureError, SigningError, SigningKey, Verified, sign},
     loopback::{BadRedirectUri, DEFAULT_REDIRECT_URI, LoopbackError, LoopbackRedirect},
     metadata::{BadIssuer, DiscoveryError, Metadata, Unusable, check_endpoints, discover},
+    protected_resource::{ProtectedResource, ResourceError, is_same_resource, protected_resource},
     pushed::push,
+    registration::{Registered, RegistrationError, RegistrationRequest, Unfit, register},
     response::Tokens,
     revocation::{Revocation, RevocationFailure, TokenTypeHint, revoke},
     userinfo::userinfo,

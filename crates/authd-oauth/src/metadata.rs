@@ -4,32 +4,26 @@
 //! document whose `issuer` is the one asked for, byte for byte (RFC 8414 §3.3):
 //!
 //! 1. `https://host/.well-known/oauth-authorization-server/path` (RFC 8414 §3.1)
-//! 2. `https://host/path/.well-known/openid-configuration` (OpenID Connect Discovery §4)
-//! 3. `https://host/.well-known/openid-configuration/path` (RFC 8414 §5)
+//! 2. `https://host/.well-known/openid-configuration/path` (RFC 8414 §5)
+//! 3. `https://host/path/.well-known/openid-configuration` (OpenID Connect Discovery §4)
 //! 4. `https://host/path/.well-known/oauth-authorization-server` (seen in the field)
 //!
-//! A redirect is followed within the same scheme, host and port alone.
+//! The first three are the order of the Model Context Protocol (revision 2026-07-28, "Authorization
+//! Server Metadata Discovery").
 
 use std::collections::BTreeMap;
 
 use authd_core::grant::{ClientAuth, Endpoints};
-use http::{HeaderMap, Method, header};
 use serde_json::Value;
 use url::Url;
-use zeroize::Zeroizing;
 
 use crate::{
-    http::{
-        BadEndpoint, Http, Incoming, METADATA_CAP, Outgoing, TransportError, TransportFailure,
-        endpoint, is_loopback,
-    },
+    document::{fetch, list, named_by},
+    http::{BadEndpoint, Http, Incoming, TransportError, TransportFailure, endpoint},
     preset::is_issuer,
     response::Members,
     text::clean,
 };
-
-/// Most redirects followed to one document.
-const REDIRECTS: usize = 3;
 
 /// Authorization server metadata (RFC 8414 §2).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,6 +37,11 @@ pub struct Metadata {
     pub endpoints: Endpoints,
     /// Where the keys are that the provider signs by.
     pub jwks_uri: Option<String>,
+    /// RFC 7591 §3: where clients register themselves.
+    pub registration_endpoint: Option<String>,
+    /// Whether a client id may be the address of a document that describes the client
+    /// (draft-ietf-oauth-client-id-metadata-document).
+    pub client_id_metadata_document_supported: bool,
     /// RFC 9126 §5: whether every authorization request must be pushed.
     pub require_pushed_authorization_requests: bool,
     /// RFC 9449 §5.1; `None` when not stated.
@@ -274,8 +273,8 @@ fn places(issuer: &Url) -> Vec<Url> {
     let mut places: Vec<Url> = Vec::new();
     for path in [
         format!("{OAUTH}{path}"),
-        format!("{path}{OIDC}"),
         format!("{OIDC}{path}"),
+        format!("{path}{OIDC}"),
         format!("{path}{OAUTH}"),
     ] {
         let mut place = issuer.clone();
@@ -285,35 +284,6 @@ fn places(issuer: &Url) -> Vec<Url> {
         }
     }
     places
-}
-
-async fn fetch(http: &Http, place: Url) -> Result<Incoming, TransportError> {
-    let mut place = place;
-    let mut redirects = 0;
-    loop {
-        let outgoing = Outgoing {
-            method: Method::GET,
-            url: place.clone(),
-            headers: HeaderMap::new(),
-            body: Zeroizing::default(),
-            cap: METADATA_CAP,
-            certificate: None,
-        };
-        let response = http.send(outgoing, &|| ()).await?;
-        let target = match response.status {
-            301 | 302 | 303 | 307 | 308 if redirects < REDIRECTS => response
-                .headers
-                .get(header::LOCATION)
-                .and_then(|location| place.join(location.to_str().ok()?).ok())
-                .filter(|target| target.origin() == place.origin()),
-            _ => None,
-        };
-        let Some(target) = target else {
-            return Ok(response);
-        };
-        place = target;
-        redirects += 1;
-    }
 }
 
 /// Which of two failures says more.
@@ -351,26 +321,19 @@ fn read(
         });
     }
 
-    let allowed = |text: &str| -> Result<(), BadEndpoint> {
-        let url = endpoint(text, private_allowed)?;
-        let loopback = |url: &Url| url.host().is_some_and(|host| is_loopback(&host));
-        // A public issuer has no business on this machine.
-        if loopback(&url) && !loopback(issuer_url) {
-            Err(BadEndpoint::Loopback)
-        } else {
-            Ok(())
-        }
-    };
+    let allowed = |text: &str| named_by(issuer_url, text, private_allowed);
     let required = |member: &'static str, text: &str| {
-        allowed(text).map_err(|why| DiscoveryError::Unusable {
-            member,
-            why: Unusable::Endpoint(why),
-        })
+        allowed(text)
+            .map(drop)
+            .map_err(|why| DiscoveryError::Unusable {
+                member,
+                why: Unusable::Endpoint(why),
+            })
     };
     let optional = |member: &'static str| -> Option<String> {
         let text = document.text(member)?;
         match allowed(text) {
-            Ok(()) => Some(text.to_owned()),
+            Ok(_) => Some(text.to_owned()),
             Err(why) => {
                 tracing::warn!(member, %why, "an endpoint in the metadata is left out");
                 None
@@ -391,16 +354,7 @@ fn read(
         .filter_map(|(name, url)| Some((name.clone(), url.as_str()?.to_owned())))
         .filter(|(_, url)| allowed(url).is_ok())
         .collect();
-    let list = |member| -> Option<Vec<String>> {
-        let values = document.value(member)?.as_array()?;
-        Some(
-            values
-                .iter()
-                .filter_map(Value::as_str)
-                .map(str::to_owned)
-                .collect(),
-        )
-    };
+    let list = |member| list(&document, member);
     let stated = |member| document.value(member) == Some(&Value::Bool(true));
     let multi_tenant = template == Some(found);
     Ok(Metadata {
@@ -416,6 +370,8 @@ fn read(
             pushed_authorization_request: optional("pushed_authorization_request_endpoint"),
         },
         jwks_uri: optional("jwks_uri"),
+        registration_endpoint: optional("registration_endpoint"),
+        client_id_metadata_document_supported: stated("client_id_metadata_document_supported"),
         require_pushed_authorization_requests: stated("require_pushed_authorization_requests"),
         dpop_signing_alg_values_supported: list("dpop_signing_alg_values_supported"),
         response_modes_supported: list("response_modes_supported"),

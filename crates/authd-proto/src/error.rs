@@ -96,6 +96,8 @@ error_codes! {
     ProviderRefused = "provider_refused" => Failure,
     /// No valid metadata for that issuer.
     DiscoveryFailed = "discovery_failed" => Failure,
+    /// No client id is given, and none can be had.
+    ClientIdRequired = "client_id_required" => Usage,
     /// No login attempt of that id.
     UnknownLogin = "unknown_login" => Failure,
     /// The attempt ended with an error of the provider, or its answer was not valid.

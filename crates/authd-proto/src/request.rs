@@ -217,7 +217,7 @@ pub struct LoginStart {
     /// Where discovery does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub userinfo_endpoint: Option<String>,
-    /// Absent where a preset or the existing account knows it.
+    /// Absent where a preset or the existing account knows it, or the provider takes whoever registers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
     /// Of a confidential client: its secret, or where keys sign, its private key (PEM, JWK, or the key
@@ -234,9 +234,13 @@ pub struct LoginStart {
     /// Absent: the preset's, or those of the existing account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Vec<String>>,
-    /// An RFC 8707 resource indicator: what the login's own token is for.
+    /// An RFC 8707 resource indicator: what the login's own token is for. Alone it also says where to log
+    /// in (RFC 9728).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
+    /// The value of a `WWW-Authenticate` field: the scopes in it are asked for beside those held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub challenge: Option<String>,
     /// Further resources that tokens may be asked for later (RFC 8707 §2).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resources: Vec<String>,

@@ -299,6 +299,18 @@ pub struct LoginStartReply {
     pub account: String,
     /// Which of the members below are there.
     pub flow: Flow,
+    /// The authorization server, where its metadata names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// As which client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// How this login came by that, where nobody knew it before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id_by: Option<ClientIdBy>,
+    /// The resource, where it said where to log in: as it names itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
     /// Browser: to open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorization_url: Option<String>,
@@ -322,6 +334,19 @@ pub struct LoginStartReply {
     pub interval_secs: Option<u64>,
     /// How long the attempt lives.
     pub expires_in_secs: u64,
+}
+
+/// How a login came by a client id that nobody gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientIdBy {
+    /// It is the address of the document that the configuration names.
+    MetadataDocument,
+    /// The provider registered this client just now (RFC 7591).
+    Registration,
+    /// A way that this version does not know.
+    #[serde(other)]
+    Unknown,
 }
 
 /// Of `login.wait` and `login.complete`.

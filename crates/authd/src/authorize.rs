@@ -5,7 +5,11 @@ mod client;
 mod ends;
 pub(crate) mod preset;
 mod protection;
+mod registration;
+mod resource;
 mod stored;
+mod target;
+mod trouble;
 
 use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},

@@ -29,6 +29,8 @@ pub(crate) struct Config {
     pub(crate) allow_root: bool,
     /// When tokens are renewed.
     pub(crate) renewal: Renewal,
+    /// How logins are made.
+    pub(crate) login: Login,
     /// How providers are reached.
     pub(crate) network: Network,
     /// How the person is told.
@@ -47,6 +49,14 @@ pub(crate) struct Renewal {
     pub(crate) idle_after_secs: u64,
     /// Seconds between two questions to a provider whether a token in use is alive; 0 asks never.
     pub(crate) validate_every_secs: u64,
+}
+
+/// `[login]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Login {
+    /// The address of a document that describes this client, and is its id where providers take that.
+    pub(crate) client_id_metadata_document: Option<String>,
 }
 
 /// `[network]`
@@ -181,6 +191,14 @@ impl Config {
         if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(format!("`{key}` must be at least 1"));
         }
+        let document = self.login.client_id_metadata_document.as_deref();
+        if !document.is_none_or(is_client_id) {
+            return Err(
+                "`login.client_id_metadata_document` must be an https address with a path, and without \
+                 user name, fragment and dots for segments"
+                    .to_owned(),
+            );
+        }
         if self.network.request_timeout_secs > LONGEST_REQUEST {
             return Err(format!(
                 "`network.request_timeout_secs` must be at most {LONGEST_REQUEST}"
@@ -203,6 +221,7 @@ impl Config {
         [
             ("allow_root", self.allow_root != new.allow_root),
             ("renewal", self.renewal != new.renewal),
+            ("login", self.login != new.login),
             ("network", self.network != new.network),
             ("notify", self.notify != new.notify),
             ("key", self.key != new.key),
@@ -221,6 +240,21 @@ impl Config {
             .map(|name| format!("[{name}] counts from the next start on"))
             .collect()
     }
+}
+
+/// Whether an address can be a client id (draft-ietf-oauth-client-id-metadata-document §3).
+fn is_client_id(address: &str) -> bool {
+    let Some(rest) = address.strip_prefix("https://") else {
+        return false;
+    };
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let path = path.split('?').next().unwrap_or_default();
+    !host.is_empty()
+        && !path.is_empty()
+        && !host.contains(['@', '?'])
+        && !rest.contains(['#', '\\'])
+        && rest.bytes().all(|byte| byte.is_ascii_graphic())
+        && !path.split('/').any(|segment| matches!(segment, "." | ".."))
 }
 
 /// The parser's message on one line, with its place, and for an unknown key the one that was meant.
@@ -322,6 +356,41 @@ mod tests {
                 .contains("at most 60")
         );
         assert!(load("= =").unwrap_err().contains("line 1"));
+    }
+
+    #[test]
+    fn a_document_that_is_a_client_id_has_an_address_that_can_be_one() {
+        let with = |address: &str| {
+            load(&format!(
+                "[login]\nclient_id_metadata_document = \"{address}\""
+            ))
+        };
+        for right in [
+            "https://example.org/authd.json",
+            "https://example.org:8443/a/b?c",
+        ] {
+            assert!(with(right).is_ok(), "{right}");
+        }
+        for wrong in [
+            "",
+            "http://example.org/authd.json",
+            "https://example.org",
+            "https://example.org/",
+            "https:///authd.json",
+            "https://me@example.org/authd.json",
+            "https://example.org/authd.json#x",
+            "https://example.org/a/../authd.json",
+            "https://example.org/a b",
+        ] {
+            assert!(
+                with(wrong)
+                    .unwrap_err()
+                    .contains("must be an https address"),
+                "{wrong}"
+            );
+        }
+        let changed = with("https://example.org/authd.json").unwrap();
+        assert_eq!(Config::default().differences(&changed), ["login"]);
     }
 
     #[test]

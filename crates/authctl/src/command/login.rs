@@ -10,6 +10,7 @@ mod paste;
 mod place;
 mod qr;
 mod show;
+mod which;
 mod wizard;
 
 use std::collections::BTreeMap;
@@ -18,10 +19,9 @@ use std::time::{Duration, Instant};
 
 use authd_client::Client;
 use authd_proto::ErrorCode;
-use authd_proto::request::{AccountGet, Flow, LoginStart, LoginWait};
+use authd_proto::request::{Flow, LoginStart, LoginWait};
 use authd_proto::response::{LoginDone, LoginProgress, LoginStartReply};
 use clap::Args;
-use url::Url;
 
 use self::client::ClientArgs;
 use self::client_file::ClientFile;
@@ -47,6 +47,7 @@ const DISCOVERY_SECS: u64 = 60;
     authctl login                       asks for everything\n  \
     authctl login work --provider gitlab --client-id ID\n  \
     authctl login work --issuer https://idp.example.com --client-id authd\n  \
+    authctl login --resource https://mcp.example.com/mcp    an MCP server\n  \
     authctl login work                  log in again\n  \
     authctl login work --device         with a code, on another device\n  \
     authctl login ci --service-account-file key.json    a service")]
@@ -77,7 +78,8 @@ pub(crate) struct LoginArgs {
     #[arg(long, value_name = "URL", help_heading = "Where to log in")]
     issuer: Option<String>,
 
-    /// A resource the tokens are for (RFC 8707); repeat for further ones
+    /// A resource the tokens are for (RFC 8707); alone, as for an MCP server, it says where to log in;
+    /// repeat for further ones
     #[arg(long, value_name = "URL", help_heading = "Where to log in")]
     resource: Vec<String>,
 
@@ -111,6 +113,10 @@ pub(crate) struct LoginArgs {
     /// A scope to ask for; repeat, or separate by spaces or commas
     #[arg(long = "scope", value_name = "SCOPE", help_heading = "The login")]
     scope: Vec<String>,
+
+    /// What a server refused a token with (WWW-Authenticate): log in for its scopes too
+    #[arg(long, value_name = "TEXT", help_heading = "The login")]
+    challenge: Option<String>,
 
     /// A parameter to add to the authorization request, like prompt=consent
     #[arg(long = "param", value_name = "KEY=VALUE", value_parser = parameter, help_heading = "The login")]
@@ -183,7 +189,12 @@ fn log_in(mut args: LoginArgs) -> Result<LoginDone, Failure> {
     if let Some(keyboard) = &keyboard {
         wizard::complete(&mut args, &mut client, keyboard, way)?;
     }
-    let (request, client_file) = args.request(&mut client, way.flow())?;
+    let which = args.which(&mut client)?;
+    let is_new = which.is_new;
+    let (request, client_file) = args.request(which.account, way.flow())?;
+    if !json {
+        which::announce(&request, is_new);
+    }
     let mut login = Login {
         request,
         client,
@@ -199,6 +210,13 @@ fn log_in(mut args: LoginArgs) -> Result<LoginDone, Failure> {
                 return Err(Failure::GivenUp);
             }
             login.request.replace_subject = true;
+            login.attempt()
+        }
+        Err(failure) if failure.wire_code() == Some(ErrorCode::ClientIdRequired) => {
+            let Some(keyboard) = &login.keyboard else {
+                return Err(failure);
+            };
+            wizard::client_id(keyboard, &failure, &mut login.request)?;
             login.attempt()
         }
         ended => ended,
@@ -234,8 +252,11 @@ impl Login {
             // There is nothing to open or to type.
         } else if json {
             show::authorize(&started)?;
-        } else if let Some(reason) = self.way.reason() {
-            show::because(reason, &started);
+        } else {
+            which::found(&started);
+            if let Some(reason) = self.way.reason() {
+                show::because(reason, &started);
+            }
         }
         let _listening = match started.flow {
             Flow::Browser if self.open(&started) => None,
@@ -290,11 +311,9 @@ impl LoginArgs {
 
     fn request(
         self,
-        client: &mut Client,
+        account: String,
         flow: Flow,
     ) -> Result<(LoginStart, Option<ClientFile>), Failure> {
-        let account = self.account_name(client)?;
-        self.check_enough(client, &account)?;
         let scopes: Vec<String> = split_scopes(&self.scope).map(str::to_owned).collect();
         let mut resources = self.resource.into_iter();
         let mut start = LoginStart {
@@ -314,6 +333,7 @@ impl LoginArgs {
             subject: None,
             scopes: (!scopes.is_empty()).then_some(scopes),
             resource: resources.next(),
+            challenge: self.challenge,
             resources: resources.collect(),
             flow,
             redirect_uri: self.redirect_uri,
@@ -341,56 +361,6 @@ impl LoginArgs {
     fn names_server(&self) -> bool {
         self.provider.is_some() || self.server().is_some()
     }
-
-    /// The account named, else the provider's name, else the host of the server named, else the only account there is.
-    fn account_name(&self, client: &mut Client) -> Result<String, Failure> {
-        if let Some(account) = &self.account {
-            return Ok(account.clone());
-        }
-        if let Some(provider) = &self.provider {
-            return Ok(provider.clone());
-        }
-        if let Some(server) = self.server().or(self.resource.first()) {
-            return host(server).ok_or(Failure::NoAccountName);
-        }
-        match daemon::accounts(client)?.as_slice() {
-            [only] => Ok(only.account.clone()),
-            _ => Err(Failure::NoAccountName),
-        }
-    }
-
-    /// An account that does not exist yet needs a server and a client id. The daemon would say so too, but
-    /// does not know what the options are called here.
-    fn check_enough(&self, client: &mut Client, account: &str) -> Result<(), Failure> {
-        let resource_decides = !self.resource.is_empty() && self.server().is_none();
-        // The daemon alone knows whether a provider needs a client id, and where to get one.
-        let daemon_knows = self.provider.is_some() || resource_decides || self.client.is_enough();
-        if self.client.client_id.is_some() && self.server().is_some() || daemon_knows {
-            return Ok(());
-        }
-        let known = daemon::ask(
-            client,
-            &AccountGet {
-                account: account.to_owned(),
-            },
-        );
-        let account = account.to_owned();
-        match known {
-            Err(failure) if failure.wire_code() == Some(ErrorCode::UnknownAccount) => {
-                Err(if self.server().is_some() {
-                    Failure::NoClientId { account }
-                } else {
-                    Failure::NoServer { account }
-                })
-            }
-            Err(failure) => Err(failure),
-            Ok(_) => Ok(()),
-        }
-    }
-}
-
-fn host(url: &str) -> Option<String> {
-    Url::parse(url).ok()?.host_str().map(str::to_owned)
 }
 
 fn wait(
@@ -426,15 +396,6 @@ fn wait(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_account_is_named_after_the_host_of_the_issuer() {
-        assert_eq!(
-            host("https://idp.example.com:8443/realms/x").as_deref(),
-            Some("idp.example.com")
-        );
-        assert_eq!(host("idp.example.com"), None);
-    }
 
     #[test]
     fn a_parameter_is_a_pair() {

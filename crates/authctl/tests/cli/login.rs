@@ -28,6 +28,10 @@ pub(crate) fn started(flow: Flow) -> LoginStartReply {
         login_id: "l1".to_owned(),
         account: "work".to_owned(),
         flow,
+        issuer: Some("https://idp.example.com".to_owned()),
+        client_id: Some("authd".to_owned()),
+        client_id_by: None,
+        resource: None,
         authorization_url: of_browser("https://idp.example.com/auth?state=s"),
         authorization_url_expires_in_secs: None,
         redirect_uri: of_browser("http://127.0.0.1:4321/callback"),
@@ -356,7 +360,7 @@ fn what_a_new_login_needs_is_said_before_anyone_is_asked() {
         errors
     };
     assert_eq!(
-        usage(&["new", "--issuer", "https://idp.example.com"]),
+        usage(&["new", "--token-endpoint", "https://idp.example.com/t"]),
         "authctl: a new login needs the id this client has at the provider: register one there, \
          then run 'authctl login new … --client-id ID'\n"
     );

@@ -7,7 +7,7 @@ use authd_proto::provider::{
     ProviderInfo, ProviderListReply, ProviderOrigin, ProviderShowReply, ProviderVariable,
 };
 use authd_proto::request::{ClientAuth, Flow};
-use authd_proto::response::{AccountListReply, LoginCancelReply, LoginProgress};
+use authd_proto::response::{AccountListReply, ClientIdBy, LoginCancelReply, LoginProgress};
 use authd_proto::{ErrorCode, WireError};
 
 use crate::daemon::{FakeDaemon, account, daemon_status, state_of};
@@ -46,7 +46,7 @@ fn without_arguments_everything_is_asked_shown_and_done() {
     terminal.answer("the issuer): ", "somewhere nice");
     terminal.see("that is no address");
     terminal.answer("the issuer): ", "idp.example.com");
-    terminal.answer("Client id: ", "authd-cli");
+    terminal.answer("Client id [register]: ", "authd-cli");
     terminal.answer("(not shown): ", "hush hush");
     terminal.answer("[openid offline_access]: ", "openid email");
     terminal.see("provider    https://idp.example.com");
@@ -161,7 +161,7 @@ fn only_what_is_missing_is_asked() {
     });
     let asked = "login new --issuer https://idp.example.com --scope openid";
     let mut terminal = Terminal::start(&daemon, asked);
-    terminal.answer("Client id: ", "authd-cli");
+    terminal.answer("Client id [register]: ", "authd-cli");
     terminal.answer("(not shown): ", "");
     terminal.answer("Go on? [Y/n]: ", "y");
     let (shown, status) = terminal.end();
@@ -170,11 +170,76 @@ fn only_what_is_missing_is_asked() {
 }
 
 #[test]
+fn a_client_that_the_provider_is_to_register_has_no_secret_to_ask_for() {
+    let known = state_of(daemon_status(), vec![account("old")]);
+    let daemon = FakeDaemon::start(move |call, reply| match call {
+        Call::LoginStart(start) => {
+            assert_eq!(
+                (start.client_id, start.client_secret.map(|_| ())),
+                (None, None)
+            );
+            let mut started = started(Flow::Browser);
+            started.client_id = Some("c-1".to_owned());
+            started.client_id_by = Some(ClientIdBy::Registration);
+            reply.ok(&started);
+        }
+        Call::LoginWait(_) => reply.ok(&LoginProgress::Done(Box::new(done()))),
+        call => known(call, reply),
+    });
+    let mut terminal = Terminal::start(&daemon, "login new --issuer https://idp.example.com");
+    terminal.answer("Client id [register]: ", "");
+    terminal.answer("offline_access]: ", "none");
+    terminal.see("one that the provider registers");
+    terminal.answer("Go on? [Y/n]: ", "");
+    terminal.see("asking https://idp.example.com to register this client (RFC 7591)");
+    terminal.see("https://idp.example.com registered this client as 'c-1'");
+    let (shown, status) = terminal.end();
+    assert_eq!(status, Some(0), "{shown}");
+    assert!(!shown.contains("secret"), "{shown}");
+}
+
+#[test]
+fn who_we_are_is_asked_once_the_provider_does_not_say() {
+    let known = state_of(daemon_status(), vec![account("old")]);
+    let daemon = FakeDaemon::start(move |call, reply| match call {
+        Call::LoginStart(start) if start.client_id.is_none() => {
+            assert_eq!(start.account, "mcp.example.com");
+            assert_eq!(
+                start.resource.as_deref(),
+                Some("https://mcp.example.com/mcp")
+            );
+            reply.error(
+                &WireError::new(ErrorCode::ClientIdRequired, "no client id is given")
+                    .with_hint("give its id with --client-id"),
+            );
+        }
+        Call::LoginStart(start) => {
+            assert_eq!(start.client_id.as_deref(), Some("authd-cli"));
+            let secret = start.client_secret.as_ref().map(|secret| secret.expose());
+            assert_eq!(secret, Some("hush hush"));
+            reply.ok(&started(Flow::Browser));
+        }
+        Call::LoginWait(_) => reply.ok(&LoginProgress::Done(Box::new(done()))),
+        call => known(call, reply),
+    });
+    let asked = "login --resource https://mcp.example.com/mcp";
+    let mut terminal = Terminal::start(&daemon, asked);
+    terminal.see("the new account is called 'mcp.example.com'");
+    terminal.see("no client id is given: give its id with --client-id");
+    terminal.answer("Client id: ", "authd-cli");
+    terminal.answer("(not shown): ", "hush hush");
+    terminal.see("Logged in");
+    let (shown, status) = terminal.end();
+    assert_eq!(status, Some(0), "{shown}");
+    assert!(!shown.contains("hush"), "the secret was shown");
+}
+
+#[test]
 fn whoever_says_no_or_interrupts_a_question_has_done_nothing() {
     for leave in ["n\r", "\x03", "\x04"] {
         let daemon = FakeDaemon::start(state_of(daemon_status(), vec![account("old")]));
         let mut terminal = Terminal::start(&daemon, "login old2 --issuer https://a.example");
-        terminal.answer("Client id: ", "x");
+        terminal.answer("Client id [register]: ", "x");
         terminal.answer("(not shown): ", "");
         terminal.answer("offline_access]: ", "none");
         terminal.see("Go on? [Y/n]: ");

@@ -1,7 +1,9 @@
 //! What is taken from a metadata document, and what is refused.
 
+use http::HeaderMap;
 use proptest::prelude::*;
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use super::*;
 
@@ -26,8 +28,8 @@ fn every_place_is_asked_once_in_the_documented_order() {
         of("https://idp.example/tenant/"),
         [
             "https://idp.example/.well-known/oauth-authorization-server/tenant",
-            "https://idp.example/tenant/.well-known/openid-configuration",
             "https://idp.example/.well-known/openid-configuration/tenant",
+            "https://idp.example/tenant/.well-known/openid-configuration",
             "https://idp.example/tenant/.well-known/oauth-authorization-server",
         ]
     );

@@ -213,6 +213,15 @@ impl Presets {
         })
         .map(|(_, _, name, entry)| entry.profile(name))
     }
+
+    /// The client id that a user's own entry has for exactly this issuer.
+    #[must_use]
+    pub fn client_id_at(&self, issuer: &str) -> Option<&str> {
+        self.iter().find_map(|(_, known)| {
+            let client_id = known.entry.client_id.as_deref()?;
+            (known.entry.recognises(issuer) == Some(usize::MAX)).then_some(client_id)
+        })
+    }
 }
 
 impl Entry {

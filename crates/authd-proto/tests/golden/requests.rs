@@ -129,6 +129,17 @@ pub(super) fn requests() -> Vec<Vector> {
             },
         ),
         request(
+            "-resource",
+            &req::LoginStart {
+                account: "mcp.example.com".into(),
+                resource: Some("https://mcp.example.com/mcp".into()),
+                challenge: Some(
+                    "Bearer error=\"insufficient_scope\", scope=\"files:write\"".into(),
+                ),
+                ..req::LoginStart::default()
+            },
+        ),
+        request(
             "-elsewhere",
             &req::LoginStart {
                 account: account(),
@@ -254,6 +265,7 @@ fn login_start() -> req::LoginStart {
         subject: None,
         scopes: Some(strings(&["openid", "api:read", "api:write"])),
         resource: Some("https://api.example.com/".into()),
+        challenge: Some("Bearer scope=\"api:write\"".into()),
         resources: vec!["https://mail.example.com/".to_owned()],
         flow: req::Flow::Browser,
         redirect_uri: Some("http://127.0.0.1:8123/callback".into()),

@@ -31,6 +31,10 @@ pub(super) fn responses() -> Vec<Vector> {
         login_id: login_id(),
         account: "work".into(),
         flow: req::Flow::Browser,
+        issuer: Some(ISSUER.into()),
+        client_id: Some("authd-cli".into()),
+        client_id_by: None,
+        resource: None,
         authorization_url: Some(format!("{ISSUER}/authorize?client_id=authd-cli&state=s-1")),
         authorization_url_expires_in_secs: Some(60),
         redirect_uri: Some("http://127.0.0.1:8123/callback".into()),
@@ -39,6 +43,12 @@ pub(super) fn responses() -> Vec<Vector> {
         verification_uri_complete: None,
         interval_secs: None,
         expires_in_secs: 600,
+    };
+    let by_resource = res::LoginStartReply {
+        client_id: Some("c-1".into()),
+        client_id_by: Some(res::ClientIdBy::Registration),
+        resource: Some("https://mcp.example.com/mcp".into()),
+        ..browser.clone()
     };
     let device = res::LoginStartReply {
         flow: req::Flow::Device,
@@ -142,6 +152,7 @@ pub(super) fn responses() -> Vec<Vector> {
             },
         ),
         response::<req::LoginStart>("", &browser),
+        response::<req::LoginStart>("-resource", &by_resource),
         response::<req::LoginStart>("-device", &device),
         response::<req::LoginWait>("", &login_done()),
         response::<req::LoginWait>("-pending", &res::LoginProgress::Pending),

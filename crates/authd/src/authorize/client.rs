@@ -11,7 +11,7 @@ use authd_proto::{
     request::{ClientAuth as WireAuth, Flow, LoginStart},
 };
 
-use super::{begin::Known, preset, stored};
+use super::{preset, stored, target::Known, trouble::bad};
 use crate::{
     credential::{self, Configured, CredentialTrouble, Wanted},
     daemon::Shared,
@@ -224,10 +224,6 @@ fn unproven(trouble: &CredentialTrouble) -> WireError {
         format!("the client cannot prove itself: {trouble}"),
     )
     .with_hint("mend that, then log in again")
-}
-
-fn bad(message: &str, hint: &str) -> WireError {
-    WireError::new(ErrorCode::BadRequest, message).with_hint(hint)
 }
 
 #[cfg(test)]

@@ -44,6 +44,7 @@ pub(super) fn remembered(
     match issuer {
         Some(issuer) => Some(Habits {
             profile: presets.recognise(issuer)?,
+            client_id: presets.client_id_at(issuer).map(str::to_owned),
             ..Habits::default()
         }),
         None => presets.habits(known?.profile.name.as_deref()?),
@@ -138,7 +139,7 @@ pub(super) fn no_client_id(presets: &Presets, habits: &Habits) -> WireError {
             format!("register one at {} and ", registration.url)
         });
     WireError::new(
-        ErrorCode::BadRequest,
+        ErrorCode::ClientIdRequired,
         format!("'{name}' needs a client id of your own"),
     )
     .with_hint(format!(

@@ -9,7 +9,7 @@ use authd_oauth::{
 };
 use authd_proto::{ErrorCode, WireError};
 
-use super::begin::no_randomness;
+use super::trouble::no_randomness;
 use crate::daemon::Shared;
 
 /// The key of a login, and when it is proved to be held.

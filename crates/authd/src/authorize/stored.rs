@@ -5,7 +5,7 @@ use authd_core::{grant::Provider, secret::Secret};
 use authd_oauth::Metadata;
 use authd_proto::{ErrorCode, WireError};
 
-use super::begin::Known;
+use super::target::Known;
 
 /// The secret, or the key, that was given for the client of the account.
 ///

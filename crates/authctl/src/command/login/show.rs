@@ -5,7 +5,8 @@ use authd_proto::response::{Dpop, Expiry, LoginDone, LoginStartReply};
 use serde::Serialize;
 
 use super::place::Reason;
-use super::{host, qr};
+use super::qr;
+use super::which::host;
 use crate::exit::Failure;
 use crate::output::{self, GOOD, STRONG, WARN, clean, note, span, styled, tell};
 

@@ -5,11 +5,13 @@ use std::fmt::Display;
 use authd_client::Client;
 use authd_proto::WireSecret;
 use authd_proto::provider::{ProviderList, ProviderShow, ProviderVariable};
+use authd_proto::request::LoginStart;
 use authd_proto::response::AccountInfo;
 use url::Url;
 
+use super::LoginArgs;
 use super::place::Way;
-use super::{LoginArgs, host};
+use super::which::host;
 use crate::exit::Failure;
 use crate::input::Keyboard;
 use crate::output::{STRONG, clean, note, styled, tell};
@@ -19,6 +21,8 @@ use crate::{daemon, output};
 const USUAL_SCOPES: &str = "openid offline_access";
 /// The answer that leaves the scopes to the provider's entry.
 const USUAL: &str = "usual";
+/// The answer that has the provider register this client.
+const REGISTER: &str = "register";
 /// The answer that stands for nothing at all.
 const NONE: &str = "none";
 
@@ -31,7 +35,7 @@ pub(super) fn complete(
     way: Way,
 ) -> Result<(), Failure> {
     let is_told = args.names_server() && args.client.client_id.is_some();
-    if is_told || args.client.is_enough() || !args.resource.is_empty() && !args.names_server() {
+    if is_told || args.client.is_enough() || args.goes_by_resource() {
         return Ok(());
     }
     let accounts = daemon::accounts(client)?;
@@ -67,6 +71,26 @@ pub(super) fn replace(keyboard: Option<&Keyboard>, failure: &Failure) -> bool {
     note(clean(&failure.message()));
     let question = "Give the account to them? You sign in once more then.";
     keyboard.is_some_and(|keyboard| Dialog { keyboard }.agrees(question, false).unwrap_or(false))
+}
+
+/// Asks who this client is, after the provider did not say. `failure` says why.
+pub(super) fn client_id(
+    keyboard: &Keyboard,
+    failure: &Failure,
+    request: &mut LoginStart,
+) -> Result<(), Failure> {
+    let hint = failure.hint().map(|hint| format!(": {hint}"));
+    note(format_args!(
+        "{}{}",
+        clean(&failure.message()),
+        clean(&hint.unwrap_or_default())
+    ));
+    let dialog = Dialog { keyboard };
+    request.client_id = Some(dialog.ask("Client id", None, id)?);
+    if request.client_secret.is_none() {
+        request.client_secret = dialog.secret()?;
+    }
+    Ok(())
 }
 
 struct Dialog<'a> {
@@ -190,6 +214,13 @@ impl Dialog<'_> {
         Ok(())
     }
 
+    /// What proves the client, if there is anything.
+    fn secret(&self) -> Result<Option<WireSecret>, Failure> {
+        let prompt = "Client secret, if it has one (not shown): ";
+        let secret = self.keyboard.secret(prompt).ok_or(Failure::GivenUp)?;
+        Ok((!secret.is_empty()).then(|| WireSecret::new(secret)))
+    }
+
     /// As which client a new account is, and what for.
     fn client(&self, args: &mut LoginArgs, client: &mut Client) -> Result<(), Failure> {
         if args.client.client_id.is_none() {
@@ -198,11 +229,16 @@ impl Dialog<'_> {
                  with the redirect {}.",
                 clean(&registered_redirect(args, client))
             ));
-            args.client.client_id = Some(self.ask("Client id", None, client_id)?);
-            if !args.client.names_credential() {
-                let prompt = "Client secret, if it has one (not shown): ";
-                let secret = self.keyboard.secret(prompt).ok_or(Failure::GivenUp)?;
-                args.client.typed_secret = (!secret.is_empty()).then(|| WireSecret::new(secret));
+            args.client.client_id = match args.provider {
+                Some(_) => Some(self.ask("Client id", None, id)?),
+                None => {
+                    tell("Some register programs by themselves: then press Enter.");
+                    let answer = self.ask("Client id", Some(REGISTER), id)?;
+                    (answer != REGISTER).then_some(answer)
+                }
+            };
+            if args.client.client_id.is_some() && !args.client.names_credential() {
+                args.client.typed_secret = self.secret()?;
             }
         }
         if args.scope.is_empty() {
@@ -275,7 +311,10 @@ fn show(args: &LoginArgs, existing: Option<&AccountInfo>, way: Way) {
     let client_id = existing
         .map(|known| &known.client_id)
         .or(args.client.client_id.as_ref());
-    row("client id", client_id.map_or("", |id| id));
+    row(
+        "client id",
+        client_id.map_or("one that the provider registers", |id| id),
+    );
     if args.client.typed_secret.is_some() {
         row("secret", "as you typed it; kept sealed");
     }
@@ -368,7 +407,7 @@ fn issuer(text: &str) -> Result<String, &'static str> {
     }
 }
 
-fn client_id(text: &str) -> Result<String, &'static str> {
+fn id(text: &str) -> Result<String, &'static str> {
     if text.is_empty() || text.contains(|c: char| c.is_control() || c.is_whitespace()) {
         Err("without one, the provider lets nobody in")
     } else {

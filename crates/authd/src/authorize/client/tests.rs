@@ -1,7 +1,4 @@
-use authd_core::{
-    grant::{Endpoints, Profile},
-    scope::ScopeSet,
-};
+use authd_core::{grant::Endpoints, scope::ScopeSet};
 use authd_proto::WireSecret;
 
 use super::*;
@@ -22,12 +19,13 @@ fn known() -> Known {
             client_id: "us".to_owned(),
             client_auth: ClientAuth::Post,
             credential: CredentialPlace::Store,
-            profile: Profile::default(),
+            ..Provider::default()
         },
         client_secret: Some(Secret::new("hush")),
         renewed_by: RenewedBy::RefreshToken,
         scopes: ScopeSet::default(),
         resources: Vec::new(),
+        renewable: true,
         is_bound: false,
     }
 }
