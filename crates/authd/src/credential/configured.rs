@@ -495,7 +495,8 @@ mod tests {
             change(&mut provider.endpoints, to.to_owned());
             provider
         };
-        let changes: [(&str, fn(&mut Endpoints, String)); 4] = [
+        type Change = fn(&mut Endpoints, String);
+        let changes: [(&str, Change); 4] = [
             ("device_authorization_endpoint", |it, url| {
                 it.device_authorization = Some(url);
             }),

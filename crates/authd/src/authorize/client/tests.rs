@@ -48,7 +48,9 @@ fn is_used(chosen: &Chosen) -> bool {
     matches!(chosen, Ok(Some(secret)) if secret.matches("hush"))
 }
 
-const CHANGES: [(&str, fn(&mut Endpoints)); 4] = [
+type Change = fn(&mut Endpoints);
+
+const CHANGES: [(&str, Change); 4] = [
     ("device_authorization_endpoint", |it| {
         it.device_authorization = Some(EVIL.to_owned());
     }),
