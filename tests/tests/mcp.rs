@@ -7,8 +7,8 @@ use authd_e2e::{Instance, PendingLogin, binaries, mcp::McpServer, provider::Prov
 use authd_testkit::{FakeServer, Options};
 use serde_json::{Value, json};
 
-/// Short, so that tokens end while a test watches.
-const SHORT: Duration = Duration::from_secs(5);
+/// Short, so that tokens end while a test watches; a call of a tool takes seconds on a busy machine.
+const SHORT: Duration = Duration::from_secs(20);
 const LONG: Duration = Duration::from_secs(600);
 
 /// A provider that registers whoever comes and issues tokens for any resource of this machine.
@@ -46,7 +46,7 @@ fn refused(instance: &Instance, arguments: &[&str]) -> (String, String, String) 
 }
 
 fn token(instance: &Instance, account: &str) -> String {
-    let printed = instance.authctl(&["token", account]);
+    let printed = instance.authctl(&["token", account, "--min-ttl", "15s"]);
     assert_eq!(printed.code(), 0, "{printed:?}");
     printed.line().to_owned()
 }

@@ -134,7 +134,11 @@ fn what_is_missing_or_mistaken_is_said_before_anybody_is_asked() {
             ..LoginStart::default()
         };
         let error = instance.call(&start).unwrap_err();
-        assert_eq!(error.code, ErrorCode::BadRequest, "{error}");
+        let expected = match provider {
+            "github" => ErrorCode::ClientIdRequired,
+            _ => ErrorCode::BadRequest,
+        };
+        assert_eq!(error.code, expected, "{error}");
         format!(
             "{}: {}",
             error.message,

@@ -55,8 +55,9 @@ pub(crate) struct Renewal {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Login {
-    /// The address of a document that describes this client, and is its id where providers take that.
-    pub(crate) client_id_metadata_document: Option<String>,
+    /// The address of a document that describes this client, and is its id where providers take that;
+    /// empty where there is none.
+    pub(crate) client_id_metadata_document: String,
 }
 
 /// `[network]`
@@ -191,8 +192,8 @@ impl Config {
         if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(format!("`{key}` must be at least 1"));
         }
-        let document = self.login.client_id_metadata_document.as_deref();
-        if !document.is_none_or(is_client_id) {
+        let document = &self.login.client_id_metadata_document;
+        if !document.is_empty() && !is_client_id(document) {
             return Err(
                 "`login.client_id_metadata_document` must be an https address with a path, and without \
                  user name, fragment and dots for segments"
@@ -371,8 +372,8 @@ mod tests {
         ] {
             assert!(with(right).is_ok(), "{right}");
         }
+        assert_eq!(with(""), Ok(Config::default()));
         for wrong in [
-            "",
             "http://example.org/authd.json",
             "https://example.org",
             "https://example.org/",

@@ -76,12 +76,17 @@ impl Wanted<'_> {
         if !provider.client_id.is_empty() {
             return Ok(Identity::default());
         }
-        let document = &daemon.config.load().login.client_id_metadata_document;
+        let document = daemon
+            .config
+            .load()
+            .login
+            .client_id_metadata_document
+            .clone();
         let takes_documents = self
             .metadata
             .is_some_and(|metadata| metadata.client_id_metadata_document_supported);
-        if let Some(document) = document.as_ref().filter(|_| takes_documents) {
-            provider.client_id.clone_from(document);
+        if takes_documents && !document.is_empty() {
+            provider.client_id = document;
             start.client_auth = Some(WireAuth::None);
             let by = Some(ClientIdBy::MetadataDocument);
             return Ok(Identity { redirect: None, by });
