@@ -38,6 +38,9 @@ pub struct Endpoints {
     /// RFC 9126.
     #[serde(default)]
     pub pushed_authorization_request: Option<String>,
+    /// OpenID Connect RP-Initiated Logout 1.0: a page for a person's browser.
+    #[serde(default)]
+    pub end_session: Option<String>,
 }
 
 /// How the client proves itself at the token endpoint (RFC 6749 §2.3).

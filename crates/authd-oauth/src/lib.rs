@@ -10,6 +10,7 @@
 //! | Device authorization (RFC 8628) | [`authorize_device`] |
 //! | Token endpoint (RFC 6749 §3.2) | [`exchange`](fn@exchange) |
 //! | Revocation (RFC 7009) | [`revoke`] |
+//! | End of the browser's session (RP-Initiated Logout) | [`end_session_url`] |
 //! | Introspection (RFC 7662) | [`introspect`] |
 //! | Proof of possession (RFC 9449) | [`DpopKey`], [`DpopServers`] |
 //! | What is known of providers, as data | [`preset`] |
@@ -25,6 +26,7 @@ mod certificate;
 mod client;
 mod device_authorization;
 mod dpop;
+mod end_session;
 mod error;
 mod exchange;
 mod http;
@@ -52,6 +54,7 @@ pub use self::{
     client::{Ambient, Client, Credential},
     device_authorization::{DeviceAuthorization, authorize_device},
     dpop::{Dpop, DpopKey, DpopServers, ProofError, ProofRequest, Proving},
+    end_session::end_session_url,
     error::{EndpointError, Refusal},
     exchange::{ExchangeRequest, Exchanged, ID_TOKEN_REJECTED, Surroundings, exchange},
     http::{

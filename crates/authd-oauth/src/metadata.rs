@@ -250,7 +250,7 @@ pub fn check_endpoints(
     Ok(())
 }
 
-fn optional(endpoints: &Endpoints) -> [(&'static str, &Option<String>); 6] {
+fn optional(endpoints: &Endpoints) -> [(&'static str, &Option<String>); 7] {
     [
         ("authorization_endpoint", &endpoints.authorization),
         (
@@ -264,6 +264,7 @@ fn optional(endpoints: &Endpoints) -> [(&'static str, &Option<String>); 6] {
             "pushed_authorization_request_endpoint",
             &endpoints.pushed_authorization_request,
         ),
+        ("end_session_endpoint", &endpoints.end_session),
     ]
 }
 
@@ -414,6 +415,7 @@ fn read(
             introspection: optional("introspection_endpoint"),
             userinfo: optional("userinfo_endpoint"),
             pushed_authorization_request: optional("pushed_authorization_request_endpoint"),
+            end_session: optional("end_session_endpoint"),
         },
         jwks_uri: optional("jwks_uri"),
         require_pushed_authorization_requests: stated("require_pushed_authorization_requests"),

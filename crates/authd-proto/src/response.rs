@@ -396,6 +396,9 @@ pub struct LogoutReply {
     pub revoked: Vec<TokenKind>,
     /// What could not be revoked yet; retried.
     pub pending: Vec<TokenKind>,
+    /// Where a person ends the session of their browser at the provider, where it has such a page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_session_url: Option<String>,
 }
 
 /// Of `subscribe`.

@@ -219,6 +219,8 @@ impl Coverage {
             Effect::Validate(_) => 14,
             Effect::Note(_) => 15,
             Effect::Rediscover { .. } => 16,
+            // Simulated people bring no refresh tokens along.
+            Effect::TakeOver { .. } => return u64::MAX,
         };
         self.count(EFFECTS, row);
         row as u64
@@ -258,6 +260,8 @@ impl Coverage {
                     Cause::Settling => 5,
                     Cause::Confirming => 6,
                     Cause::Inactive => 7,
+                    // Simulated people bring no refresh tokens along.
+                    Cause::TakenOver => return,
                 };
                 self.count(CAUSES, row);
                 0

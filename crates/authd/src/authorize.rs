@@ -2,6 +2,7 @@
 
 mod begin;
 mod client;
+mod import;
 pub(crate) mod preset;
 mod protection;
 
@@ -33,11 +34,12 @@ use tokio::{
 };
 
 pub(crate) use begin::begin;
+pub(crate) use import::{Imported, import};
 pub(crate) use protection::Binding;
 
 use crate::{
     daemon::Shared,
-    handler::refusal,
+    handler::{self, refusal},
     journal::Origin,
     perform::{Material, is_bound},
     published::{dpop, expiry},
@@ -253,7 +255,12 @@ impl Logins {
                 .take(),
         );
         // The code and the verifier have served.
-        *login.proof.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let proof = login
+            .proof
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let is_import = matches!(proof.as_deref(), Some(Proof::RefreshToken(_)));
         let word = match &result {
             Ok(_) => "ok",
             Err(LoginFailure::Cancelled | LoginFailure::Replaced) => "cancelled",
@@ -263,6 +270,9 @@ impl Logins {
         let grant = result.as_ref().ok().map(|grant| grant.id.to_string());
         let outcome = match result {
             Ok(grant) => Ok(Arc::new(login.done(&grant, daemon.clock.now()))),
+            Err(LoginFailure::Refused { code, .. }) if is_import && code == "invalid_grant" => {
+                Err(handler::import::refused(&login.account))
+            }
             Err(failure) => Err(refusal::login(&login.account, &failure)),
         };
         tracing::info!(account = %login.account, outcome = word, "a login ended");

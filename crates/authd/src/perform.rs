@@ -83,6 +83,11 @@ impl Performer {
             Effect::Intend { exchange } => self.intend(exchange),
             Effect::Exchange(exchange) => self.exchange(exchange),
             Effect::Commit { attempt, grant } => self.commit(attempt, &grant),
+            Effect::TakeOver {
+                attempt,
+                login,
+                grant,
+            } => self.take_over(attempt, login, &grant),
             Effect::Annul { account, attempt } => self.annul(&account, attempt),
             Effect::Keep { grant } => self.keep(&grant),
             Effect::Save { grant } => self.save(&grant),

@@ -8,8 +8,8 @@ mod open;
 mod paste;
 mod place;
 mod qr;
-mod show;
-mod wizard;
+pub(super) mod show;
+pub(super) mod wizard;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -23,6 +23,7 @@ use clap::Args;
 use url::Url;
 
 use self::client::ClientArgs;
+pub(super) use self::client::CredentialArgs;
 use self::interrupt::Interrupts;
 use self::place::{Asked, Surroundings, Way};
 use crate::cli::{Json, seconds, split_scopes};
@@ -143,7 +144,7 @@ pub(crate) struct LoginArgs {
     json: Json,
 }
 
-fn parameter(text: &str) -> Result<(String, String), NotAPair> {
+pub(super) fn parameter(text: &str) -> Result<(String, String), NotAPair> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err(NotAPair),
@@ -153,7 +154,7 @@ fn parameter(text: &str) -> Result<(String, String), NotAPair> {
 /// What is wrong with the value of `--param` or `--set`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("write it as KEY=VALUE")]
-struct NotAPair;
+pub(super) struct NotAPair;
 
 pub(crate) fn run(args: LoginArgs) -> Result<ExitCode, Failure> {
     let json = args.json.json;
@@ -306,7 +307,7 @@ impl LoginArgs {
             replace_subject: self.replace_subject,
             extra: BTreeMap::from_iter(self.params),
         };
-        self.client.apply(&mut start)?;
+        self.client.apply(&mut start, client)?;
         Ok(start)
     }
 
@@ -346,7 +347,7 @@ impl LoginArgs {
         let resource_decides = !self.resource.is_empty() && self.server().is_none();
         // The daemon alone knows whether a provider needs a client id, and where to get one.
         let daemon_knows = self.provider.is_some() || resource_decides || self.client.is_enough();
-        if self.client.client_id.is_some() && self.server().is_some() || daemon_knows {
+        if self.client.credential.client_id.is_some() && self.server().is_some() || daemon_knows {
             return Ok(());
         }
         let known = daemon::ask(

@@ -16,6 +16,7 @@ fn answering(call: Call<'_>, reply: &mut Reply<'_>) {
             reply.ok(&renewal());
         }
         Call::Logout(logout) => reply.ok(&res::LogoutReply {
+            end_session_url: None,
             account: logout.account,
             revoked: vec![TokenKind::RefreshToken],
             pending: vec![TokenKind::AccessToken],

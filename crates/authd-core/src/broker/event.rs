@@ -242,6 +242,17 @@ pub struct LoginBegun {
     pub patience: Duration,
 }
 
+impl LoginBegun {
+    /// Every resource that it names.
+    pub(crate) fn named(&self) -> BTreeSet<String> {
+        self.resource
+            .iter()
+            .chain(&self.resources)
+            .cloned()
+            .collect()
+    }
+}
+
 /// How a login goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoginMethod {
@@ -254,6 +265,8 @@ pub enum LoginMethod {
     },
     /// Without a person: by what the tokens are renewed with too.
     Direct(RenewedBy),
+    /// By a refresh token that something else held until now.
+    Import,
 }
 
 /// Why a login ended without a grant.

@@ -29,10 +29,10 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(60);
 /// One login.
 #[derive(Debug)]
 pub(super) struct Login {
-    begun: LoginBegun,
+    pub(super) begun: LoginBegun,
     /// The person must have finished by then.
     expires: Boot,
-    phase: Phase,
+    pub(super) phase: Phase,
     /// Exchanges that failed without having left this machine.
     failures: u32,
     interval: Duration,
@@ -45,7 +45,7 @@ pub(super) struct Login {
     clippy::enum_variant_names,
     reason = "each is named for what it awaits"
 )]
-enum Phase {
+pub(super) enum Phase {
     /// The person is at the provider; the redirect has not come.
     AwaitingCode,
     /// The next exchange (a device poll, or a code once more) is due then.
@@ -77,6 +77,7 @@ impl Login {
             LoginMethod::Code => GrantType::AuthorizationCode,
             LoginMethod::Device { .. } => GrantType::DeviceCode,
             LoginMethod::Direct(by) => by.grant_type(),
+            LoginMethod::Import => GrantType::RefreshToken,
         }
     }
 
@@ -111,7 +112,9 @@ impl Broker {
                 let interval = interval.max(Duration::from_secs(1));
                 (Phase::AwaitingTurn(now.boot.after(interval)), interval)
             }
-            LoginMethod::Direct(_) => (Phase::AwaitingTurn(now.boot), Duration::from_secs(1)),
+            LoginMethod::Direct(_) | LoginMethod::Import => {
+                (Phase::AwaitingTurn(now.boot), Duration::from_secs(1))
+            }
         };
         let expires = now.boot.after(begun.patience);
         let id = begun.login;
@@ -126,6 +129,7 @@ impl Broker {
                 cancelled: None,
             },
         );
+        self.take_over(id, now);
     }
 
     /// The account leaves: its logins end, unless tokens are on their way already.
@@ -280,8 +284,12 @@ impl Broker {
             .unwrap_or_else(|| begun.scopes.clone());
         let renewed_by = match &begun.method {
             LoginMethod::Direct(by) => by.clone(),
-            LoginMethod::Code | LoginMethod::Device { .. } => RenewedBy::RefreshToken,
+            LoginMethod::Code | LoginMethod::Device { .. } | LoginMethod::Import => {
+                RenewedBy::RefreshToken
+            }
         };
+        // The refresh token that was brought stays good where no other comes.
+        let brought = begun.method == LoginMethod::Import;
         let mut grant = Grant {
             account: begun.account.clone(),
             id: begun.grant,
@@ -290,13 +298,8 @@ impl Broker {
             subject: tokens.subject.clone(),
             scopes: scopes.clone(),
             resource: begun.resource.clone(),
-            resources: begun
-                .resource
-                .iter()
-                .chain(&begun.resources)
-                .cloned()
-                .collect(),
-            renewable: tokens.refresh_token || !renewed_by.needs_refresh_token(),
+            resources: begun.named(),
+            renewable: tokens.refresh_token || brought || !renewed_by.needs_refresh_token(),
             renewed_by,
             leases: SmallMap::new(),
             learned: SmallMap::new(),

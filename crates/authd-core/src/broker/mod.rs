@@ -3,6 +3,7 @@
 
 mod effect;
 mod event;
+mod import;
 mod login;
 mod revocation;
 mod turn;

@@ -42,16 +42,16 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What a login is about, once it is clear where it goes.
-struct Target {
+pub(super) struct Target {
     account: Account,
-    provider: Provider,
+    pub(super) provider: Provider,
     client_secret: Option<Secret>,
     credential: Credential,
     scopes: ScopeSet,
     /// The first is what the login's own token is for.
     resources: Vec<String>,
     iss_expected: bool,
-    protections: Protections,
+    pub(super) protections: Protections,
     /// What the provider's preset adds.
     habits: Habits,
 }
@@ -65,16 +65,7 @@ pub(crate) async fn begin(
     let account = account_name(&start.account)?;
     let place = daemon.logins.enter()?;
     let http = daemon.network.http();
-    let known = match Known::of(&daemon, &account) {
-        Some(known) => {
-            let client_secret = daemon.mailbox.client_secret(account.clone()).await;
-            Some(Known {
-                client_secret,
-                ..known
-            })
-        }
-        None => None,
-    };
+    let known = Known::with_secret(&daemon, &account).await;
     // Provider and listener live on the network's thread: neither a slow provider nor a hostile
     // page keeps a client waiting.
     let work = daemon.network.spawn({
@@ -107,10 +98,11 @@ pub(crate) async fn begin(
             }
         }
     });
-    work.await.unwrap_or_else(|_| {
-        Err(WireError::new(ErrorCode::Internal, "the login broke off")
-            .with_hint("see the daemon's log"))
-    })
+    work.await.unwrap_or_else(|_| Err(broke_off()))
+}
+
+pub(super) fn broke_off() -> WireError {
+    WireError::new(ErrorCode::Internal, "the login broke off").with_hint("see the daemon's log")
 }
 
 /// What an account that exists knows already: logging in again needs no arguments.
@@ -125,6 +117,16 @@ pub(super) struct Known {
 }
 
 impl Known {
+    /// With the client secret that the store keeps.
+    pub(super) async fn with_secret(daemon: &Shared, account: &Account) -> Option<Self> {
+        let known = Self::of(daemon, account)?;
+        let client_secret = daemon.mailbox.client_secret(account.clone()).await;
+        Some(Self {
+            client_secret,
+            ..known
+        })
+    }
+
     fn of(daemon: &Shared, account: &Account) -> Option<Self> {
         let accounts = daemon.published.load();
         let snapshot = accounts.get(account)?;
@@ -140,7 +142,7 @@ impl Known {
     }
 }
 
-async fn target(
+pub(super) async fn target(
     daemon: &Shared,
     http: &Http,
     presets: &Presets,
@@ -520,16 +522,16 @@ fn direct(
 }
 
 /// What tells one login's way from another's.
-struct UnderWay {
-    attempt: Option<Arc<AuthorizationAttempt>>,
-    proof: Option<Arc<Proof>>,
-    method: LoginMethod,
-    patience: Duration,
-    origin: Origin,
-    place: OwnedSemaphorePermit,
+pub(super) struct UnderWay {
+    pub(super) attempt: Option<Arc<AuthorizationAttempt>>,
+    pub(super) proof: Option<Arc<Proof>>,
+    pub(super) method: LoginMethod,
+    pub(super) patience: Duration,
+    pub(super) origin: Origin,
+    pub(super) place: OwnedSemaphorePermit,
 }
 
-fn register(
+pub(super) fn register(
     daemon: &Shared,
     target: Target,
     replace_subject: bool,

@@ -77,6 +77,7 @@ pub(super) async fn locate(
             (&mut endpoints.revocation, ours.revocation),
             (&mut endpoints.introspection, ours.introspection),
             (&mut endpoints.userinfo, ours.userinfo),
+            (&mut endpoints.end_session, ours.end_session),
         ] {
             if known.is_none() {
                 *known = ours;

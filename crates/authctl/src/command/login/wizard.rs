@@ -30,7 +30,7 @@ pub(super) fn complete(
     keyboard: &Keyboard,
     way: Way,
 ) -> Result<(), Failure> {
-    let is_told = args.names_server() && args.client.client_id.is_some();
+    let is_told = args.names_server() && args.client.credential.client_id.is_some();
     if is_told || args.client.is_enough() || !args.resource.is_empty() && !args.names_server() {
         return Ok(());
     }
@@ -67,6 +67,13 @@ pub(super) fn replace(keyboard: Option<&Keyboard>, failure: &Failure) -> bool {
     note(clean(&failure.message()));
     let question = "Give the account to them? You sign in once more then.";
     keyboard.is_some_and(|keyboard| Dialog { keyboard }.agrees(question, false).unwrap_or(false))
+}
+
+/// Whether an import is to take the place of the login that the account has. `failure` says what it has.
+pub(in crate::command) fn replace_login(keyboard: &Keyboard, failure: &Failure) -> bool {
+    note(clean(&failure.message()));
+    let question = "Let the imported login take its place?";
+    Dialog { keyboard }.agrees(question, false).unwrap_or(false)
 }
 
 struct Dialog<'a> {
@@ -192,17 +199,18 @@ impl Dialog<'_> {
 
     /// As which client a new account is, and what for.
     fn client(&self, args: &mut LoginArgs, client: &mut Client) -> Result<(), Failure> {
-        if args.client.client_id.is_none() {
+        if args.client.credential.client_id.is_none() {
             tell(format_args!(
                 "A provider knows programs by a client id. Register one there for a native app,\n\
                  with the redirect {}.",
                 clean(&registered_redirect(args, client))
             ));
-            args.client.client_id = Some(self.ask("Client id", None, client_id)?);
+            args.client.credential.client_id = Some(self.ask("Client id", None, client_id)?);
             if !args.client.names_credential() {
                 let prompt = "Client secret, if it has one (not shown): ";
                 let secret = self.keyboard.secret(prompt).ok_or(Failure::GivenUp)?;
-                args.client.typed_secret = (!secret.is_empty()).then(|| WireSecret::new(secret));
+                args.client.credential.typed_secret =
+                    (!secret.is_empty()).then(|| WireSecret::new(secret));
             }
         }
         if args.scope.is_empty() {
@@ -272,11 +280,12 @@ fn show(args: &LoginArgs, existing: Option<&AccountInfo>, way: Way) {
         .or(args.server())
         .map_or("", |server| server);
     row("provider", provider);
-    let client_id = existing
-        .map(|known| &known.client_id)
-        .or(args.client.client_id.as_ref());
+    let client_id =
+        existing
+            .map(|known| &known.client_id)
+            .or(args.client.credential.client_id.as_ref());
     row("client id", client_id.map_or("", |id| id));
-    if args.client.typed_secret.is_some() {
+    if args.client.credential.typed_secret.is_some() {
         row("secret", "as you typed it; kept sealed");
     }
     let scopes = match existing {
@@ -322,13 +331,13 @@ fn command(args: &LoginArgs, account: &str) -> String {
     if let Some(issuer) = &args.issuer {
         option("--issuer", issuer);
     }
-    if let Some(client_id) = &args.client.client_id {
+    if let Some(client_id) = &args.client.credential.client_id {
         option("--client-id", client_id);
     }
     for scope in &args.scope {
         option("--scope", scope);
     }
-    if args.client.typed_secret.is_some() {
+    if args.client.credential.typed_secret.is_some() {
         words.push("--client-secret-stdin".to_owned());
     }
     words.join(" ")
