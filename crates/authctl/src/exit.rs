@@ -86,6 +86,9 @@ pub(crate) enum Failure {
     /// Ctrl-C cannot be caught.
     #[error("cannot listen for interrupts: {source}")]
     Interrupts { source: ctrlc::Error },
+    /// `exec` with a token that is of no use without proofs (RFC 9449).
+    #[error("the token of '{account}' is bound to a key: from an environment nobody can use it")]
+    BoundToken { account: String },
     /// `exec`'s command does not start.
     #[error("cannot run '{program}': {source}")]
     Program { program: String, source: io::Error },
@@ -133,6 +136,7 @@ impl Failure {
             | Self::Stdin { .. }
             | Self::File { .. }
             | Self::Interrupts { .. }
+            | Self::BoundToken { .. }
             | Self::Program { .. } => ExitStatus::Failure,
         }
     }
@@ -191,6 +195,10 @@ impl Failure {
             )),
             Self::LoginTimedOut { account } => Some(format!("run 'authctl login {account}'")),
             Self::Unreadable { tool, why } => Some(tool.hint(why)),
+            Self::BoundToken { account } => Some(format!(
+                "have the command run 'authctl token {account} --format header --method METHOD --url URL' for \
+                 each request"
+            )),
             Self::NotRenewedYet { account, .. } => Some(format!(
                 "authd goes on by itself; 'authctl status {account}' tells"
             )),

@@ -479,6 +479,18 @@ pub struct DaemonStatusReply {
     pub served: u64,
     /// Successful renewals since the start.
     pub renewals: u64,
+    /// Revocations that are still owed to providers; retried.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revocations: Vec<OwedRevocation>,
+}
+
+/// What a provider has not confirmed to be revoked, of one account. The account itself is gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwedRevocation {
+    /// Its name.
+    pub account: String,
+    /// Which tokens.
+    pub tokens: Vec<TokenKind>,
 }
 
 /// Of `daemon.reload`.

@@ -187,6 +187,8 @@ impl Coverage {
             Event::Leave { .. } => 19,
             Event::LoginBegun(_) => 20,
             Event::CodeReceived { .. } => 21,
+            // Simulated people mistype nothing.
+            Event::CodeTyped { .. } => return,
             Event::LoginCancelled { .. } => 22,
             Event::RevocationOwed { .. } => 23,
             Event::RevocationTried { .. } => 24,
@@ -220,7 +222,7 @@ impl Coverage {
             Effect::Note(_) => 15,
             Effect::Rediscover { .. } => 16,
             // Simulated people bring no refresh tokens along.
-            Effect::TakeOver { .. } => return u64::MAX,
+            Effect::TakeOver { .. } | Effect::CodeRefused { .. } => return u64::MAX,
         };
         self.count(EFFECTS, row);
         row as u64

@@ -51,6 +51,8 @@ const KEPT: Duration = Duration::from_secs(60);
 const ROUND: Duration = Duration::from_secs(60);
 /// A result that nobody asks for is kept for so long.
 const UNTOLD: Duration = Duration::from_secs(600);
+/// What to do about something pasted that is of no use.
+const WHOLE_ADDRESS: &str = "paste the whole address that the browser ended at";
 /// Logins under way at most: each holds a listener, and descriptors are for the store too.
 const UNDER_WAY: usize = 64;
 
@@ -81,6 +83,8 @@ impl From<&RenewedBy> for Proof {
     }
 }
 
+/// What a redirect brought.
+type Redirected = Result<AuthorizationGrant, AuthorizationError>;
 /// How a login ended.
 type Outcome = Result<Arc<LoginDone>, WireError>;
 
@@ -92,6 +96,8 @@ pub(crate) struct Login {
     asked: ScopeSet,
     /// The key that its tokens are to be bound to: made before anything is asked of the provider.
     binding: Option<Binding>,
+    /// How long the provider keeps what was pushed for a browser to come (RFC 9126).
+    url_lives: Option<Duration>,
     /// The browser's side of it; `None` for the device flow.
     attempt: Option<Arc<AuthorizationAttempt>>,
     proof: Mutex<Option<Arc<Proof>>>,
@@ -102,6 +108,10 @@ pub(crate) struct Login {
     place: Mutex<Option<OwnedSemaphorePermit>>,
     /// The listener for the redirect, to be closed when the login ends otherwise.
     listener: Mutex<Option<AbortHandle>>,
+    /// The redirect, where it came while a code that was typed in was being tried.
+    late: Mutex<Option<Redirected>>,
+    /// Counts the codes that were typed in and were none.
+    mistyped: watch::Sender<u32>,
     origin: Origin,
 }
 
@@ -190,13 +200,31 @@ impl Logins {
         }
     }
 
-    /// Takes the redirect that a browser elsewhere ended at.
-    pub(crate) fn complete(
+    /// Takes the redirect that a browser elsewhere ended at, and waits as [`wait`](Self::wait) does; or until
+    /// a code that was typed in turns out to be none.
+    pub(crate) async fn complete(
         &self,
         daemon: &Shared,
         id: LoginId,
         pasted: &str,
-    ) -> Result<(), WireError> {
+        wait: Duration,
+    ) -> Result<Option<Arc<LoginDone>>, WireError> {
+        let login = self.find(id).ok_or_else(unknown_login)?;
+        let mut mistyped = login.mistyped.subscribe();
+        mistyped.mark_unchanged();
+        self.take(daemon, id, pasted)?;
+        tokio::select! {
+            biased;
+            done = self.wait(id, wait) => done,
+            Ok(()) = mistyped.changed() => Err(WireError::new(
+                ErrorCode::BadRequest,
+                "the provider does not know that as a code of this login",
+            )
+            .with_hint(WHOLE_ADDRESS)),
+        }
+    }
+
+    fn take(&self, daemon: &Shared, id: LoginId, pasted: &str) -> Result<(), WireError> {
         let login = self.find(id).ok_or_else(unknown_login)?;
         let Some(attempt) = &login.attempt else {
             return Err(WireError::new(
@@ -219,17 +247,37 @@ impl Logins {
                 error @ (AuthorizationError::WrongState
                 | AuthorizationError::NoAnswer
                 | AuthorizationError::Malformed),
-            ) => Err(WireError::new(ErrorCode::BadRequest, error.to_string())
-                .with_hint("paste the whole address that the browser ended at")),
+            ) => {
+                Err(WireError::new(ErrorCode::BadRequest, error.to_string())
+                    .with_hint(WHOLE_ADDRESS))
+            }
             Err(error @ AuthorizationError::IssuerMismatch { .. }) => {
                 Err(WireError::new(ErrorCode::BadRequest, error.to_string())
                     .with_hint("log in again if you do not know that server"))
             }
             result => {
-                login.close_listener();
+                // Where it is not certain that this was it, the redirect may still come.
+                if !matches!(&result, Ok(grant) if grant.is_typed()) {
+                    login.close_listener();
+                }
                 login.redirected(daemon, id, result);
                 Ok(())
             }
+        }
+    }
+
+    /// The code that was typed in is none of this login's.
+    pub(crate) fn code_refused(&self, daemon: &Shared, id: LoginId) {
+        let Some(login) = self.find(id) else { return };
+        *login.proof.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let late = login
+            .late
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        match late {
+            Some(redirected) => login.redirected(daemon, id, redirected),
+            None => login.mistyped.send_modify(|count| *count += 1),
         }
     }
 
@@ -273,7 +321,7 @@ impl Logins {
             Err(LoginFailure::Refused { code, .. }) if is_import && code == "invalid_grant" => {
                 Err(handler::import::refused(&login.account))
             }
-            Err(failure) => Err(refusal::login(&login.account, &failure)),
+            Err(failure) => Err(login.explain(refusal::login(&login.account, &failure))),
         };
         tracing::info!(account = %login.account, outcome = word, "a login ended");
         daemon.journal.add(EventKind::Login, |event| {
@@ -319,6 +367,27 @@ fn round(at: Instant) -> Instant {
 }
 
 impl Login {
+    /// A page that was opened too late is one that the provider does not know, and says so to the person
+    /// alone.
+    fn explain(&self, error: WireError) -> WireError {
+        let Some(lives) = self
+            .url_lives
+            .filter(|_| error.code == ErrorCode::LoginExpired)
+        else {
+            return error;
+        };
+        let lives = humantime::format_duration(Duration::from_secs(lives.as_secs()));
+        let message = format!(
+            "{}; this provider's page has to be opened within {lives}",
+            error.message
+        );
+        let explained = WireError::new(error.code, message).with_account(self.account.as_str());
+        match &error.hint {
+            Some(hint) => explained.with_hint(hint.clone()),
+            None => explained,
+        }
+    }
+
     fn close_listener(&self) {
         let listener = self
             .listener
@@ -331,17 +400,22 @@ impl Login {
     }
 
     /// The redirect came, by the listener or pasted.
-    fn redirected(
-        &self,
-        daemon: &Shared,
-        id: LoginId,
-        result: Result<AuthorizationGrant, AuthorizationError>,
-    ) {
+    fn redirected(&self, daemon: &Shared, id: LoginId, result: Redirected) {
+        let mut proof = self.proof.lock().unwrap_or_else(PoisonError::into_inner);
+        if proof.is_some() {
+            // A code that was typed in is being tried. Should it be none, this one counts.
+            *self.late.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+            return;
+        }
         match result {
             Ok(grant) => {
-                let proof = Arc::new(Proof::Code(grant));
-                *self.proof.lock().unwrap_or_else(PoisonError::into_inner) = Some(proof);
-                daemon.mailbox.event(Event::CodeReceived { login: id });
+                let event = match grant.is_typed() {
+                    true => Event::CodeTyped { login: id },
+                    false => Event::CodeReceived { login: id },
+                };
+                *proof = Some(Arc::new(Proof::Code(grant)));
+                drop(proof);
+                daemon.mailbox.event(event);
             }
             Err(error) => daemon.mailbox.end_login(id, failure(error)),
         }

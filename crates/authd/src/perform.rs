@@ -98,6 +98,7 @@ impl Performer {
             }
             Effect::Reply { ticket, result } => self.reply(ticket, result),
             Effect::Notify { account, notice } => self.notify(&account, &notice),
+            Effect::CodeRefused { login } => self.daemon.logins.code_refused(&self.daemon, login),
             Effect::LoginEnded { login, result } => {
                 self.daemon.logins.ended(&self.daemon, login, result)
             }

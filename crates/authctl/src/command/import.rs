@@ -38,6 +38,8 @@ const LARGEST: u64 = 1024 * 1024;
 /// may use it: many providers end a login whose refresh token is used twice. So stop the other tool first.
 #[derive(Args)]
 #[command(
+    override_usage = "authctl import [OPTIONS] <ACCOUNT> --from <TOOL> [FILE]\n       \
+        authctl import [OPTIONS] <ACCOUNT> --refresh-token-stdin",
     group = ArgGroup::new("token").required(true),
     after_help = "Examples:\n  \
     pizauth dump | authctl import work --from pizauth\n  \

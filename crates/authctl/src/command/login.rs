@@ -242,7 +242,7 @@ impl Login {
                 None
             }
         };
-        let ended = wait(&mut self.client, &started, self.deadline);
+        let ended = wait(&mut self.client, &started, self.deadline, json);
         self.interrupts.started(None);
         ended
     }
@@ -371,6 +371,17 @@ impl LoginArgs {
     }
 }
 
+/// The browser of the person, wherever they sit.
+pub(super) mod browser {
+    use super::open;
+    use super::place::{self, Asked, Surroundings};
+
+    /// Opens a page that the person asked for.
+    pub(in crate::command) fn open(url: &str) -> bool {
+        open::open(place::choose(Asked::Browser, &Surroundings::here()), url)
+    }
+}
+
 fn host(url: &str) -> Option<String> {
     Url::parse(url).ok()?.host_str().map(str::to_owned)
 }
@@ -379,16 +390,27 @@ fn wait(
     client: &mut Client,
     started: &LoginStartReply,
     deadline: Option<Instant>,
+    json: bool,
 ) -> Result<LoginDone, Failure> {
+    // What was pushed is kept for a moment only; whoever is there in time has all the time there is.
+    let mut page_ends = started
+        .authorization_url_expires_in_secs
+        .filter(|_| !json)
+        .and_then(|secs| Instant::now().checked_add(Duration::from_secs(secs)));
+    let left = |until: Instant| until.saturating_duration_since(Instant::now());
     loop {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        if left.is_some_and(|left| left.is_zero()) {
+        if deadline.is_some_and(|deadline| left(deadline).is_zero()) {
             interrupt::cancel(&started.login_id);
             return Err(Failure::LoginTimedOut {
                 account: started.account.clone(),
             });
         }
-        let wait_secs = left.map_or(WAIT_SECS, |left| {
+        if page_ends.is_some_and(|ends| left(ends).is_zero()) {
+            page_ends = None;
+            show::page_is_over();
+        }
+        let next = [deadline, page_ends].into_iter().flatten().map(left).min();
+        let wait_secs = next.map_or(WAIT_SECS, |left| {
             WAIT_SECS.min(left.as_secs().saturating_add(1))
         });
         let progress = daemon::ask_waiting(

@@ -89,6 +89,12 @@ pub enum Effect {
         /// What to tell.
         notice: Notice,
     },
+    /// The code that was typed in is none of this login's: the person may give another, and the redirect
+    /// may still come.
+    CodeRefused {
+        /// Which.
+        login: LoginId,
+    },
     /// A login ended.
     LoginEnded {
         /// Which.

@@ -110,6 +110,11 @@ pub enum Event {
         /// The login.
         login: LoginId,
     },
+    /// A code alone was typed in: nothing but the person's word says that it is this login's.
+    CodeTyped {
+        /// The login.
+        login: LoginId,
+    },
     /// The user, or a failure outside the token endpoint, ended a login.
     LoginCancelled {
         /// The login.

@@ -23,6 +23,8 @@ use crate::{
 const SLOW_DOWN: Duration = Duration::from_secs(5);
 /// Attempts to send a code that never left this machine, or that the provider had no time for.
 const CODE_ATTEMPTS: u32 = 3;
+/// So many codes that are none may be typed in; the next ends the login.
+const MISTYPED: u32 = 3;
 /// Longest that failures alone may slow a poll down to.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -35,6 +37,10 @@ pub(super) struct Login {
     pub(super) phase: Phase,
     /// Exchanges that failed without having left this machine.
     failures: u32,
+    /// The code under way was typed in by the person, alone.
+    typed: bool,
+    /// Codes that were typed in and were none.
+    mistyped: u32,
     interval: Duration,
     /// It was cancelled while a request was out; only tokens can still make it succeed.
     cancelled: Option<LoginFailure>,
@@ -125,6 +131,8 @@ impl Broker {
                 expires,
                 phase,
                 failures: 0,
+                typed: false,
+                mistyped: 0,
                 interval,
                 cancelled: None,
             },
@@ -147,11 +155,12 @@ impl Broker {
             .collect()
     }
 
-    pub(super) fn code_received(&mut self, id: LoginId, now: Now) {
+    pub(super) fn code_received(&mut self, id: LoginId, typed: bool, now: Now) {
         if let Some(login) = self.logins.get_mut(&id)
             && matches!(login.phase, Phase::AwaitingCode)
         {
             login.phase = Phase::AwaitingTurn(now.boot);
+            login.typed = typed;
         }
     }
 
@@ -224,6 +233,12 @@ impl Broker {
         self.attempts.remove(&attempt);
         if let Some(reason) = login.cancelled.take() {
             return self.end_login(id, Err(reason));
+        }
+        if verdict == Verdict::InvalidGrant && login.typed && login.mistyped < MISTYPED {
+            // A word that only looked like a code spends none: the true one is still to come.
+            login.mistyped += 1;
+            login.phase = Phase::AwaitingCode;
+            return self.effects.push_back(Effect::CodeRefused { login: id });
         }
         if verdict == Verdict::SlowDown {
             login.interval = login.interval.saturating_add(SLOW_DOWN);

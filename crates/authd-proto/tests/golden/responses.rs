@@ -216,5 +216,9 @@ fn daemon_status() -> res::DaemonStatusReply {
         exchanges_in_flight: 0,
         served: 1234,
         renewals: 6,
+        revocations: vec![res::OwedRevocation {
+            account: "old".into(),
+            tokens: vec![res::TokenKind::RefreshToken, res::TokenKind::AccessToken],
+        }],
     }
 }

@@ -88,6 +88,10 @@ pub(crate) async fn begin(
                     // Whatever it is that keeps this client from it: the browser's way is still open.
                     Err(error) => {
                         tracing::debug!(%error, "no device flow, so by browser");
+                        let is_public = target.provider.client_auth == ClientAuth::None;
+                        if is_public && start.client_auth.is_none() {
+                            preset::check_public(&target.habits)?;
+                        }
                         browser(&daemon, &http, target, &start, origin, place).await
                     }
                 },
@@ -409,6 +413,7 @@ async fn browser(
     };
     let under_way = UnderWay {
         attempt: Some(Arc::clone(&attempt)),
+        url_lives,
         proof: None,
         method: LoginMethod::Code,
         patience: PATIENCE,
@@ -465,6 +470,7 @@ fn device(
     let account = target.account.to_string();
     let under_way = UnderWay {
         attempt: None,
+        url_lives: None,
         proof: Some(Arc::new(Proof::DeviceCode(device_code))),
         method: LoginMethod::Device { interval },
         patience: expires_in,
@@ -499,6 +505,7 @@ fn direct(
     let account = target.account.to_string();
     let under_way = UnderWay {
         attempt: None,
+        url_lives: None,
         proof: Some(Arc::new(Proof::from(&by))),
         method: LoginMethod::Direct(by),
         patience: PATIENCE,
@@ -524,6 +531,7 @@ fn direct(
 /// What tells one login's way from another's.
 pub(super) struct UnderWay {
     pub(super) attempt: Option<Arc<AuthorizationAttempt>>,
+    pub(super) url_lives: Option<Duration>,
     pub(super) proof: Option<Arc<Proof>>,
     pub(super) method: LoginMethod,
     pub(super) patience: Duration,
@@ -547,12 +555,15 @@ pub(super) fn register(
         client_secret: target.client_secret,
         binding: target.protections.binding,
         asked: target.scopes.clone(),
+        url_lives: under_way.url_lives,
         attempt: under_way.attempt,
         proof: Mutex::new(under_way.proof),
         outcome: watch::Sender::new(None),
         told: watch::Sender::new(false),
         place: Mutex::new(Some(under_way.place)),
         listener: Mutex::default(),
+        late: Mutex::default(),
+        mistyped: watch::Sender::new(0),
         origin: under_way.origin,
     });
     daemon.logins.insert(id, Arc::clone(&login));

@@ -66,6 +66,7 @@ pub(crate) async fn import(
             target.protections = Protections::default();
             let under_way = UnderWay {
                 attempt: None,
+                url_lives: None,
                 proof: Some(Arc::new(Proof::RefreshToken(brought))),
                 method: LoginMethod::Import,
                 patience: PATIENCE,

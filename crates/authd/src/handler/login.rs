@@ -37,10 +37,9 @@ pub(crate) async fn complete(
     complete: LoginComplete,
 ) -> Result<LoginProgress, WireError> {
     let id = parse_login_id(&complete.login_id)?;
-    daemon
-        .logins
-        .complete(&daemon, id, complete.redirect_url.expose())?;
-    let done = daemon.logins.wait(id, patience(complete.wait_secs)).await?;
+    let wait = patience(complete.wait_secs);
+    let pasted = complete.redirect_url.expose();
+    let done = daemon.logins.complete(&daemon, id, pasted, wait).await?;
     Ok(progress(done.as_deref()))
 }
 

@@ -352,7 +352,10 @@ async fn send(daemon: &Shared, material: &Material, exchange: &Exchange) -> Exch
                 ours,
                 theirs,
             };
-            send_once(daemon, &ambient, &anew, material, exchange).await
+            let mut exchanged = send_once(daemon, &ambient, &anew, material, exchange).await;
+            let sent_at = &mut exchanged.answer.sent_at;
+            *sent_at = ambient.by_ours(*sent_at);
+            exchanged
         }
         (Ok(anew), None) if differ(&credential, &anew) => {
             tracing::info!(account = %exchange.account, "the client's credential has changed");

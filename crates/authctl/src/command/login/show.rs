@@ -145,6 +145,13 @@ pub(super) fn because(reason: Reason, started: &LoginStartReply) {
     }
 }
 
+/// The page that was to be opened may be none any more.
+pub(super) fn page_is_over() {
+    note(
+        "the time to open that page is over: if you have not opened it yet, press Ctrl-C and log in again",
+    );
+}
+
 pub(super) fn pasted_the_way_in() {
     note(
         "that is the address to open: open it in a browser, sign in there, and paste the address where it \
