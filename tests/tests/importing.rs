@@ -86,6 +86,11 @@ fn a_login_is_taken_over_and_authd_holds_the_newest_link_of_its_chain() {
     assert_eq!((info.state, info.flags), (State::Fresh, vec![]));
     let token = instance.token("work", Duration::ZERO).unwrap();
     assert_eq!(api::ping(&server, token.access_token.expose()), 200);
+    // The same once more would spend what is spent already, and end the login.
+    let twice = import(&instance, &at(&server, "other"), &holder.refresh_token);
+    assert_eq!(twice.code(), 1, "{twice:?}");
+    assert!(twice.stderr.contains("already, as 'work'"), "{twice:?}");
+    assert_eq!(server.counts().refreshes(), 1, "nothing was sent");
     daemon.kill();
     let _daemon = instance.start_daemon();
     instance.renew("work").unwrap();

@@ -161,7 +161,7 @@ fn take_over(args: ImportArgs) -> Result<(Client, LoginProgress), Failure> {
     let mut client = daemon::reach()?;
     let mut request = args.request(&mut client, held)?;
     output::note(format_args!(
-        "from now on authd alone may use this refresh token: {stop}"
+        "once it is here, authd alone may use this refresh token: {stop}"
     ));
     let answer = daemon::ask_waiting(&mut client, &request, DISCOVERY_SECS + wait);
     let answer = match answer {

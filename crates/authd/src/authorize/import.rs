@@ -43,6 +43,10 @@ pub(crate) async fn import(
     } = import;
     let account = account_name(&start.account)?;
     let brought = brought(refresh_token.expose())?;
+    // One login has one owner; a second account of it, or its spent token, would end both.
+    if let Some(holder) = daemon.mailbox.who_holds(brought.clone()).await {
+        return Err(already_here(&holder));
+    }
     let place = daemon.logins.enter()?;
     let http = daemon.network.http();
     let before = Before::of(&daemon, &account);
@@ -111,6 +115,17 @@ fn exists(account: &Account, how: &str) -> WireError {
     )
     .with_hint("choose another name, or give --replace")
     .with_account(account.as_str())
+}
+
+fn already_here(holder: &Account) -> WireError {
+    WireError::new(
+        ErrorCode::AccountExists,
+        format!("authd has this login already, as '{holder}'; nothing was sent"),
+    )
+    .with_hint(format!(
+        "use '{holder}', or run 'authctl login' for another login"
+    ))
+    .with_account(holder.as_str())
 }
 
 /// What the account was before.

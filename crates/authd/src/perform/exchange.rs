@@ -146,6 +146,19 @@ impl Performer {
         }
     }
 
+    /// The account that this refresh token is of, or was until its latest renewal.
+    pub(crate) fn who_holds(&self, refresh_token: &Secret) -> Option<Account> {
+        let is_it = |held: &Option<Secret>| {
+            held.as_ref()
+                .is_some_and(|held| held.matches(refresh_token.expose()))
+        };
+        let mut accounts = self.vault.iter();
+        let holder = accounts.find(|(_, secrets)| {
+            is_it(&secrets.refresh_token) || is_it(&secrets.previous_refresh_token)
+        });
+        holder.map(|(account, _)| account.clone())
+    }
+
     /// The client secret that the account was logged in with.
     pub(crate) fn stored_client_secret(&self, account: &Account) -> Option<Secret> {
         self.vault.get(account)?.client_secret.clone()
