@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 use self::source::{Held, Tool};
 pub(crate) use self::source::{Tool as ImportTool, Unreadable};
-use super::login::{CredentialArgs, parameter, show, wizard};
+use super::login::{ClientFile, CredentialArgs, parameter, show, wizard};
 use crate::cli::{Json, seconds, split_scopes};
 use crate::exit::Failure;
 use crate::input::{self, Keyboard};
@@ -159,12 +159,13 @@ fn take_over(args: ImportArgs) -> Result<(Client, LoginProgress), Failure> {
     let held = args.held(keyboard.as_ref())?;
     let stop = args.how_to_stop(&held);
     let mut client = daemon::reach()?;
-    let mut request = args.request(&mut client, held)?;
+    let (mut request, client_file) = args.request(&mut client, held)?;
     output::note(format_args!(
         "once it is here, authd alone may use this refresh token: {stop}"
     ));
-    let answer = daemon::ask_waiting(&mut client, &request, DISCOVERY_SECS + wait);
-    let answer = match answer {
+    let mut ask =
+        |request: &AccountImport| daemon::ask_waiting(&mut client, request, DISCOVERY_SECS + wait);
+    let answer = match ask(&request) {
         Err(failure) if failure.wire_code() == Some(ErrorCode::AccountExists) => {
             let Some(keyboard) = keyboard.filter(|_| !request.replace) else {
                 return Err(failure);
@@ -173,11 +174,22 @@ fn take_over(args: ImportArgs) -> Result<(Client, LoginProgress), Failure> {
                 return Err(Failure::GivenUp);
             }
             request.replace = true;
-            daemon::ask_waiting(&mut client, &request, DISCOVERY_SECS + wait)?
+            ask(&request)
         }
-        answer => answer?,
+        answer => answer,
     };
-    Ok((client, answer))
+    // Where the account is there, what proves its client is needed.
+    let is_there = match &answer {
+        Ok(_) => true,
+        Err(failure) => matches!(
+            failure.wire_code(),
+            Some(ErrorCode::ProviderRefused | ErrorCode::LoginRequired)
+        ),
+    };
+    if let Some(client_file) = client_file.filter(|_| is_there) {
+        client_file.keep(&request.login.account);
+    }
+    Ok((client, answer?))
 }
 
 /// It is here and safe, and its first renewal has not come about yet.
@@ -238,7 +250,11 @@ impl ImportArgs {
         }
     }
 
-    fn request(self, client: &mut Client, held: Held) -> Result<AccountImport, Failure> {
+    fn request(
+        self,
+        client: &mut Client,
+        held: Held,
+    ) -> Result<(AccountImport, Option<ClientFile>), Failure> {
         let scopes: Vec<String> = split_scopes(&self.scope).map(str::to_owned).collect();
         let scopes = if scopes.is_empty() {
             held.scopes
@@ -264,16 +280,17 @@ impl ImportArgs {
             ..LoginStart::default()
         };
         let is_named = self.credential.is_named();
-        self.credential.apply(&mut login, client)?;
+        let client_file = self.credential.apply(&mut login, client)?;
         if !is_named {
             login.client_secret = held.client_secret;
         }
-        Ok(AccountImport {
+        let import = AccountImport {
             login,
             refresh_token: held.refresh_token,
             replace: self.replace,
             wait_secs: Some(self.wait),
-        })
+        };
+        Ok((import, client_file))
     }
 }
 

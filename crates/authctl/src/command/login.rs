@@ -3,6 +3,7 @@
 //! The daemon does the protocol; this command opens the browser, or shows what to open, and waits.
 
 mod client;
+mod client_file;
 mod interrupt;
 mod open;
 mod paste;
@@ -24,6 +25,7 @@ use url::Url;
 
 use self::client::ClientArgs;
 pub(super) use self::client::CredentialArgs;
+pub(super) use self::client_file::ClientFile;
 use self::interrupt::Interrupts;
 use self::place::{Asked, Surroundings, Way};
 use crate::cli::{Json, seconds, split_scopes};
@@ -178,8 +180,9 @@ fn log_in(mut args: LoginArgs) -> Result<LoginDone, Failure> {
     if let Some(keyboard) = &keyboard {
         wizard::complete(&mut args, &mut client, keyboard, way)?;
     }
+    let (request, client_file) = args.request(&mut client, way.flow())?;
     let mut login = Login {
-        request: args.request(&mut client, way.flow())?,
+        request,
         client,
         interrupts,
         keyboard,
@@ -187,7 +190,7 @@ fn log_in(mut args: LoginArgs) -> Result<LoginDone, Failure> {
         json,
         deadline,
     };
-    match login.attempt() {
+    let done = match login.attempt() {
         Err(failure) if login.can_ask_about(&failure) => {
             if !wizard::replace(login.keyboard.as_ref(), &failure) {
                 return Err(Failure::GivenUp);
@@ -196,7 +199,11 @@ fn log_in(mut args: LoginArgs) -> Result<LoginDone, Failure> {
             login.attempt()
         }
         ended => ended,
+    }?;
+    if let Some(client_file) = client_file {
+        client_file.keep(&login.request.account);
     }
+    Ok(done)
 }
 
 /// One login, with whatever its attempts have in common.
@@ -278,7 +285,11 @@ impl LoginArgs {
         }
     }
 
-    fn request(self, client: &mut Client, flow: Flow) -> Result<LoginStart, Failure> {
+    fn request(
+        self,
+        client: &mut Client,
+        flow: Flow,
+    ) -> Result<(LoginStart, Option<ClientFile>), Failure> {
         let account = self.account_name(client)?;
         self.check_enough(client, &account)?;
         let scopes: Vec<String> = split_scopes(&self.scope).map(str::to_owned).collect();
@@ -307,8 +318,8 @@ impl LoginArgs {
             replace_subject: self.replace_subject,
             extra: BTreeMap::from_iter(self.params),
         };
-        self.client.apply(&mut start, client)?;
-        Ok(start)
+        let client_file = self.client.apply(&mut start, client)?;
+        Ok((start, client_file))
     }
 
     /// Where a server is named on the command line.
