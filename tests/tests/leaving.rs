@@ -123,8 +123,8 @@ fn made_up_for(fault: Fault) {
     );
     assert!(server.ledger().families[0].revoked.is_none());
     daemon.kill();
-    server.close_gate(Endpoint::Revocation, Phase::BeforeCommit);
     server.clear_faults(Endpoint::Revocation);
+    server.close_gate(Endpoint::Revocation, Phase::BeforeCommit);
     let _daemon = instance.start_daemon();
     until("it is shown after a restart too", || {
         sorted(owed(&instance)) == both

@@ -119,7 +119,7 @@ fn exists(account: &Account, how: &str) -> WireError {
 
 fn already_here(holder: &Account) -> WireError {
     WireError::new(
-        ErrorCode::AccountExists,
+        ErrorCode::AlreadyHeld,
         format!("authd has this login already, as '{holder}'; nothing was sent"),
     )
     .with_hint(format!(
