@@ -3,6 +3,7 @@
 mod begin;
 mod client;
 mod import;
+mod pasted;
 pub(crate) mod preset;
 mod protection;
 
@@ -51,8 +52,6 @@ const KEPT: Duration = Duration::from_secs(60);
 const ROUND: Duration = Duration::from_secs(60);
 /// A result that nobody asks for is kept for so long.
 const UNTOLD: Duration = Duration::from_secs(600);
-/// What to do about something pasted that is of no use.
-const WHOLE_ADDRESS: &str = "paste the whole address that the browser ended at";
 /// Logins under way at most: each holds a listener, and descriptors are for the store too.
 const UNDER_WAY: usize = 64;
 
@@ -197,87 +196,6 @@ impl Logins {
                 outcome.clone().transpose()
             }
             Ok(Err(_)) | Err(_) => Ok(None),
-        }
-    }
-
-    /// Takes the redirect that a browser elsewhere ended at, and waits as [`wait`](Self::wait) does; or until
-    /// a code that was typed in turns out to be none.
-    pub(crate) async fn complete(
-        &self,
-        daemon: &Shared,
-        id: LoginId,
-        pasted: &str,
-        wait: Duration,
-    ) -> Result<Option<Arc<LoginDone>>, WireError> {
-        let login = self.find(id).ok_or_else(unknown_login)?;
-        let mut mistyped = login.mistyped.subscribe();
-        mistyped.mark_unchanged();
-        self.take(daemon, id, pasted)?;
-        tokio::select! {
-            biased;
-            done = self.wait(id, wait) => done,
-            Ok(()) = mistyped.changed() => Err(WireError::new(
-                ErrorCode::BadRequest,
-                "the provider does not know that as a code of this login",
-            )
-            .with_hint(WHOLE_ADDRESS)),
-        }
-    }
-
-    fn take(&self, daemon: &Shared, id: LoginId, pasted: &str) -> Result<(), WireError> {
-        let login = self.find(id).ok_or_else(unknown_login)?;
-        let Some(attempt) = &login.attempt else {
-            return Err(WireError::new(
-                ErrorCode::BadRequest,
-                "a device login is finished at the provider; there is nothing to paste",
-            ));
-        };
-        let proof = login.proof.lock().unwrap_or_else(PoisonError::into_inner);
-        if proof.is_some() || login.outcome.borrow().is_some() {
-            // The redirect has come before, or the login has ended: its answer stands.
-            return Ok(());
-        }
-        drop(proof);
-        match attempt.complete_pasted(pasted) {
-            // What is no answer to this attempt changes nothing.
-            Err(error @ AuthorizationError::WholeAddressNeeded) => {
-                Err(WireError::new(ErrorCode::BadRequest, error.to_string()))
-            }
-            Err(
-                error @ (AuthorizationError::WrongState
-                | AuthorizationError::NoAnswer
-                | AuthorizationError::Malformed),
-            ) => {
-                Err(WireError::new(ErrorCode::BadRequest, error.to_string())
-                    .with_hint(WHOLE_ADDRESS))
-            }
-            Err(error @ AuthorizationError::IssuerMismatch { .. }) => {
-                Err(WireError::new(ErrorCode::BadRequest, error.to_string())
-                    .with_hint("log in again if you do not know that server"))
-            }
-            result => {
-                // Where it is not certain that this was it, the redirect may still come.
-                if !matches!(&result, Ok(grant) if grant.is_typed()) {
-                    login.close_listener();
-                }
-                login.redirected(daemon, id, result);
-                Ok(())
-            }
-        }
-    }
-
-    /// The code that was typed in is none of this login's.
-    pub(crate) fn code_refused(&self, daemon: &Shared, id: LoginId) {
-        let Some(login) = self.find(id) else { return };
-        *login.proof.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        let late = login
-            .late
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        match late {
-            Some(redirected) => login.redirected(daemon, id, redirected),
-            None => login.mistyped.send_modify(|count| *count += 1),
         }
     }
 

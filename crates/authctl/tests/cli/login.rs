@@ -429,9 +429,9 @@ fn a_secret_that_stays_in_its_file_may_go_to_where_the_named_provider_is_today()
         Call::LoginStart(start) => {
             assert_eq!(start.provider.as_deref(), Some("gitlab"));
             assert_eq!((start.client.as_deref(), start.issuer), (Some("new"), None));
-            let message = "seen";
-            reply.error(&WireError::new(ErrorCode::LoginFailed, message).with_hint("enough"));
+            reply.ok(&started(Flow::Browser));
         }
+        Call::LoginWait(_) => reply.ok(&LoginProgress::Done(Box::new(done()))),
         call => panic!("not expected: {}", call.method().as_str()),
     });
     let file = ["--client-secret-file", "secret", "--no-browser"];
@@ -441,10 +441,7 @@ fn a_secret_that_stays_in_its_file_may_go_to_where_the_named_provider_is_today()
         .chain(["--set", "host=git.example.org"])
         .chain(file);
     let (_, errors, status) = run(&mut daemon.authctl(args));
-    assert_eq!(
-        (errors.as_str(), status),
-        ("authctl: seen: enough\n", Some(1))
-    );
+    assert_eq!(status, Some(0), "{errors}");
     let written =
         std::fs::read_to_string(daemon.socket().with_file_name("clients").join("new.toml"))
             .unwrap();
