@@ -107,15 +107,15 @@ pub(crate) fn dispatch(
             return later(daemon, id, shape, |daemon| account::logout(daemon, logout));
         }
         Call::AccountImport(ask) => {
-            let origin = origin();
+            let (process, origin) = (session.process, origin());
             return later(daemon, id, shape, |daemon| {
-                import::import(daemon, *ask, origin)
+                import::import(daemon, *ask, process, origin)
             });
         }
         Call::LoginStart(start) => {
-            let origin = origin();
+            let (process, origin) = (session.process, origin());
             return later(daemon, id, shape, |daemon| {
-                login::start(daemon, *start, origin)
+                login::start(daemon, *start, process, origin)
             });
         }
         Call::LoginWait(wait) => {

@@ -4,18 +4,18 @@ use std::{sync::Arc, time::Duration};
 
 use authd_core::{
     broker::LoginMethod,
-    grant::{Grant, RenewedBy},
+    grant::RenewedBy,
     id::{Account, LoginId},
     secret::Secret,
 };
-use authd_proto::{ErrorCode, WireError, request::AccountImport, response::LoginDone};
+use authd_proto::{ErrorCode, WireError, request::AccountImport};
 
 use super::{
-    Logins, Proof,
+    Proof,
     begin::{Known, UnderWay, broke_off, register, target},
     protection::Protections,
 };
-use crate::{daemon::Shared, handler::account_name, journal::Origin};
+use crate::{admission::Place, daemon::Shared, handler::account_name, journal::Origin};
 
 /// How long what goes before the first exchange may take.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -34,6 +34,7 @@ pub(crate) async fn import(
     daemon: Shared,
     import: AccountImport,
     origin: Origin,
+    place: Place,
 ) -> Result<Imported, WireError> {
     let AccountImport {
         login: mut start,
@@ -47,7 +48,6 @@ pub(crate) async fn import(
     if let Some(holder) = daemon.mailbox.who_holds(brought.clone()).await {
         return Err(already_here(&holder));
     }
-    let place = daemon.logins.enter()?;
     let http = daemon.network.http();
     let before = Before::of(&daemon, &account);
     if let Before::Works { .. } = before
@@ -86,13 +86,6 @@ pub(crate) async fn import(
         }
     });
     work.await.unwrap_or_else(|_| Err(broke_off()))
-}
-
-impl Logins {
-    /// The end of a login as it is told, of the grant as it now is.
-    pub(crate) fn done(&self, daemon: &Shared, id: LoginId, grant: &Grant) -> Option<LoginDone> {
-        Some(self.find(id)?.done(grant, daemon.clock.now()))
-    }
 }
 
 /// RFC 6749 §A.17: one or more of the printable characters of ASCII.

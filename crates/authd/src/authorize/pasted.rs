@@ -9,7 +9,7 @@ use authd_core::id::LoginId;
 use authd_oauth::AuthorizationError;
 use authd_proto::{ErrorCode, WireError, response::LoginDone};
 
-use super::{Logins, unknown_login};
+use super::{Login, Logins};
 use crate::daemon::Shared;
 
 /// What to do about something pasted that is of no use.
@@ -25,10 +25,13 @@ impl Logins {
         pasted: &str,
         wait: Duration,
     ) -> Result<Option<Arc<LoginDone>>, WireError> {
-        let login = self.find(id).ok_or_else(unknown_login)?;
+        let Some(login) = self.find(id) else {
+            // There is none, or it has ended: its answer stands.
+            return self.wait(id, wait).await;
+        };
         let mut mistyped = login.mistyped.subscribe();
         mistyped.mark_unchanged();
-        self.take(daemon, id, pasted)?;
+        login.take(daemon, id, pasted)?;
         tokio::select! {
             biased;
             done = self.wait(id, wait) => done,
@@ -40,17 +43,33 @@ impl Logins {
         }
     }
 
+    /// The code that was typed in is none of this login's.
+    pub(crate) fn code_refused(&self, daemon: &Shared, id: LoginId) {
+        let Some(login) = self.find(id) else { return };
+        *login.proof.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let late = login
+            .late
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        match late {
+            Some(redirected) => login.redirected(daemon, id, redirected),
+            None => login.mistyped.send_modify(|count| *count += 1),
+        }
+    }
+}
+
+impl Login {
     fn take(&self, daemon: &Shared, id: LoginId, pasted: &str) -> Result<(), WireError> {
-        let login = self.find(id).ok_or_else(unknown_login)?;
-        let Some(attempt) = &login.attempt else {
+        let Some(attempt) = &self.attempt else {
             return Err(WireError::new(
                 ErrorCode::BadRequest,
                 "a device login is finished at the provider; there is nothing to paste",
             ));
         };
-        let proof = login.proof.lock().unwrap_or_else(PoisonError::into_inner);
-        if proof.is_some() || login.outcome.borrow().is_some() {
-            // The redirect has come before, or the login has ended: its answer stands.
+        let proof = self.proof.lock().unwrap_or_else(PoisonError::into_inner);
+        if proof.is_some() {
+            // The redirect has come before.
             return Ok(());
         }
         drop(proof);
@@ -74,26 +93,11 @@ impl Logins {
             result => {
                 // Where it is not certain that this was it, the redirect may still come.
                 if !matches!(&result, Ok(grant) if grant.is_typed()) {
-                    login.close_listener();
+                    self.close_listener();
                 }
-                login.redirected(daemon, id, result);
+                self.redirected(daemon, id, result);
                 Ok(())
             }
-        }
-    }
-
-    /// The code that was typed in is none of this login's.
-    pub(crate) fn code_refused(&self, daemon: &Shared, id: LoginId) {
-        let Some(login) = self.find(id) else { return };
-        *login.proof.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        let late = login
-            .late
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        match late {
-            Some(redirected) => login.redirected(daemon, id, redirected),
-            None => login.mistyped.send_modify(|count| *count += 1),
         }
     }
 }

@@ -3,8 +3,17 @@
 
 use std::time::Duration;
 
-use authd_core::{broker::Refusal, flag::LoginReason, id::Account, lease::LeaseKey};
-use authd_proto::{ErrorCode, WireError, request::AccountImport, response::LoginProgress};
+use authd_core::{
+    broker::Refusal,
+    flag::LoginReason,
+    id::{Account, ClientId},
+    lease::LeaseKey,
+};
+use authd_proto::{
+    ErrorCode, WireError,
+    request::AccountImport,
+    response::{LoginDone, LoginProgress},
+};
 use tokio::time::Instant;
 
 use super::{refusal, wait};
@@ -19,11 +28,14 @@ use crate::{
 pub(crate) async fn import(
     daemon: Shared,
     import: AccountImport,
+    process: ClientId,
     origin: Origin,
 ) -> Result<LoginProgress, WireError> {
     daemon.check_open()?;
     let until = Instant::now() + wait(import.wait_secs);
-    let imported = authorize::import(daemon.clone(), import, origin.clone()).await?;
+    super::login::check(&import.login)?;
+    let place = daemon.logins.enter(process)?;
+    let imported = authorize::import(daemon.clone(), import, origin.clone(), place).await?;
     // Where it took the place of a login that works, this is the end; else it is on disk now.
     let Some(done) = daemon.logins.wait(imported.login, left(until)).await? else {
         return Ok(LoginProgress::Pending);
@@ -31,13 +43,14 @@ pub(crate) async fn import(
     if is_exchanged(&daemon, &imported.account) {
         return Ok(LoginProgress::Done(Box::new((*done).clone())));
     }
-    first_exchange(&daemon, &imported, left(until), origin).await
+    first_exchange(&daemon, &imported, &done, left(until), origin).await
 }
 
 /// Waits for the exchange that the engine makes by itself.
 async fn first_exchange(
     daemon: &Shared,
     imported: &Imported,
+    taken: &LoginDone,
     wait: Duration,
     origin: Origin,
 ) -> Result<LoginProgress, WireError> {
@@ -61,10 +74,9 @@ async fn first_exchange(
     match daemon.mailbox.ask(&daemon.figures, ask).await {
         Ok(handed) => {
             let grant = &handed.snapshot.view.grant;
-            let done = daemon.logins.done(daemon, imported.login, grant);
-            Ok(done.map_or(LoginProgress::Pending, |done| {
-                LoginProgress::Done(Box::new(done))
-            }))
+            let asked = taken.scopes.iter().map(String::as_str).collect();
+            let done = authorize::done(grant, &asked, daemon.clock.now());
+            Ok(LoginProgress::Done(Box::new(done)))
         }
         // It goes on by itself.
         Err(Refusal::Unavailable { .. }) => Ok(LoginProgress::Pending),
