@@ -7,6 +7,7 @@
 //! - [`driven`]: the daemon in the test's own process, on a clock that the test drives.
 //! - [`Process`], [`Finished`]: any child with a bound on its time.
 //! - [`PendingLogin`]: a login with nobody before the browser.
+//! - [`Holder`]: another tool with a login of its own, that is taken over.
 //! - [`Watcher`]: waits for what happens through the daemon's own events.
 //! - [`Raw`]: bytes on the socket that no client of ours would send.
 //! - [`api`]: calls of the fake server's protected API; [`latency`]: how long cached tokens take.
@@ -35,6 +36,7 @@ pub mod chromium;
 pub mod daemon;
 pub mod dbus;
 pub mod driven;
+pub mod holder;
 pub mod instance;
 pub mod latency;
 pub mod login;
@@ -49,6 +51,7 @@ pub mod watcher;
 
 pub use self::{
     daemon::{Daemon, Start},
+    holder::Holder,
     instance::Instance,
     login::PendingLogin,
     process::{Finished, Process},

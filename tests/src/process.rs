@@ -59,8 +59,17 @@ impl Process {
     /// As [`spawn`](Self::spawn).
     #[must_use]
     pub fn capture(command: &mut Command) -> Self {
+        Self::capture_reading(command, Stdio::null())
+    }
+
+    /// The same with `stdin` to read.
+    ///
+    /// # Panics
+    /// As [`spawn`](Self::spawn).
+    #[must_use]
+    pub fn capture_reading(command: &mut Command, stdin: Stdio) -> Self {
         command
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut process = Self::spawn(command);

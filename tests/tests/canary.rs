@@ -3,13 +3,14 @@
 
 use std::{
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
 };
 
 use authd_e2e::{
-    Finished, Instance, PATIENCE, PendingLogin, Process, Raw, binaries,
+    Finished, Holder, Instance, PATIENCE, PendingLogin, Process, Raw, binaries,
     instance::private_directory, raw::frame,
 };
 use authd_proto::{
@@ -62,6 +63,7 @@ fn no_secret_is_in_a_log_an_argument_an_environment_or_a_file() {
     let token = token.access_token.expose();
 
     renew_into_every_fault(&instance, &server);
+    take_over(&instance, &server);
     report_rejected(&instance, token);
     send_nonsense(&instance, token);
     let waiting = renew_at_a_closed_gate(&instance, &server);
@@ -108,6 +110,40 @@ fn log_in_with_a_key(instance: &Instance, server: &FakeServer) {
         assert!(!holds_key(text.as_bytes()), "the private key is printed");
     }
     assert_eq!(instance.authctl(&["renew", "bound"]).code(), 0);
+}
+
+/// What another tool held: well, refused, and in a shape that cannot be read; its command still running.
+fn take_over(instance: &Instance, server: &FakeServer) {
+    let holder = Holder::log_in(server.issuer(), "native");
+    let begin = |account: &str, more: &[&str], input: &str| {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        writer.write_all(input.as_bytes()).unwrap();
+        drop(writer);
+        let mut command = instance.command(binaries::authctl());
+        command.args(["import", account, "--issuer", server.issuer()]);
+        command.args(["--client-id", "native"]).args(more);
+        Process::capture_reading(&mut command, reader.into())
+    };
+    server.close_gate(Endpoint::Token, Phase::AfterCommit);
+    let importing = begin("taken", &["--refresh-token-stdin"], &holder.refresh_token);
+    server
+        .wait_held_blocking(Endpoint::Token, 1, PATIENCE)
+        .unwrap();
+    sweep(instance);
+    server.open_gate(Endpoint::Token);
+    let imported = importing.finish(PATIENCE);
+    assert_eq!(imported.code(), 0);
+    said_nothing(&imported);
+    let fresh = Holder::log_in(server.issuer(), "native");
+    server.fault_next(Endpoint::Token, Fault::oauth_error("invalid_client"));
+    let refused = begin("refused", &["--refresh-token-stdin"], &fresh.refresh_token);
+    said_nothing(&refused.finish(PATIENCE));
+    for tool in ["pizauth", "oidc-agent", "ortie"] {
+        let broken = format!("{{\"refresh_token\": {}", fresh.refresh_token);
+        let unread = begin("unread", &["--from", tool], &broken).finish(PATIENCE);
+        assert_eq!(unread.code(), 2);
+        said_nothing(&unread);
+    }
 }
 
 /// The errors of an exchange: each has words of its own, some of them the provider's.

@@ -12,7 +12,7 @@ use std::{
 
 use authd_e2e::{Instance, PATIENCE, PendingLogin, provider::Provider};
 use authd_proto::response::FlagName;
-use authd_testkit::{Client, ClientAuthentication, FakeServer, Options};
+use authd_testkit::{Client, ClientAuthentication, FakeServer, ManualClock, Options};
 use serde_json::{Value, json};
 
 const LIFETIME: Duration = Duration::from_secs(5);
@@ -435,6 +435,51 @@ fn a_service_account_logs_in_by_its_key_file_kept_in_its_place_or_in_the_store()
     );
     let ledger = server.ledger();
     assert_eq!(ledger.families.last().unwrap().subject, "jane@example.com");
+}
+
+#[test]
+fn what_is_signed_by_the_providers_clock_is_kept_by_ours() {
+    let account = "bot@project.example";
+    // An hour ahead of this machine: each assertion has expired before it comes.
+    let clock = ManualClock::starting_now();
+    clock.advance(Duration::from_secs(3600));
+    let server = FakeServer::start(Options {
+        clock: clock.into(),
+        clients: vec![
+            Client::native(account)
+                .authenticated_by(ClientAuthentication::PrivateKeyJwt)
+                .with_jwk(jwk()),
+        ],
+        ..Options::default()
+    })
+    .unwrap();
+    let instance = Instance::new();
+    let _daemon = instance.start_daemon();
+    let key = file(&instance, "client.pem", Provider::CLIENT_KEY, 0o600);
+    let issuer = server.issuer();
+    let logged_in = instance.authctl(&[
+        "login",
+        "ci",
+        "--issuer",
+        issuer,
+        "--client-id",
+        account,
+        "--client-credentials",
+        "--client-key-file",
+        text(&key),
+    ]);
+    assert_eq!(logged_in.code(), 0, "{logged_in:?}");
+    let refused = server.ledger().counts.token_errors["invalid_client"];
+    assert_eq!(refused, 1, "signed by the wrong clock first");
+    let info = instance.account("ci");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = now.unwrap().as_secs();
+    let left = info.expires_at.unwrap().saturating_sub(now);
+    assert!(
+        (3500..=3600).contains(&left),
+        "{left} s are left by our calendar"
+    );
+    assert!(info.ttl_secs.unwrap() <= 3600);
 }
 
 #[test]

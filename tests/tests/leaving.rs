@@ -4,8 +4,12 @@
 use std::time::Duration;
 
 use authd_e2e::{Instance, PATIENCE, api, until};
-use authd_proto::ErrorCode;
-use authd_testkit::{Endpoint, FakeServer, Fault, Options};
+use authd_proto::{
+    ErrorCode,
+    response::{OwedRevocation, TokenKind},
+};
+use authd_testkit::{Endpoint, FakeServer, Fault, Options, Phase};
+use serde_json::json;
 
 fn logged_in() -> (FakeServer, Instance, authd_e2e::Daemon) {
     let server = FakeServer::start(Options::default()).unwrap();
@@ -99,14 +103,62 @@ fn made_up_for(fault: Fault) {
     is_gone(&instance);
     let tried = server.counts().requests(Endpoint::Revocation);
     assert!(tried >= 1, "it was tried");
+    let owed = |instance: &Instance| instance.status().revocations;
+    let both = vec![OwedRevocation {
+        account: "demo".to_owned(),
+        tokens: vec![TokenKind::RefreshToken, TokenKind::AccessToken],
+    }];
+    let sorted = |mut owed: Vec<OwedRevocation>| {
+        owed.iter_mut().for_each(|one| {
+            one.tokens
+                .sort_by_key(|kind| *kind != TokenKind::RefreshToken)
+        });
+        owed
+    };
+    assert_eq!(sorted(owed(&instance)), both, "and it is shown");
+    let status = instance.authctl(&["status"]);
+    assert!(
+        status.stdout.contains("not revoked yet: of 'demo'"),
+        "{status:?}"
+    );
     assert!(server.ledger().families[0].revoked.is_none());
     daemon.kill();
     server.clear_faults(Endpoint::Revocation);
+    server.close_gate(Endpoint::Revocation, Phase::BeforeCommit);
     let _daemon = instance.start_daemon();
+    until("it is shown after a restart too", || {
+        sorted(owed(&instance)) == both
+    });
+    server.open_gate(Endpoint::Revocation);
     server
         .wait_for_blocking(PATIENCE, |ledger| ledger.families[0].revoked.is_some())
         .unwrap();
+    until("nothing is owed any more", || owed(&instance).is_empty());
     is_gone(&instance);
+}
+
+#[test]
+fn where_the_browsers_session_ends_is_told_and_names_nobody_who_signed_in() {
+    let server = FakeServer::start(Options::default()).unwrap();
+    let page = format!("{}/logout", server.issuer());
+    let member = ("end_session_endpoint".to_owned(), json!(page));
+    server.update(|settings| settings.metadata.extend([member]));
+    let instance = Instance::new();
+    let _daemon = instance.start_daemon();
+    for json in [false, true] {
+        instance.login(&server, "demo");
+        let mut arguments = vec!["logout", "demo"];
+        arguments.extend(json.then_some("--json"));
+        let logout = instance.authctl(&arguments);
+        assert_eq!(logout.code(), 0, "{logout:?}");
+        let url = format!("{page}?client_id=native");
+        let said = if json { &logout.stdout } else { &logout.stderr };
+        assert!(said.contains(&url), "{logout:?}");
+        assert!(
+            !said.contains("id_token_hint") && !said.contains("user-1"),
+            "{logout:?}"
+        );
+    }
 }
 
 #[test]

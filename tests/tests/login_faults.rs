@@ -221,6 +221,67 @@ fn rubbish_that_is_pasted_is_told_and_the_next_try_counts() {
 }
 
 #[test]
+fn a_word_that_looks_like_a_code_and_is_none_may_be_followed_by_the_redirect() {
+    let (server, instance, _daemon) = started(Settings {
+        advertise_iss: false,
+        send_iss: SendIss::Omitted,
+        ..Settings::default()
+    });
+    let pending = PendingLogin::start(&mut login(&instance, &server, &["--no-browser"]));
+    let url = pending.url().to_owned();
+    let begun = || {
+        let start = LoginStart {
+            account: "other".to_owned(),
+            issuer: Some(server.issuer().to_owned()),
+            client_id: Some("native".to_owned()),
+            ..LoginStart::default()
+        };
+        instance.call(&start).unwrap()
+    };
+    let paste = |login_id: &str, text: &str| {
+        instance.call(&LoginComplete {
+            login_id: login_id.to_owned(),
+            redirect_url: WireSecret::new(text),
+            wait_secs: Some(PATIENCE.as_secs()),
+        })
+    };
+    let other = begun();
+    for word in ["yesterdays-code", "tomorrows-code"] {
+        let refused = paste(&other.login_id, word).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::BadRequest);
+        let told = format!("{}: {:?}", refused.message, refused.hint);
+        assert!(told.contains("does not know that as a code"), "{told}");
+        assert!(
+            told.contains("paste the whole address") && !told.contains(word),
+            "{told}"
+        );
+    }
+    // The listener is there still.
+    let page = Browser::new().follow_blocking(other.authorization_url.as_deref().unwrap());
+    assert_eq!(page.unwrap().status, 200);
+    let wait = LoginWait {
+        login_id: other.login_id,
+        wait_secs: Some(PATIENCE.as_secs()),
+    };
+    assert!(matches!(
+        instance.call(&wait).unwrap(),
+        LoginProgress::Done(_)
+    ));
+
+    // Not for ever: the fourth ends it.
+    let patient = begun();
+    for _ in 0..3 {
+        let refused = paste(&patient.login_id, "yesterdays-code").unwrap_err();
+        assert_eq!(refused.code, ErrorCode::BadRequest);
+    }
+    let ended = paste(&patient.login_id, "yesterdays-code").unwrap_err();
+    assert_eq!(ended.code, ErrorCode::LoginFailed);
+    // And another login is none the worse for it.
+    assert_eq!(Browser::new().follow_blocking(&url).unwrap().status, 200);
+    assert_eq!(pending.finish().0["event"], "done");
+}
+
+#[test]
 fn someone_else_is_refused_where_nobody_can_be_asked_and_nothing_held_is_lost() {
     let (server, instance, _daemon) = started(Settings::default());
     instance.login(&server, "demo");

@@ -1,6 +1,8 @@
 //! Providers by name: those of the configuration, with variables, and those that come with the daemon.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::{fs, os::unix::fs::PermissionsExt as _};
+
 use authd_e2e::{Instance, PATIENCE, api, binaries, login::PendingLogin};
 use authd_proto::{
     ErrorCode,
@@ -8,7 +10,8 @@ use authd_proto::{
     request::{DaemonReload, Flow, LoginStart},
     response::Expiry,
 };
-use authd_testkit::{Endpoint, ExpiresIn, FakeServer, Options};
+use authd_testkit::{Client, ClientAuthentication, Endpoint, ExpiresIn, FakeServer, Options};
+use serde_json::json;
 
 /// A provider whose address is the server's, and which says little of its tokens.
 fn lab(server: &FakeServer, more: &str) -> String {
@@ -168,6 +171,83 @@ fn what_is_missing_or_mistaken_is_said_before_anybody_is_asked() {
         assert!(no_client.contains(part), "{no_client}");
     }
     assert_eq!(server.counts().requests(Endpoint::Token), 0);
+}
+
+#[test]
+fn a_secret_that_the_provider_wants_is_asked_for_before_the_browser_opens_whatever_led_there() {
+    let server = FakeServer::start(Options::default()).unwrap();
+    // No codes for devices: then a login that tries those first ends in the browser.
+    let none = ("device_authorization_endpoint".to_owned(), json!(null));
+    server.update(|settings| settings.metadata.extend([none]));
+    let instance = Instance::new();
+    instance.configure(&lab(&server, "client_auth = [\"client_secret_basic\"]\n"));
+    let _daemon = instance.start_daemon();
+    for flow in [Flow::Browser, Flow::DeviceOrBrowser] {
+        let start = LoginStart {
+            account: "lab".to_owned(),
+            provider: Some("lab".to_owned()),
+            flow,
+            ..LoginStart::default()
+        };
+        let error = instance.call(&start).unwrap_err();
+        assert_eq!(error.code, ErrorCode::BadRequest);
+        assert!(
+            error
+                .message
+                .contains("'lab' wants a client to prove itself by a secret"),
+            "{error}"
+        );
+    }
+    assert_eq!(server.counts().requests(Endpoint::Token), 0);
+}
+
+#[test]
+fn a_secret_in_a_file_goes_to_a_provider_by_name_and_to_nobody_else() {
+    let server = FakeServer::start(Options {
+        clients: vec![
+            Client::native("native")
+                .authenticated_by(ClientAuthentication::Basic("hush".to_owned())),
+        ],
+        ..Options::default()
+    })
+    .unwrap();
+    let instance = Instance::new();
+    instance.configure(&lab(&server, ""));
+    let _daemon = instance.start_daemon();
+    let secret = instance.dir().join("home").join("secret");
+    fs::write(&secret, "hush\n").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    let secret = secret.to_str().unwrap();
+    let arguments = [
+        "--provider",
+        "lab",
+        "--client-id",
+        "native",
+        "--client-secret-file",
+        secret,
+    ];
+    log_in(&instance, &arguments);
+    let written = fs::read_to_string(instance.config_dir().join("clients/lab.toml")).unwrap();
+    assert!(
+        written.contains(&format!("issuer = \"{}\"", server.issuer())),
+        "{written}"
+    );
+    instance.renew("lab").unwrap();
+    // The name may come to mean another place; the secret does not go there.
+    let other = FakeServer::start(Options::default()).unwrap();
+    instance.configure(&lab(&other, ""));
+    instance.call(&DaemonReload {}).unwrap();
+    let start = LoginStart {
+        account: "lab".to_owned(),
+        provider: Some("lab".to_owned()),
+        client: Some("lab".to_owned()),
+        ..LoginStart::default()
+    };
+    let error = instance.call(&start).unwrap_err();
+    assert!(
+        error.message.contains("is for another provider or client"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -4,9 +4,15 @@
 
 use std::time::Duration;
 
-use authd_e2e::{Instance, PATIENCE, PendingLogin, api::Api, provider::Provider};
+use authd::Alarms;
+use authd_e2e::{
+    Instance, PATIENCE, PendingLogin,
+    api::Api,
+    driven::{DrivenDaemon, Time},
+    provider::Provider,
+};
 use authd_proto::{ErrorCode, request::DpopProof, response::Dpop};
-use authd_testkit::{Endpoint, FakeServer, Fault, Options, Settings, Support};
+use authd_testkit::{Browser, Endpoint, FakeServer, Fault, Options, Settings, Support};
 use serde_json::{Value, json};
 
 /// Long enough that nothing is renewed but what a test renews.
@@ -421,6 +427,31 @@ fn a_push_that_fails_is_done_without_unless_the_provider_insists_or_refuses() {
         (Some("unavailable"), 5)
     );
     finish(begin());
+}
+
+#[test]
+fn whoever_comes_too_late_to_a_pushed_request_is_told_how_soon_to_come() {
+    let time = Time::stopped(Alarms::ThroughSuspend);
+    let server = time.server(Settings {
+        pushed_authorization_requests: Support::Required,
+        request_uri_ttl: Duration::from_secs(60),
+        ..Settings::default()
+    });
+    let instance = Instance::new();
+    let _daemon = DrivenDaemon::start(&instance, &time.machine);
+    let pending = instance.begin_login("demo", server.issuer(), &[]);
+    assert_eq!(pending.authorize()["url_expires_in_secs"], 60);
+    time.advance(Duration::from_secs(61));
+    let late = Browser::new().follow_blocking(pending.url()).unwrap();
+    assert_eq!(
+        late.status, 400,
+        "the provider knows it no more, and nothing comes back"
+    );
+    time.advance(Duration::from_secs(600));
+    let (error, _) = pending.finish();
+    assert_eq!(error["code"], "login_expired");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("has to be opened within 1m"), "{message}");
 }
 
 #[test]

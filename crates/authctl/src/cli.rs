@@ -8,8 +8,8 @@ use std::time::Duration;
 use clap::{Args, ColorChoice, Parser, Subcommand};
 
 use crate::command::{
-    adopt, completions, daemon, doctor, events, exec, forget, list, login, logout, provider, renew,
-    status, token,
+    adopt, completions, daemon, doctor, events, exec, forget, import, list, login, logout,
+    provider, renew, status, token,
 };
 use crate::exit::{EXEC_FAILED, Failure};
 
@@ -56,6 +56,7 @@ pub(crate) enum Command {
     Doctor(doctor::DoctorArgs),
     Events(events::EventsArgs),
     Provider(provider::ProviderArgs),
+    Import(Box<import::ImportArgs>),
     Adopt(adopt::AdoptArgs),
     Daemon(daemon::DaemonArgs),
     Completions(completions::CompletionsArgs),
@@ -76,6 +77,7 @@ impl Command {
             Self::Doctor(args) => doctor::run(&args),
             Self::Events(args) => events::run(&args),
             Self::Provider(args) => provider::run(args),
+            Self::Import(args) => import::run(*args),
             Self::Adopt(args) => adopt::run(args),
             Self::Daemon(args) => daemon::run(&args),
             Self::Completions(args) => completions::run(&args),

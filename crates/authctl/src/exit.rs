@@ -10,6 +10,7 @@ use authd_client::{ClientError, ConnectError, StartError};
 use authd_proto::request::AccountList;
 use authd_proto::{ErrorCode, ExitStatus, WireError};
 
+use crate::command::import::{ImportTool, Unreadable};
 use crate::{daemon, output};
 
 /// The exit status of every failure of `exec` itself, as of `env`, `nohup` and `timeout`: below it all
@@ -50,11 +51,23 @@ pub(crate) enum Failure {
     #[error("there is no account '{account}' yet, and nothing says where to log in")]
     NoServer { account: String },
     /// `login --provider` with a secret that stays where it is.
-    #[error("where the secret may go is not said")]
+    #[error("where the secret may go is not said: '{provider}' needs to know more")]
     NoPlaceForSecret { provider: String },
     /// `login` to a new account without a client id.
     #[error("a new login needs the id this client has at the provider")]
     NoClientId { account: String },
+    /// `import` of what cannot be read.
+    #[error("{}: {why}", tool.name())]
+    Unreadable { tool: ImportTool, why: Unreadable },
+    /// `import` of a refresh token whose first exchange has not come about yet.
+    #[error(
+        "'{account}' is here and its refresh token is safe, but it is not renewed yet{}",
+        .why.as_ref().map_or_else(String::new, |why| format!(": {why}"))
+    )]
+    NotRenewedYet {
+        account: String,
+        why: Option<String>,
+    },
     /// The person said no, or nothing more, when they were asked.
     #[error("nothing was done")]
     GivenUp,
@@ -73,6 +86,9 @@ pub(crate) enum Failure {
     /// Ctrl-C cannot be caught.
     #[error("cannot listen for interrupts: {source}")]
     Interrupts { source: ctrlc::Error },
+    /// `exec` with a token that is of no use without proofs (RFC 9449).
+    #[error("the token of '{account}' is bound to a key: from an environment nobody can use it")]
+    BoundToken { account: String },
     /// `exec`'s command does not start.
     #[error("cannot run '{program}': {source}")]
     Program { program: String, source: io::Error },
@@ -110,7 +126,9 @@ impl Failure {
             | Self::NoPlaceForSecret { .. }
             | Self::NoClientId { .. }
             | Self::BadSecretCommand
-            | Self::NoServiceAccount { .. } => ExitStatus::Usage,
+            | Self::NoServiceAccount { .. }
+            | Self::Unreadable { .. } => ExitStatus::Usage,
+            Self::NotRenewedYet { .. } => ErrorCode::Unavailable.exit_status(),
             Self::GivenUp => ErrorCode::LoginCancelled.exit_status(),
             Self::LoginTimedOut { .. } => ErrorCode::LoginExpired.exit_status(),
             Self::StillRunning { .. }
@@ -118,6 +136,7 @@ impl Failure {
             | Self::Stdin { .. }
             | Self::File { .. }
             | Self::Interrupts { .. }
+            | Self::BoundToken { .. }
             | Self::Program { .. } => ExitStatus::Failure,
         }
     }
@@ -169,13 +188,20 @@ impl Failure {
                  that 'authctl provider list' lacks"
             )),
             Self::NoPlaceForSecret { provider } => Some(format!(
-                "give --token-endpoint URL too, as 'authctl provider show {provider}' has it, or the secret by \
-                 --client-secret-stdin"
+                "give --set KEY=VALUE, for what 'authctl provider show {provider}' leaves open"
             )),
             Self::NoClientId { account } => Some(format!(
                 "register one there, then run 'authctl login {account} … --client-id ID'"
             )),
             Self::LoginTimedOut { account } => Some(format!("run 'authctl login {account}'")),
+            Self::Unreadable { tool, why } => Some(tool.hint(why)),
+            Self::BoundToken { account } => Some(format!(
+                "have the command run 'authctl token {account} --format header --method METHOD --url URL' for \
+                 each request"
+            )),
+            Self::NotRenewedYet { account, .. } => Some(format!(
+                "authd goes on by itself; 'authctl status {account}' tells"
+            )),
             Self::DaemonEnded
             | Self::GivenUp
             | Self::Stdout(_)

@@ -38,6 +38,9 @@ pub struct Endpoints {
     /// RFC 9126.
     #[serde(default)]
     pub pushed_authorization_request: Option<String>,
+    /// OpenID Connect RP-Initiated Logout 1.0: a page for a person's browser.
+    #[serde(default)]
+    pub end_session: Option<String>,
 }
 
 impl Endpoints {
@@ -47,6 +50,7 @@ impl Endpoints {
     pub fn that_get_the_credential(&self) -> [(&'static str, Option<&str>); 5] {
         let Self {
             authorization: _,
+            end_session: _,
             token,
             device_authorization,
             revocation,

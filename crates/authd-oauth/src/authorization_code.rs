@@ -97,9 +97,17 @@ pub struct AuthorizationGrant {
     redirect_uri: String,
     resource: Option<String>,
     nonce: Option<Secret>,
+    typed: bool,
 }
 
 impl AuthorizationGrant {
+    /// Whether a person brought the code alone: nothing but their word says that it is this attempt's, or
+    /// that it is a code.
+    #[must_use]
+    pub fn is_typed(&self) -> bool {
+        self.typed
+    }
+
     /// The exchange for tokens.
     #[must_use]
     pub fn exchange_request(&self) -> ExchangeRequest<'_> {
@@ -378,8 +386,9 @@ impl AuthorizationAttempt {
     /// # Errors
     /// As [`AuthorizationAttempt::complete`]. Only the provider's own word,
     /// [`AuthorizationError::Denied`] or [`AuthorizationError::Refused`], ends the attempt: after any
-    /// other the user may paste again. [`AuthorizationError::Malformed`] is also a parameter that
-    /// stands twice, or one too many, found before `state` is looked at.
+    /// other the user may paste again. So they may when a code that was typed turns out to be none.
+    /// [`AuthorizationError::Malformed`] is also a parameter that stands twice, or one too many, found before
+    /// `state` is looked at.
     pub fn complete_pasted(&self, text: &str) -> Result<AuthorizationGrant, AuthorizationError> {
         let text = text.trim();
         // Some providers end the address with a fragment of no meaning.
@@ -408,7 +417,10 @@ impl AuthorizationAttempt {
             None if self.iss_expected || self.jarm.is_some() => {
                 Err(AuthorizationError::WholeAddressNeeded)
             }
-            None => Ok(self.grant(Secret::new(text))),
+            None => Ok(AuthorizationGrant {
+                typed: true,
+                ..self.grant(Secret::new(text))
+            }),
         }
     }
 
@@ -435,6 +447,7 @@ impl AuthorizationAttempt {
             redirect_uri: self.redirect_uri.clone(),
             resource: self.resource.clone(),
             nonce: self.nonce.clone(),
+            typed: false,
         }
     }
 }

@@ -12,6 +12,7 @@
 //! | Device authorization (RFC 8628) | [`authorize_device`] |
 //! | Token endpoint (RFC 6749 §3.2) | [`exchange`](fn@exchange) |
 //! | Revocation (RFC 7009) | [`revoke`] |
+//! | End of the browser's session (RP-Initiated Logout) | [`end_session_url`] |
 //! | Introspection (RFC 7662) | [`introspect`] |
 //! | Proof of possession (RFC 9449) | [`DpopKey`], [`DpopServers`] |
 //! | What is known of providers, as data | [`preset`] |
@@ -29,6 +30,7 @@ mod client;
 mod device_authorization;
 mod document;
 mod dpop;
+mod end_session;
 mod error;
 mod exchange;
 mod http;
@@ -59,6 +61,7 @@ pub use self::{
     client::{Ambient, Client, Credential},
     device_authorization::{DeviceAuthorization, authorize_device},
     dpop::{Dpop, DpopKey, DpopServers, ProofError, ProofRequest, Proving},
+    end_session::end_session_url,
     error::{EndpointError, Refusal},
     exchange::{ExchangeRequest, Exchanged, ID_TOKEN_REJECTED, Surroundings, exchange},
     http::{

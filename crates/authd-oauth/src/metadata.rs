@@ -249,7 +249,7 @@ pub fn check_endpoints(
     Ok(())
 }
 
-fn optional(endpoints: &Endpoints) -> [(&'static str, &Option<String>); 6] {
+fn optional(endpoints: &Endpoints) -> [(&'static str, &Option<String>); 7] {
     [
         ("authorization_endpoint", &endpoints.authorization),
         (
@@ -263,6 +263,7 @@ fn optional(endpoints: &Endpoints) -> [(&'static str, &Option<String>); 6] {
             "pushed_authorization_request_endpoint",
             &endpoints.pushed_authorization_request,
         ),
+        ("end_session_endpoint", &endpoints.end_session),
     ]
 }
 
@@ -368,6 +369,7 @@ fn read(
             introspection: optional("introspection_endpoint"),
             userinfo: optional("userinfo_endpoint"),
             pushed_authorization_request: optional("pushed_authorization_request_endpoint"),
+            end_session: optional("end_session_endpoint"),
         },
         jwks_uri: optional("jwks_uri"),
         registration_endpoint: optional("registration_endpoint"),

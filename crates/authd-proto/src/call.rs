@@ -74,10 +74,15 @@ macro_rules! methods {
     };
 }
 
-// The daemon's `Call` boxes this one for its size; a client sends it as it is.
+// The daemon's `Call` boxes these for their size; a client sends them as they are.
 impl Request for req::LoginStart {
     const METHOD: Method = Method::LoginStart;
     type Reply = res::LoginStartReply;
+}
+
+impl Request for req::AccountImport {
+    const METHOD: Method = Method::AccountImport;
+    type Reply = res::LoginProgress;
 }
 
 methods! {
@@ -97,6 +102,8 @@ methods! {
     AccountForget = "account.forget": req::AccountForget => res::AccountForgetReply,
     /// Lifts the block on accounts of a restored or copied store.
     AccountAdopt = "account.adopt": req::AccountAdopt => res::AccountAdoptReply,
+    /// Takes over a login whose refresh token something else held.
+    AccountImport = "account.import": Box<req::AccountImport> => res::LoginProgress,
     /// Begins a login attempt.
     LoginStart = "login.start": Box<req::LoginStart> => res::LoginStartReply,
     /// Waits for the end of an attempt.
@@ -135,7 +142,6 @@ const RESERVED: &[&str] = &[
     "approval.",
     "key.",
     "socket.",
-    "account.import",
     "doctor.check",
     "sink.",
     "audit.query",

@@ -72,6 +72,10 @@ error_codes! {
     VersionMismatch = "version_mismatch" => Failure,
     /// No account of that name.
     UnknownAccount = "unknown_account" => UnknownAccount,
+    /// The account has a login that works, and nothing said that another may take its place.
+    AccountExists = "account_exists" => Failure,
+    /// The login that is brought along is there already.
+    AlreadyHeld = "already_held" => Failure,
     /// No account given, and several match.
     AmbiguousAccount = "ambiguous_account" => Usage,
     /// The grant has ended or never was.

@@ -151,6 +151,22 @@ pub struct AccountAdopt {
     pub account: Option<String>,
 }
 
+/// `account.import`: takes over a login whose refresh token something else held until now. No `Debug`: holds
+/// the refresh token.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct AccountImport {
+    /// Where, and as which client, as for a login. What it says of a person's way there has no meaning.
+    pub login: LoginStart,
+    /// The refresh token.
+    pub refresh_token: WireSecret,
+    /// Lets it take the place of a login that works, or of another provider's or person's.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub replace: bool,
+    /// How long to wait for the first exchange; see [`crate::limits::wait_secs`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_secs: Option<u64>,
+}
+
 /// How the client authenticates at the token endpoint (RFC 6749 §2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -421,6 +421,9 @@ pub struct LogoutReply {
     pub revoked: Vec<TokenKind>,
     /// What could not be revoked yet; retried.
     pub pending: Vec<TokenKind>,
+    /// Where a person ends the session of their browser at the provider, where it has such a page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_session_url: Option<String>,
 }
 
 /// Of `subscribe`.
@@ -501,6 +504,18 @@ pub struct DaemonStatusReply {
     pub served: u64,
     /// Successful renewals since the start.
     pub renewals: u64,
+    /// Revocations that are still owed to providers; retried.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revocations: Vec<OwedRevocation>,
+}
+
+/// What a provider has not confirmed to be revoked, of one account. The account itself is gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwedRevocation {
+    /// Its name.
+    pub account: String,
+    /// Which tokens.
+    pub tokens: Vec<TokenKind>,
 }
 
 /// Of `daemon.reload`.

@@ -187,6 +187,8 @@ impl Coverage {
             Event::Leave { .. } => 19,
             Event::LoginBegun(_) => 20,
             Event::CodeReceived { .. } => 21,
+            // Simulated people mistype nothing.
+            Event::CodeTyped { .. } => return,
             Event::LoginCancelled { .. } => 22,
             Event::RevocationOwed { .. } => 23,
             Event::RevocationTried { .. } => 24,
@@ -219,6 +221,8 @@ impl Coverage {
             Effect::Validate(_) => 14,
             Effect::Note(_) => 15,
             Effect::Rediscover { .. } => 16,
+            // Simulated people bring no refresh tokens along.
+            Effect::TakeOver { .. } | Effect::CodeRefused { .. } => return u64::MAX,
         };
         self.count(EFFECTS, row);
         row as u64
@@ -258,6 +262,8 @@ impl Coverage {
                     Cause::Settling => 5,
                     Cause::Confirming => 6,
                     Cause::Inactive => 7,
+                    // Simulated people bring no refresh tokens along.
+                    Cause::TakenOver => return,
                 };
                 self.count(CAUSES, row);
                 0

@@ -152,6 +152,8 @@ impl World<'_> {
                     self.write(account, Work::Save(Row { attempt, ..row }));
                 }
             }
+            // Simulated people bring no refresh tokens along, and mistype nothing.
+            Effect::TakeOver { .. } | Effect::CodeRefused { .. } => {}
             Effect::Publish { attempt, view } => self.publish(attempt, view),
             Effect::Withdraw { account } => {
                 let account = number_of(&account);

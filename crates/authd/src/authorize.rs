@@ -3,6 +3,8 @@
 mod begin;
 mod client;
 mod ends;
+mod import;
+mod pasted;
 pub(crate) mod preset;
 mod protection;
 mod registration;
@@ -34,13 +36,14 @@ use authd_proto::{
 use tokio::{sync::watch, task::AbortHandle, time::Instant};
 
 pub(crate) use begin::begin;
+pub(crate) use import::{Imported, import};
 pub(crate) use protection::Binding;
 
 use self::ends::{End, Ends};
 use crate::{
     admission::{Admission, Full, Place},
     daemon::Shared,
-    handler::refusal,
+    handler::{self, refusal},
     journal::Origin,
     perform::{Material, is_bound},
     published::{dpop, expiry},
@@ -84,6 +87,8 @@ impl From<&RenewedBy> for Proof {
     }
 }
 
+/// What a redirect brought.
+type Redirected = Result<AuthorizationGrant, AuthorizationError>;
 /// How a login ended.
 type Outcome = Result<Arc<LoginDone>, WireError>;
 
@@ -95,6 +100,8 @@ pub(crate) struct Login {
     asked: ScopeSet,
     /// The key that its tokens are to be bound to: made before anything is asked of the provider.
     binding: Option<Binding>,
+    /// How long the provider keeps what was pushed for a browser to come (RFC 9126).
+    url_lives: Option<Duration>,
     /// The browser's side of it; `None` for the device flow.
     attempt: Option<Arc<AuthorizationAttempt>>,
     proof: Mutex<Option<Arc<Proof>>>,
@@ -102,6 +109,10 @@ pub(crate) struct Login {
     place: Mutex<Option<Place>>,
     /// The listener for the redirect, to be closed when the login ends otherwise.
     listener: Mutex<Option<AbortHandle>>,
+    /// The redirect, where it came while a code that was typed in was being tried.
+    late: Mutex<Option<Redirected>>,
+    /// Counts the codes that were typed in and were none.
+    mistyped: watch::Sender<u32>,
     origin: Origin,
 }
 
@@ -197,53 +208,6 @@ impl Logins {
         }
     }
 
-    /// Takes the redirect that a browser elsewhere ended at.
-    pub(crate) fn complete(
-        &self,
-        daemon: &Shared,
-        id: LoginId,
-        pasted: &str,
-    ) -> Result<(), WireError> {
-        self.check(id)?;
-        let Some(login) = self.find(id) else {
-            // It has ended: its answer stands.
-            return Ok(());
-        };
-        let Some(attempt) = &login.attempt else {
-            return Err(WireError::new(
-                ErrorCode::BadRequest,
-                "a device login is finished at the provider; there is nothing to paste",
-            ));
-        };
-        let proof = login.proof.lock().unwrap_or_else(PoisonError::into_inner);
-        if proof.is_some() {
-            // The redirect has come before.
-            return Ok(());
-        }
-        drop(proof);
-        match attempt.complete_pasted(pasted) {
-            // What is no answer to this attempt changes nothing.
-            Err(error @ AuthorizationError::WholeAddressNeeded) => {
-                Err(WireError::new(ErrorCode::BadRequest, error.to_string()))
-            }
-            Err(
-                error @ (AuthorizationError::WrongState
-                | AuthorizationError::NoAnswer
-                | AuthorizationError::Malformed),
-            ) => Err(WireError::new(ErrorCode::BadRequest, error.to_string())
-                .with_hint("paste the whole address that the browser ended at")),
-            Err(error @ AuthorizationError::IssuerMismatch { .. }) => {
-                Err(WireError::new(ErrorCode::BadRequest, error.to_string())
-                    .with_hint("log in again if you do not know that server"))
-            }
-            result => {
-                login.close_listener();
-                login.redirected(daemon, id, result);
-                Ok(())
-            }
-        }
-    }
-
     /// Whether there is such a login.
     pub(crate) fn check(&self, id: LoginId) -> Result<(), WireError> {
         self.end(id).map(drop)
@@ -268,7 +232,12 @@ impl Logins {
                 .unwrap_or_else(PoisonError::into_inner)
                 .take(),
         );
-        *login.proof.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let proof = login
+            .proof
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let is_import = matches!(proof.as_deref(), Some(Proof::RefreshToken(_)));
         let word = match &result {
             Ok(_) => "ok",
             Err(LoginFailure::Cancelled | LoginFailure::Replaced) => "cancelled",
@@ -278,7 +247,10 @@ impl Logins {
         let grant = result.as_ref().ok().map(|grant| grant.id.to_string());
         let outcome = match result {
             Ok(grant) => Ok(Arc::new(login.done(&grant, daemon.clock.now()))),
-            Err(failure) => Err(refusal::login(&login.account, &failure)),
+            Err(LoginFailure::Refused { code, .. }) if is_import && code == "invalid_grant" => {
+                Err(handler::import::refused(&login.account))
+            }
+            Err(failure) => Err(login.explain(refusal::login(&login.account, &failure))),
         };
         tracing::info!(account = %login.account, outcome = word, "a login ended");
         daemon.journal.add(EventKind::Login, |event| {
@@ -324,6 +296,27 @@ fn round(at: Instant) -> Instant {
 }
 
 impl Login {
+    /// A page that was opened too late is one that the provider does not know, and says so to the person
+    /// alone.
+    fn explain(&self, error: WireError) -> WireError {
+        let Some(lives) = self
+            .url_lives
+            .filter(|_| error.code == ErrorCode::LoginExpired)
+        else {
+            return error;
+        };
+        let lives = humantime::format_duration(Duration::from_secs(lives.as_secs()));
+        let message = format!(
+            "{}; this provider's page has to be opened within {lives}",
+            error.message
+        );
+        let explained = WireError::new(error.code, message).with_account(self.account.as_str());
+        match &error.hint {
+            Some(hint) => explained.with_hint(hint.clone()),
+            None => explained,
+        }
+    }
+
     fn close_listener(&self) {
         let listener = self
             .listener
@@ -336,36 +329,25 @@ impl Login {
     }
 
     /// The redirect came, by the listener or pasted.
-    fn redirected(
-        &self,
-        daemon: &Shared,
-        id: LoginId,
-        result: Result<AuthorizationGrant, AuthorizationError>,
-    ) {
+    fn redirected(&self, daemon: &Shared, id: LoginId, result: Redirected) {
+        let mut proof = self.proof.lock().unwrap_or_else(PoisonError::into_inner);
+        if proof.is_some() {
+            // A code that was typed in is being tried. Should it be none, this one counts.
+            *self.late.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+            return;
+        }
         match result {
             Ok(grant) => {
-                let proof = Arc::new(Proof::Code(grant));
-                *self.proof.lock().unwrap_or_else(PoisonError::into_inner) = Some(proof);
-                daemon.mailbox.event(Event::CodeReceived { login: id });
+                let event = match grant.is_typed() {
+                    true => Event::CodeTyped { login: id },
+                    false => Event::CodeReceived { login: id },
+                };
+                *proof = Some(Arc::new(Proof::Code(grant)));
+                drop(proof);
+                daemon.mailbox.event(event);
             }
             Err(error) => daemon.mailbox.end_login(id, failure(error)),
         }
-    }
-
-    /// What was asked for and not granted. A token for a resource lists that resource's scopes alone;
-    /// a refresh token and an ID token that came speak for their scopes themselves.
-    fn refused(&self, grant: &Grant) -> Vec<String> {
-        let came = |scope: &str| match scope {
-            "offline_access" => grant.renewable,
-            "openid" => grant.subject.is_some(),
-            _ => false,
-        };
-        let refused = self.asked.without(&grant.scopes);
-        refused
-            .iter()
-            .filter(|scope| !came(scope))
-            .map(str::to_owned)
-            .collect()
     }
 
     /// How the tokens are bound, where a key was to be proved from the start.
@@ -380,35 +362,60 @@ impl Login {
 
     fn done(&self, grant: &Grant, now: Now) -> LoginDone {
         let lease = grant.leases.get(&LeaseKey::of_login(grant));
-        let left = lease.and_then(|lease| {
-            Some(
-                lease
-                    .lifetime?
-                    .saturating_sub(now.wall.since(lease.issued.at.wall)),
-            )
-        });
-        let unix = |at: authd_core::time::Wall| u64::try_from(at.unix_secs()).unwrap_or(0);
-        let renewal = lease
-            .zip(left)
-            .filter(|_| grant.renewable)
-            .map(|(lease, left)| unix(now.wall.after(left.saturating_sub(lease.lead))));
         LoginDone {
-            account: grant.account.to_string(),
-            issuer: grant.provider.name(),
-            subject: grant.subject.as_ref().map(|subject| subject.sub.clone()),
-            subject_name: grant
-                .subject
-                .as_ref()
-                .and_then(|subject| subject.name.clone()),
-            scopes: grant.scopes.iter().map(str::to_owned).collect(),
-            refused_scopes: self.refused(grant),
-            expires_at: lease.and_then(|lease| lease.expires_at()).map(unix),
-            expiry: lease.map_or(Expiry::Unknown, |lease| expiry(lease.expiry)),
-            ttl_secs: left.map(|left| left.as_secs()),
-            next_renewal_at: renewal,
-            generation: grant.generation.0,
             dpop: self.dpop(lease),
+            ..done(grant, &self.asked, now)
         }
+    }
+}
+
+/// What was asked for and not granted. A token for a resource lists that resource's scopes alone;
+/// a refresh token and an ID token that came speak for their scopes themselves.
+fn refused(asked: &ScopeSet, grant: &Grant) -> Vec<String> {
+    let came = |scope: &str| match scope {
+        "offline_access" => grant.renewable,
+        "openid" => grant.subject.is_some(),
+        _ => false,
+    };
+    let refused = asked.without(&grant.scopes);
+    refused
+        .iter()
+        .filter(|scope| !came(scope))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The end of a login as it is told, of a grant for which these scopes were asked.
+pub(crate) fn done(grant: &Grant, asked: &ScopeSet, now: Now) -> LoginDone {
+    let lease = grant.leases.get(&LeaseKey::of_login(grant));
+    let left = lease.and_then(|lease| {
+        Some(
+            lease
+                .lifetime?
+                .saturating_sub(now.wall.since(lease.issued.at.wall)),
+        )
+    });
+    let unix = |at: authd_core::time::Wall| u64::try_from(at.unix_secs()).unwrap_or(0);
+    let renewal = lease
+        .zip(left)
+        .filter(|_| grant.renewable)
+        .map(|(lease, left)| unix(now.wall.after(left.saturating_sub(lease.lead))));
+    LoginDone {
+        account: grant.account.to_string(),
+        issuer: grant.provider.name(),
+        subject: grant.subject.as_ref().map(|subject| subject.sub.clone()),
+        subject_name: grant
+            .subject
+            .as_ref()
+            .and_then(|subject| subject.name.clone()),
+        scopes: grant.scopes.iter().map(str::to_owned).collect(),
+        refused_scopes: refused(asked, grant),
+        expires_at: lease.and_then(|lease| lease.expires_at()).map(unix),
+        expiry: lease.map_or(Expiry::Unknown, |lease| expiry(lease.expiry)),
+        ttl_secs: left.map(|left| left.as_secs()),
+        next_renewal_at: renewal,
+        generation: grant.generation.0,
+        dpop: None,
     }
 }
 

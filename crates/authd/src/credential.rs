@@ -327,14 +327,26 @@ pub(crate) struct ByTheirClock<'a> {
     pub(crate) theirs: Wall,
 }
 
+impl ByTheirClock<'_> {
+    /// What our own clock showed at this moment of theirs: what is kept is dated by that one.
+    pub(crate) fn by_ours(&self, now: Now) -> Now {
+        moved(now, self.theirs, self.ours)
+    }
+}
+
+/// `now` by a clock that shows `to` where this one shows `from`.
+fn moved(now: Now, from: Wall, to: Wall) -> Now {
+    let Now { boot, wall } = now;
+    let wall = match to >= from {
+        true => wall.after(to.since(from)),
+        false => Wall(wall.0.saturating_sub(from.0.saturating_sub(to.0))),
+    };
+    Now { boot, wall }
+}
+
 impl Ambient for ByTheirClock<'_> {
     fn now(&self) -> Now {
-        let Now { boot, wall } = self.daemon.now();
-        let wall = match self.theirs >= self.ours {
-            true => wall.after(self.theirs.since(self.ours)),
-            false => Wall(wall.0 - (self.ours.0 - self.theirs.0)),
-        };
-        Now { boot, wall }
+        moved(self.daemon.now(), self.ours, self.theirs)
     }
 
     fn random(&self) -> Option<u128> {

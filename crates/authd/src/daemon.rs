@@ -13,7 +13,7 @@ use authd_core::{id::Ticket, time::Now};
 use authd_oauth::{Ambient, DpopServers};
 use authd_proto::{
     ErrorCode, WireError,
-    response::{KeyProtection, StoreStatus},
+    response::{KeyProtection, OwedRevocation, StoreStatus},
 };
 use tokio::sync::{Notify, watch};
 
@@ -109,6 +109,8 @@ pub(crate) struct Figures {
     pub(crate) exchanges: AtomicUsize,
     pub(crate) served: AtomicU64,
     pub(crate) renewals: AtomicU64,
+    /// Revocations that providers have not confirmed.
+    pub(crate) revocations: ArcSwap<Vec<OwedRevocation>>,
     tickets: AtomicU64,
 }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::{
     connection::Session,
     daemon::Shared,
-    handler::{account, daemon as own, dpop, events, login, provider, renew, token},
+    handler::{account, daemon as own, dpop, events, import, login, provider, renew, token},
     journal::Origin,
     published::Token,
 };
@@ -105,6 +105,12 @@ pub(crate) fn dispatch(
         }
         Call::Logout(logout) => {
             return later(daemon, id, shape, |daemon| account::logout(daemon, logout));
+        }
+        Call::AccountImport(ask) => {
+            let (process, origin) = (session.process, origin());
+            return later(daemon, id, shape, |daemon| {
+                import::import(daemon, *ask, process, origin)
+            });
         }
         Call::LoginStart(start) => {
             let (process, origin) = (session.process, origin());

@@ -122,6 +122,11 @@ pub(crate) enum Message {
         account: Account,
         done: oneshot::Sender<Option<Secret>>,
     },
+    /// A refresh token is brought along: is it one that is held already?
+    WhoHolds {
+        refresh_token: Secret,
+        done: oneshot::Sender<Option<Account>>,
+    },
     /// A proof of possession is to be made.
     Dpop {
         account: Account,
@@ -219,6 +224,16 @@ impl Mailbox {
     pub(crate) async fn client_secret(&self, account: Account) -> Option<Secret> {
         let (done, answer) = oneshot::channel();
         self.send(Message::ClientSecret { account, done });
+        answer.await.ok().flatten()
+    }
+
+    /// The account that this refresh token is of, or was until its latest renewal.
+    pub(crate) async fn who_holds(&self, refresh_token: Secret) -> Option<Account> {
+        let (done, answer) = oneshot::channel();
+        self.send(Message::WhoHolds {
+            refresh_token,
+            done,
+        });
         answer.await.ok().flatten()
     }
 
@@ -515,6 +530,13 @@ impl Driver {
             Message::ClientSecret { account, done } => {
                 // The one who asked may be gone.
                 let _ = done.send(self.performer.stored_client_secret(&account));
+            }
+            Message::WhoHolds {
+                refresh_token,
+                done,
+            } => {
+                // The one who asked may be gone.
+                let _ = done.send(self.performer.who_holds(&refresh_token));
             }
             Message::Dpop { account, key, done } => {
                 // The one who asked may be gone.

@@ -89,6 +89,11 @@ impl Performer {
             Effect::Intend { exchange } => self.intend(exchange),
             Effect::Exchange(exchange) => self.exchange(exchange),
             Effect::Commit { attempt, grant } => self.commit(attempt, &grant),
+            Effect::TakeOver {
+                attempt,
+                login,
+                grant,
+            } => self.take_over(attempt, login, &grant),
             Effect::Annul { account, attempt } => self.annul(&account, attempt),
             Effect::Keep { grant } => self.keep(&grant),
             Effect::Save { grant } => self.save(&grant),
@@ -99,6 +104,7 @@ impl Performer {
             }
             Effect::Reply { ticket, result } => self.reply(ticket, result),
             Effect::Notify { account, notice } => self.notify(&account, &notice),
+            Effect::CodeRefused { login } => self.daemon.logins.code_refused(&self.daemon, login),
             Effect::LoginEnded { login, result } => {
                 self.daemon.logins.ended(&self.daemon, login, result)
             }

@@ -9,6 +9,7 @@ use std::process::{Command, ExitCode};
 use authd_proto::request::TokenGet;
 use clap::Args;
 
+use super::token::is_bound;
 use crate::cli::seconds;
 use crate::daemon;
 use crate::exit::Failure;
@@ -19,7 +20,8 @@ const DEFAULT_VARIABLE: &str = "AUTHD_TOKEN";
 /// Run a command with fresh tokens in its environment
 ///
 /// The exit status is the command's own, and 125 when it could not be started. A token in the environment
-/// is not renewed: a command that outlives it should run `authctl token` itself.
+/// is not renewed: a command that outlives it should run `authctl token` itself. So should one for a token that
+/// is bound to a key (DPoP), since each request with that needs a proof of its own.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  authctl exec work -- make publish\n  \
                         authctl exec work --env GH_TOKEN --env NPM_TOKEN=npm -- ./release.sh")]
@@ -107,6 +109,11 @@ pub(crate) fn run(args: &ExecArgs) -> Result<ExitCode, Failure> {
             },
             args.wait,
         )?;
+        if is_bound(&token) {
+            return Err(Failure::BoundToken {
+                account: token.renewal.account,
+            });
+        }
         command.env(&variable.name, token.access_token.expose());
     }
     drop(client);

@@ -9,9 +9,9 @@ mod open;
 mod paste;
 mod place;
 mod qr;
-mod show;
+pub(super) mod show;
 mod which;
-mod wizard;
+pub(super) mod wizard;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -24,7 +24,8 @@ use authd_proto::response::{LoginDone, LoginProgress, LoginStartReply};
 use clap::Args;
 
 use self::client::ClientArgs;
-use self::client_file::ClientFile;
+pub(super) use self::client::CredentialArgs;
+pub(super) use self::client_file::ClientFile;
 use self::interrupt::Interrupts;
 use self::place::{Asked, Surroundings, Way};
 use crate::cli::{Json, seconds, split_scopes};
@@ -155,7 +156,7 @@ pub(crate) struct LoginArgs {
     json: Json,
 }
 
-fn parameter(text: &str) -> Result<(String, String), NotAPair> {
+pub(super) fn parameter(text: &str) -> Result<(String, String), NotAPair> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err(NotAPair),
@@ -165,7 +166,7 @@ fn parameter(text: &str) -> Result<(String, String), NotAPair> {
 /// What is wrong with the value of `--param` or `--set`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("write it as KEY=VALUE")]
-struct NotAPair;
+pub(super) struct NotAPair;
 
 pub(crate) fn run(args: LoginArgs) -> Result<ExitCode, Failure> {
     let json = args.json.json;
@@ -191,7 +192,7 @@ fn log_in(mut args: LoginArgs) -> Result<LoginDone, Failure> {
     }
     let which = args.which(&mut client)?;
     let is_new = which.is_new;
-    let (request, client_file) = args.request(which.account, way.flow())?;
+    let (request, client_file) = args.request(&mut client, which.account, way.flow())?;
     if !json {
         which::announce(&request, is_new);
     }
@@ -273,7 +274,7 @@ impl Login {
                 None
             }
         };
-        let ended = wait(&mut self.client, &started, self.deadline);
+        let ended = wait(&mut self.client, &started, self.deadline, json);
         self.interrupts.started(None);
         ended
     }
@@ -311,6 +312,7 @@ impl LoginArgs {
 
     fn request(
         self,
+        client: &mut Client,
         account: String,
         flow: Flow,
     ) -> Result<(LoginStart, Option<ClientFile>), Failure> {
@@ -345,7 +347,7 @@ impl LoginArgs {
             replace_subject: self.replace_subject,
             extra: BTreeMap::from_iter(self.params),
         };
-        let client_file = self.client.apply(&mut start)?;
+        let client_file = self.client.apply(&mut start, client)?;
         Ok((start, client_file))
     }
 
@@ -363,20 +365,42 @@ impl LoginArgs {
     }
 }
 
+/// The browser of the person, wherever they sit.
+pub(super) mod browser {
+    use super::open;
+    use super::place::{self, Asked, Surroundings};
+
+    /// Opens a page that the person asked for.
+    pub(in crate::command) fn open(url: &str) -> bool {
+        open::open(place::choose(Asked::Browser, &Surroundings::here()), url)
+    }
+}
+
 fn wait(
     client: &mut Client,
     started: &LoginStartReply,
     deadline: Option<Instant>,
+    json: bool,
 ) -> Result<LoginDone, Failure> {
+    // What was pushed is kept for a moment only; whoever is there in time has all the time there is.
+    let mut page_ends = started
+        .authorization_url_expires_in_secs
+        .filter(|_| !json)
+        .and_then(|secs| Instant::now().checked_add(Duration::from_secs(secs)));
+    let left = |until: Instant| until.saturating_duration_since(Instant::now());
     loop {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        if left.is_some_and(|left| left.is_zero()) {
+        if deadline.is_some_and(|deadline| left(deadline).is_zero()) {
             interrupt::cancel(&started.login_id);
             return Err(Failure::LoginTimedOut {
                 account: started.account.clone(),
             });
         }
-        let wait_secs = left.map_or(WAIT_SECS, |left| {
+        if page_ends.is_some_and(|ends| left(ends).is_zero()) {
+            page_ends = None;
+            show::page_is_over();
+        }
+        let next = [deadline, page_ends].into_iter().flatten().map(left).min();
+        let wait_secs = next.map_or(WAIT_SECS, |left| {
             WAIT_SECS.min(left.as_secs().saturating_add(1))
         });
         let progress = daemon::ask_waiting(

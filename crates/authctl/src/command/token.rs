@@ -121,7 +121,7 @@ pub(crate) fn run(args: &TokenArgs) -> Result<ExitCode, Failure> {
 }
 
 /// Whether requests with the token need a proof (RFC 9449 §7.1).
-fn is_bound(reply: &TokenReply) -> bool {
+pub(super) fn is_bound(reply: &TokenReply) -> bool {
     reply.renewal.token_type.eq_ignore_ascii_case("DPoP")
 }
 

@@ -244,6 +244,7 @@ pub(crate) fn daemon_status() -> res::DaemonStatusReply {
         exchanges_in_flight: 0,
         served: 12,
         renewals: 6,
+        revocations: Vec::new(),
     }
 }
 

@@ -10,6 +10,12 @@ fn serving() -> FakeDaemon {
     FakeDaemon::start(|call, reply| match call {
         Call::TokenGet(get) => match get.account {
             Some("gone") => reply.error(&WireError::new(ErrorCode::LoginRequired, "login expired")),
+            Some("bound") => {
+                let mut bound = token("at-bound");
+                bound.renewal.token_type = "DPoP".to_owned();
+                bound.renewal.account = "bound".to_owned();
+                reply.ok(&bound);
+            }
             account => reply.ok(&token(&format!("at-{}", account.unwrap_or_default()))),
         },
         call => panic!("not expected: {}", call.method().as_str()),
@@ -41,6 +47,18 @@ fn variables_are_named_and_may_name_their_account() {
         "echo $GH_TOKEN $NPM_TOKEN ${AUTHD_TOKEN-none}",
     );
     assert_eq!(out, "at-work at-npm none\n");
+}
+
+#[test]
+fn a_token_that_needs_proofs_is_not_put_where_nobody_could_use_it() {
+    let (out, errors, status) = shell(&["work", "--env", "A", "--env", "B=bound"], "echo ran");
+    assert_eq!((out.as_str(), status), ("", Some(125)));
+    assert!(
+        errors.starts_with("authctl: the token of 'bound' is bound to a key")
+            && errors.contains("authctl token bound --format header")
+            && !errors.contains("at-bound"),
+        "{errors}"
+    );
 }
 
 #[cfg(target_os = "linux")]

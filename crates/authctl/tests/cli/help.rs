@@ -25,6 +25,7 @@ fn each_verb_explains_itself() {
         "doctor",
         "events",
         "provider",
+        "import",
         "adopt",
         "daemon",
         "completions",

@@ -6,6 +6,9 @@ use std::process::Stdio;
 use std::sync::{Arc, Condvar, Mutex};
 
 use authd_proto::call::Call;
+use authd_proto::provider::{
+    ProviderAddress, ProviderInfo, ProviderOrigin, ProviderShowReply, ProviderVariable,
+};
 use authd_proto::request::{ClientAuth, Flow};
 use authd_proto::response::{Expiry, LoginCancelReply, LoginDone, LoginProgress, LoginStartReply};
 use authd_proto::{ErrorCode, WireError};
@@ -19,6 +22,30 @@ const NEW: [&str; 5] = [
     "--client-id",
     "authd",
 ];
+
+fn gitlab() -> ProviderShowReply {
+    ProviderShowReply {
+        info: ProviderInfo {
+            name: "gitlab".to_owned(),
+            title: "GitLab".to_owned(),
+            flows: vec![Flow::Browser],
+            variables: vec![ProviderVariable {
+                name: "host".to_owned(),
+                about: "the host of the instance".to_owned(),
+                default: None,
+            }],
+            origin: ProviderOrigin::BuiltIn,
+        },
+        addresses: vec![ProviderAddress {
+            name: "issuer".to_owned(),
+            url: "https://{host}".to_owned(),
+        }],
+        redirect_uri: "http://127.0.0.1/callback".to_owned(),
+        registration: None,
+        notes: Vec::new(),
+        facts: Vec::new(),
+    }
+}
 
 pub(crate) fn started(flow: Flow) -> LoginStartReply {
     let device = flow == Flow::Device;
@@ -351,6 +378,27 @@ fn the_options_reach_the_daemon() {
 }
 
 #[test]
+fn a_page_that_is_kept_for_a_moment_only_is_said_to_be_over() {
+    let daemon = FakeDaemon::start(|call, reply| match call {
+        Call::LoginStart(_) => {
+            let mut started = started(Flow::Browser);
+            started.authorization_url_expires_in_secs = Some(0);
+            reply.ok(&started);
+        }
+        Call::LoginWait(_) => {
+            let message = "nobody finished the login in time";
+            reply.error(&WireError::new(ErrorCode::LoginExpired, message));
+        }
+        call => panic!("not expected: {}", call.method().as_str()),
+    });
+    let args = ["login"].into_iter().chain(NEW).chain(["--no-browser"]);
+    let (_, errors, status) = run(&mut daemon.authctl(args));
+    assert_eq!(status, Some(1));
+    let over = errors.matches("the time to open that page is over").count();
+    assert_eq!(over, 1, "{errors}");
+}
+
+#[test]
 fn what_a_new_login_needs_is_said_before_anyone_is_asked() {
     let daemon = Attempt::default().daemon();
     let usage = |args: &[&'static str]| {
@@ -370,15 +418,50 @@ fn what_a_new_login_needs_is_said_before_anyone_is_asked() {
          'authctl login new --provider NAME --client-id ID', with --issuer URL for one that \
          'authctl provider list' lacks\n"
     );
-    let by_name = ["new", "--provider", "gitlab", "--client-id", "x"];
-    assert_eq!(
-        usage(&[&by_name[..], &["--client-secret-file", "secret"]].concat()),
-        "authctl: where the secret may go is not said: give --token-endpoint URL too, as 'authctl provider \
-         show gitlab' has it, or the secret by --client-secret-stdin\n"
-    );
     assert!(usage(&["new", "--set", "host=x"]).contains("--provider"));
     let both = ["new", "--provider", "gitlab", "--issuer", "https://x"];
     assert!(usage(&both).contains("cannot be used with"));
+}
+
+#[test]
+fn a_secret_that_stays_in_its_file_may_go_to_where_the_named_provider_is_today() {
+    let daemon = FakeDaemon::start(|call, reply| match call {
+        Call::ProviderShow(show) => {
+            assert_eq!(show.provider, "gitlab");
+            reply.ok(&gitlab());
+        }
+        Call::LoginStart(start) => {
+            assert_eq!(start.provider.as_deref(), Some("gitlab"));
+            assert_eq!((start.client.as_deref(), start.issuer), (Some("new"), None));
+            reply.ok(&started(Flow::Browser));
+        }
+        Call::LoginWait(_) => reply.ok(&LoginProgress::Done(Box::new(done()))),
+        call => panic!("not expected: {}", call.method().as_str()),
+    });
+    let file = ["--client-secret-file", "secret", "--no-browser"];
+    let by_name = ["login", "new", "--provider", "gitlab", "--client-id", "x"];
+    let args = by_name
+        .into_iter()
+        .chain(["--set", "host=git.example.org"])
+        .chain(file);
+    let (_, errors, status) = run(&mut daemon.authctl(args));
+    assert_eq!(status, Some(0), "{errors}");
+    let written =
+        std::fs::read_to_string(daemon.socket().with_file_name("clients").join("new.toml"))
+            .unwrap();
+    assert!(
+        written.contains("\nissuer = \"https://git.example.org\"\n"),
+        "{written}"
+    );
+
+    let args = by_name.into_iter().chain(file);
+    let (_, errors, status) = run(&mut daemon.authctl(args));
+    assert_eq!(status, Some(2));
+    assert_eq!(
+        errors,
+        "authctl: where the secret may go is not said: 'gitlab' needs to know more: give --set KEY=VALUE, \
+         for what 'authctl provider show gitlab' leaves open\n"
+    );
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod doctor;
 mod events;
 mod exec;
 mod help;
+mod import;
 mod login;
 mod provider;
 mod status;

@@ -6,7 +6,8 @@ use std::process::Stdio;
 use authd_proto::call::Call;
 use authd_proto::event::EventKind;
 use authd_proto::response::{
-    AccountInfo, DaemonStatusReply, Flag, FlagName, LastError, State, SubscribeReply,
+    AccountInfo, DaemonStatusReply, Flag, FlagName, LastError, OwedRevocation, State,
+    SubscribeReply, TokenKind,
 };
 use authd_proto::{ErrorCode, WireError};
 
@@ -47,6 +48,26 @@ fn all_is_well() {
     let (out, errors, status) = run(&mut daemon.authctl(["status"]));
     assert_eq!((errors.as_str(), status), ("", Some(0)));
     insta::assert_snapshot!(out);
+}
+
+#[test]
+fn what_is_still_owed_to_a_provider_is_shown_after_the_account_is_gone() {
+    let mut status = daemon_status();
+    status.revocations = vec![OwedRevocation {
+        account: "old\u{1b}[2J".to_owned(),
+        tokens: vec![TokenKind::RefreshToken, TokenKind::AccessToken],
+    }];
+    let daemon = FakeDaemon::start(state_of(status, vec![account("work")]));
+    let (out, _, status) = run(&mut daemon.authctl(["status"]));
+    assert_eq!(status, Some(0));
+    let line = "not revoked yet: of 'old[2J', which is logged out: the refresh token and the access token; \
+                authd keeps trying\n";
+    assert!(out.contains(line), "{out}");
+    let (json, ..) = run(&mut daemon.authctl(["status", "--json"]));
+    assert!(
+        json.contains(r#""tokens":["refresh_token","access_token"]"#),
+        "{json}"
+    );
 }
 
 #[test]

@@ -16,6 +16,7 @@ fn answering(call: Call<'_>, reply: &mut Reply<'_>) {
             reply.ok(&renewal());
         }
         Call::Logout(logout) => reply.ok(&res::LogoutReply {
+            end_session_url: Some("https://idp.example/logout?client_id=c".to_owned()),
             account: logout.account,
             revoked: vec![TokenKind::RefreshToken],
             pending: vec![TokenKind::AccessToken],
@@ -61,8 +62,9 @@ fn each_verb_says_what_came_of_it() {
         (
             &["logout", "work"],
             "authctl: logged out 'work'; revoked the refresh token; not revoked yet, authd \
-             keeps trying: the access token\n",
-            r#"{"account":"work","revoked":["refresh_token"],"pending":["access_token"]}"#,
+             keeps trying: the access token\nYour browser may still be signed in there; to end that \
+             too, open:\n\n  https://idp.example/logout?client_id=c\n\n",
+            r#"{"account":"work","revoked":["refresh_token"],"pending":["access_token"],"end_session_url":"https://idp.example/logout?client_id=c"}"#,
         ),
         (
             &["forget", "work"],

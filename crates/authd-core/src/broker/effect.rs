@@ -34,6 +34,16 @@ pub enum Effect {
         /// The grant as it is from then on.
         grant: Arc<Grant>,
     },
+    /// Write a refresh token that is taken over with this grant durably, before it is ever sent; then
+    /// [`Committed`](super::Event::Committed).
+    TakeOver {
+        /// Names the write.
+        attempt: AttemptId,
+        /// The login that brings the refresh token.
+        login: LoginId,
+        /// The grant: its first generation, without a lease.
+        grant: Arc<Grant>,
+    },
     /// The attempt ended and spent nothing, or its outcome is recorded in the grant: clear its intent.
     Annul {
         /// The account.
@@ -78,6 +88,12 @@ pub enum Effect {
         account: Account,
         /// What to tell.
         notice: Notice,
+    },
+    /// The code that was typed in is none of this login's: the person may give another, and the redirect
+    /// may still come.
+    CodeRefused {
+        /// Which.
+        login: LoginId,
     },
     /// A login ended.
     LoginEnded {

@@ -110,6 +110,11 @@ pub enum Event {
         /// The login.
         login: LoginId,
     },
+    /// A code alone was typed in: nothing but the person's word says that it is this login's.
+    CodeTyped {
+        /// The login.
+        login: LoginId,
+    },
     /// The user, or a failure outside the token endpoint, ended a login.
     LoginCancelled {
         /// The login.
@@ -242,6 +247,17 @@ pub struct LoginBegun {
     pub patience: Duration,
 }
 
+impl LoginBegun {
+    /// Every resource that it names.
+    pub(crate) fn named(&self) -> BTreeSet<String> {
+        self.resource
+            .iter()
+            .chain(&self.resources)
+            .cloned()
+            .collect()
+    }
+}
+
 /// How a login goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoginMethod {
@@ -254,6 +270,8 @@ pub enum LoginMethod {
     },
     /// Without a person: by what the tokens are renewed with too.
     Direct(RenewedBy),
+    /// By a refresh token that something else held until now.
+    Import,
 }
 
 /// Why a login ended without a grant.

@@ -23,18 +23,24 @@ use crate::{
 const SLOW_DOWN: Duration = Duration::from_secs(5);
 /// Attempts to send a code that never left this machine, or that the provider had no time for.
 const CODE_ATTEMPTS: u32 = 3;
+/// So many codes that are none may be typed in; the next ends the login.
+const MISTYPED: u32 = 3;
 /// Longest that failures alone may slow a poll down to.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(60);
 
 /// One login.
 #[derive(Debug)]
 pub(super) struct Login {
-    begun: LoginBegun,
+    pub(super) begun: LoginBegun,
     /// The person must have finished by then.
     expires: Boot,
-    phase: Phase,
+    pub(super) phase: Phase,
     /// Exchanges that failed without having left this machine.
     failures: u32,
+    /// The code under way was typed in by the person, alone.
+    typed: bool,
+    /// Codes that were typed in and were none.
+    mistyped: u32,
     interval: Duration,
     /// It was cancelled while a request was out; only tokens can still make it succeed.
     cancelled: Option<LoginFailure>,
@@ -45,7 +51,7 @@ pub(super) struct Login {
     clippy::enum_variant_names,
     reason = "each is named for what it awaits"
 )]
-enum Phase {
+pub(super) enum Phase {
     /// The person is at the provider; the redirect has not come.
     AwaitingCode,
     /// The next exchange (a device poll, or a code once more) is due then.
@@ -77,6 +83,7 @@ impl Login {
             LoginMethod::Code => GrantType::AuthorizationCode,
             LoginMethod::Device { .. } => GrantType::DeviceCode,
             LoginMethod::Direct(by) => by.grant_type(),
+            LoginMethod::Import => GrantType::RefreshToken,
         }
     }
 
@@ -111,7 +118,9 @@ impl Broker {
                 let interval = interval.max(Duration::from_secs(1));
                 (Phase::AwaitingTurn(now.boot.after(interval)), interval)
             }
-            LoginMethod::Direct(_) => (Phase::AwaitingTurn(now.boot), Duration::from_secs(1)),
+            LoginMethod::Direct(_) | LoginMethod::Import => {
+                (Phase::AwaitingTurn(now.boot), Duration::from_secs(1))
+            }
         };
         let expires = now.boot.after(begun.patience);
         let id = begun.login;
@@ -122,10 +131,13 @@ impl Broker {
                 expires,
                 phase,
                 failures: 0,
+                typed: false,
+                mistyped: 0,
                 interval,
                 cancelled: None,
             },
         );
+        self.take_over(id, now);
     }
 
     /// The account leaves: its logins end, unless tokens are on their way already.
@@ -143,11 +155,12 @@ impl Broker {
             .collect()
     }
 
-    pub(super) fn code_received(&mut self, id: LoginId, now: Now) {
+    pub(super) fn code_received(&mut self, id: LoginId, typed: bool, now: Now) {
         if let Some(login) = self.logins.get_mut(&id)
             && matches!(login.phase, Phase::AwaitingCode)
         {
             login.phase = Phase::AwaitingTurn(now.boot);
+            login.typed = typed;
         }
     }
 
@@ -221,6 +234,12 @@ impl Broker {
         if let Some(reason) = login.cancelled.take() {
             return self.end_login(id, Err(reason));
         }
+        if verdict == Verdict::InvalidGrant && login.typed && login.mistyped < MISTYPED {
+            // A word that only looked like a code spends none: the true one is still to come.
+            login.mistyped += 1;
+            login.phase = Phase::AwaitingCode;
+            return self.effects.push_back(Effect::CodeRefused { login: id });
+        }
         if verdict == Verdict::SlowDown {
             login.interval = login.interval.saturating_add(SLOW_DOWN);
         }
@@ -280,8 +299,12 @@ impl Broker {
             .unwrap_or_else(|| begun.scopes.clone());
         let renewed_by = match &begun.method {
             LoginMethod::Direct(by) => by.clone(),
-            LoginMethod::Code | LoginMethod::Device { .. } => RenewedBy::RefreshToken,
+            LoginMethod::Code | LoginMethod::Device { .. } | LoginMethod::Import => {
+                RenewedBy::RefreshToken
+            }
         };
+        // The refresh token that was brought stays good where no other comes.
+        let brought = begun.method == LoginMethod::Import;
         let mut grant = Grant {
             account: begun.account.clone(),
             id: begun.grant,
@@ -290,13 +313,8 @@ impl Broker {
             subject: tokens.subject.clone(),
             scopes: scopes.clone(),
             resource: begun.resource.clone(),
-            resources: begun
-                .resource
-                .iter()
-                .chain(&begun.resources)
-                .cloned()
-                .collect(),
-            renewable: tokens.refresh_token || !renewed_by.needs_refresh_token(),
+            resources: begun.named(),
+            renewable: tokens.refresh_token || brought || !renewed_by.needs_refresh_token(),
             renewed_by,
             leases: SmallMap::new(),
             learned: SmallMap::new(),

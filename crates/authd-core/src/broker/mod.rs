@@ -3,6 +3,7 @@
 
 mod effect;
 mod event;
+mod import;
 mod login;
 mod revocation;
 mod turn;
@@ -312,7 +313,8 @@ impl Broker {
                 self.let_go(&account, now);
             }
             Event::LoginBegun(begun) => self.login_begun(*begun, now),
-            Event::CodeReceived { login } => self.code_received(login, now),
+            Event::CodeReceived { login } => self.code_received(login, false, now),
+            Event::CodeTyped { login } => self.code_received(login, true, now),
             Event::LoginCancelled { login, reason } => self.cancel_login(login, reason),
             Event::RevocationOwed { id } => self.revocations.owe(id, now.boot),
             Event::RevocationTried { id, settled } => {

@@ -185,6 +185,13 @@ impl Renewal {
             });
             return next;
         }
+        if self.is_taken_over() && attempt.key == LeaseKey::of_login(&self.grant) {
+            // The first word of the provider about this login: what it was granted, and whose it is.
+            next.subject = next.subject.take().or_else(|| tokens.subject.clone());
+            if let Some(granted) = &tokens.scopes {
+                next.scopes = granted.clone();
+            }
+        }
         let asked = if attempt.key.scopes.is_empty() {
             &next.scopes
         } else {

@@ -64,6 +64,8 @@ pub enum Cause {
     Settling,
     /// `invalid_grant` is being confirmed.
     Confirming,
+    /// A refresh token was taken over from something else, and has not been exchanged here yet.
+    TakenOver,
 }
 
 /// What every step needs besides the account itself.

@@ -77,5 +77,6 @@ fn taken_over(before: &Endpoints, found: Endpoints) -> Endpoints {
             &before.pushed_authorization_request,
             found.pushed_authorization_request,
         ),
+        end_session: kept(&before.end_session, found.end_session),
     }
 }

@@ -32,7 +32,10 @@ impl Renewal {
             return None;
         }
         let wanted_by_clients = self.waiters.iter().map(|waiter| &waiter.key);
-        let keys: BTreeSet<_> = self.grant.leases.keys().chain(wanted_by_clients).collect();
+        let own = LeaseKey::of_login(&self.grant);
+        let first = self.is_taken_over().then_some(&own);
+        let leases = self.grant.leases.keys();
+        let keys: BTreeSet<_> = leases.chain(wanted_by_clients).chain(first).collect();
         keys.into_iter()
             .filter_map(|key| self.plan(key, cx))
             .min_by_key(|(at, plan)| {
@@ -116,11 +119,21 @@ impl Renewal {
             && !self.remaining(key, cx).is_zero()
     }
 
+    /// Whether its refresh token came from something else and was never exchanged here: who held it may
+    /// exchange it as well, so that nothing is to be waited for.
+    pub(super) fn is_taken_over(&self) -> bool {
+        self.grant.renewed_by.needs_refresh_token()
+            && self.lease(&LeaseKey::of_login(&self.grant)).is_none()
+    }
+
     /// When an exchange for this lease is wanted, before anything that holds it back.
     fn wanted(&self, key: &LeaseKey, cx: &Context<'_>) -> Option<(Boot, Cause)> {
         let now = cx.now.boot;
         if let Some(cause) = self.demanded(key, cx) {
             return Some((now, cause));
+        }
+        if self.is_taken_over() && *key == LeaseKey::of_login(&self.grant) {
+            return Some((now, Cause::TakenOver));
         }
         let lease = self.grant.leases.get(key)?;
         if lease.rejected {

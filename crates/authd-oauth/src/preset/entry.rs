@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use authd_core::grant::{Quirk, Rotation};
+use authd_core::grant::{AssertionAudience, FurtherResources, Quirk, Rotation};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -38,6 +38,8 @@ pub struct Entry {
     pub introspection_endpoint: Option<String>,
     /// OpenID Connect Core §5.3.
     pub userinfo_endpoint: Option<String>,
+    /// OpenID Connect RP-Initiated Logout 1.0.
+    pub end_session_endpoint: Option<String>,
     /// What has to be given at login.
     pub variables: BTreeMap<String, Variable>,
     /// How a client may prove itself, best first.
@@ -60,6 +62,14 @@ pub struct Entry {
     pub params: BTreeMap<String, String>,
     /// What stands between scopes, where it is no blank.
     pub scope_separator: Option<String>,
+    /// Whether tokens are to be bound to a key (RFC 9449) although nobody asked for it.
+    pub dpop: Option<bool>,
+    /// Whether it wants to sign its authorization responses (JARM) although its metadata does not say.
+    pub jarm: Option<bool>,
+    /// Whom client assertions are for (RFC 7523 §3).
+    pub assertion_audience: Option<AssertionAudience>,
+    /// How tokens for further resources are got.
+    pub further_resources: Option<FurtherResources>,
     /// Lifetime of access tokens, in seconds.
     pub lifetime_secs: Option<u64>,
     /// What becomes of a refresh token when it is used.
@@ -200,6 +210,9 @@ impl Entry {
             userinfo_endpoint: self
                 .userinfo_endpoint
                 .or_else(|| base.userinfo_endpoint.clone()),
+            end_session_endpoint: self
+                .end_session_endpoint
+                .or_else(|| base.end_session_endpoint.clone()),
             variables,
             client_auth: first(self.client_auth, &base.client_auth),
             client_id: self.client_id.or_else(|| base.client_id.clone()),
@@ -213,6 +226,10 @@ impl Entry {
             scope_separator: self
                 .scope_separator
                 .or_else(|| base.scope_separator.clone()),
+            dpop: self.dpop.or(base.dpop),
+            jarm: self.jarm.or(base.jarm),
+            assertion_audience: self.assertion_audience.or(base.assertion_audience),
+            further_resources: self.further_resources.or(base.further_resources),
             lifetime_secs: self.lifetime_secs.or(base.lifetime_secs),
             rotation: self.rotation.or(base.rotation),
             leeway_secs: self.leeway_secs.or(base.leeway_secs),

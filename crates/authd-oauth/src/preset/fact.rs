@@ -86,7 +86,7 @@ facts! {
     /// How it departs from the RFCs in its errors.
     Errors = "errors": quirks, error_pointer, error_codes;
     /// RFC 7009.
-    Revocation = "revocation": revocation_endpoint;
+    Revocation = "revocation": revocation_endpoint, end_session_endpoint;
     /// RFC 7662.
     Introspection = "introspection": introspection_endpoint;
     /// Who signed in.

@@ -240,8 +240,10 @@ impl Entry {
             error_pointer: self.error_pointer.clone(),
             error_codes: self.error_codes.clone(),
             issuer_template: self.issuer_template.clone(),
-            // What no preset says: a client's own file may.
-            ..Profile::default()
+            dpop: self.dpop.unwrap_or(false),
+            jarm: self.jarm.unwrap_or(false),
+            assertion_audience: self.assertion_audience.unwrap_or_default(),
+            further_resources: self.further_resources.unwrap_or_default(),
         }
     }
 
@@ -263,7 +265,7 @@ impl Entry {
 
     /// The addresses in it, by key; they may have variables in them.
     #[must_use]
-    pub fn addresses(&self) -> [(&'static str, &Option<String>); 8] {
+    pub fn addresses(&self) -> [(&'static str, &Option<String>); 9] {
         [
             ("issuer", &self.issuer),
             ("authorization_endpoint", &self.authorization_endpoint),
@@ -275,6 +277,7 @@ impl Entry {
             ("revocation_endpoint", &self.revocation_endpoint),
             ("introspection_endpoint", &self.introspection_endpoint),
             ("userinfo_endpoint", &self.userinfo_endpoint),
+            ("end_session_endpoint", &self.end_session_endpoint),
             ("redirect_uri", &self.redirect_uri),
         ]
     }
@@ -380,6 +383,7 @@ impl Entry {
                 // Only where the provider's metadata offers it.
                 pushed_authorization_request: None,
                 userinfo: address(&self.userinfo_endpoint)?,
+                end_session: address(&self.end_session_endpoint)?,
             },
             habits: self.habits(name, value),
         })

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use authd_core::grant::Rotation;
+use authd_core::grant::{AssertionAudience, FurtherResources, Rotation};
 
 use super::{
     resolve::{BadEntry, BadKey},
@@ -90,6 +90,10 @@ fn there_are_many_and_none_has_anybodys_client() {
     for (name, known) in built_in().iter() {
         let entry = &known.entry;
         assert_eq!(entry.client_id, None, "{name}");
+        // No group of facts has these: whoever states one for a provider adds the group with its source.
+        let unsourced = (entry.dpop, entry.jarm, entry.assertion_audience);
+        assert_eq!(unsourced, (None, None, None), "{name}");
+        assert_eq!(entry.further_resources, None, "{name}");
         assert!(!known.from_config);
         assert!(entry.title.is_some(), "{name} has a title");
         let registration = entry.registration.as_ref();
@@ -105,6 +109,40 @@ fn there_are_many_and_none_has_anybodys_client() {
     // No text is left out of the list of files.
     let on_disk = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/presets")).unwrap();
     assert_eq!(on_disk.count(), built_in::FILES.len());
+}
+
+#[test]
+fn an_entry_says_how_its_logins_are_protected_and_how_further_tokens_are_got() {
+    let presets = with(
+        r#"
+        [providers.base]
+        issuer = "https://idp.example"
+        dpop = true
+        jarm = true
+        assertion_audience = "token_endpoint"
+        further_resources = "token_exchange"
+        end_session_endpoint = "https://idp.example/logout"
+
+        [providers.own]
+        extends = "base"
+        jarm = false
+        "#,
+    )
+    .unwrap();
+    let own = presets.choose("own", &values(&[])).unwrap();
+    let profile = &own.habits.profile;
+    assert_eq!((profile.dpop, profile.jarm), (true, false));
+    assert_eq!(profile.assertion_audience, AssertionAudience::TokenEndpoint);
+    assert_eq!(profile.further_resources, FurtherResources::TokenExchange);
+    let page = own.endpoints.end_session.as_deref();
+    assert_eq!(page, Some("https://idp.example/logout"));
+    let unknown = presets
+        .choose("gitlab", &values(&[]))
+        .unwrap()
+        .habits
+        .profile;
+    assert_eq!((unknown.dpop, unknown.jarm), (false, false));
+    assert_eq!(unknown.assertion_audience, AssertionAudience::default());
 }
 
 #[test]

@@ -106,6 +106,21 @@ pub(super) fn requests() -> Vec<Vector> {
                 account: Some(account()),
             },
         ),
+        request(
+            "",
+            &req::AccountImport {
+                login: req::LoginStart {
+                    account: account(),
+                    issuer: Some(ISSUER.into()),
+                    client_id: Some("authd-cli".into()),
+                    scopes: Some(strings(&["openid", "api:read"])),
+                    ..req::LoginStart::default()
+                },
+                refresh_token: WireSecret::new("rt-0123456789abcdef"),
+                replace: true,
+                wait_secs: Some(30),
+            },
+        ),
         request("", &login_start()),
         request(
             "-service",

@@ -151,6 +151,8 @@ pub(super) fn responses() -> Vec<Vector> {
                 adopted: strings(&["work"]),
             },
         ),
+        response::<req::AccountImport>("", &login_done()),
+        response::<req::AccountImport>("-pending", &res::LoginProgress::Pending),
         response::<req::LoginStart>("", &browser),
         response::<req::LoginStart>("-resource", &by_resource),
         response::<req::LoginStart>("-device", &device),
@@ -169,6 +171,7 @@ pub(super) fn responses() -> Vec<Vector> {
                 account: "work".into(),
                 revoked: vec![res::TokenKind::RefreshToken],
                 pending: vec![res::TokenKind::AccessToken],
+                end_session_url: Some(format!("{ISSUER}/logout?client_id=authd-cli")),
             },
         ),
         response::<req::Renew>("", &token().renewal),
@@ -224,5 +227,9 @@ fn daemon_status() -> res::DaemonStatusReply {
         exchanges_in_flight: 0,
         served: 1234,
         renewals: 6,
+        revocations: vec![res::OwedRevocation {
+            account: "old".into(),
+            tokens: vec![res::TokenKind::RefreshToken, res::TokenKind::AccessToken],
+        }],
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use authd_core::{
     broker::{Event, LoginBegun, LoginMethod},
-    grant::RenewedBy,
+    grant::{ClientAuth, RenewedBy},
     id::{GrantId, LoginId},
 };
 use authd_oauth::{
@@ -21,7 +21,7 @@ use authd_proto::{
 };
 
 use super::{
-    Login, Proof, client, login_id,
+    Login, Proof, client, login_id, preset,
     target::{Known, Target, target},
     trouble::{bad_request, no_device_code, no_listener, no_randomness},
 };
@@ -39,10 +39,7 @@ pub(crate) async fn begin(
 ) -> Result<LoginStartReply, WireError> {
     let account = account_name(&start.account)?;
     let http = daemon.network.http();
-    let mut known = Known::of(&daemon, &account);
-    if let Some(known) = &mut known {
-        known.client_secret = daemon.mailbox.client_secret(account.clone()).await;
-    }
+    let known = Known::with_secret(&daemon, &account).await;
     // Provider and listener live on the network's thread: neither a slow provider nor a hostile
     // page keeps a client waiting.
     let work = daemon.network.spawn({
@@ -64,6 +61,10 @@ pub(crate) async fn begin(
                     // Whatever it is that keeps this client from it: the browser's way is still open.
                     Err(error) => {
                         tracing::debug!(%error, "no device flow, so by browser");
+                        let is_public = target.provider.client_auth == ClientAuth::None;
+                        if is_public && start.client_auth.is_none() {
+                            preset::check_public(&target.habits)?;
+                        }
                         browser(&daemon, &http, target, &start, origin, place).await
                     }
                 },
@@ -74,10 +75,11 @@ pub(crate) async fn begin(
             }
         }
     });
-    work.await.unwrap_or_else(|_| {
-        Err(WireError::new(ErrorCode::Internal, "the login broke off")
-            .with_hint("see the daemon's log"))
-    })
+    work.await.unwrap_or_else(|_| Err(broke_off()))
+}
+
+pub(super) fn broke_off() -> WireError {
+    WireError::new(ErrorCode::Internal, "the login broke off").with_hint("see the daemon's log")
 }
 
 async fn browser(
@@ -141,6 +143,7 @@ async fn browser(
     };
     let under_way = UnderWay {
         attempt: Some(Arc::clone(&attempt)),
+        url_lives,
         proof: None,
         method: LoginMethod::Code,
         patience: PATIENCE,
@@ -201,6 +204,7 @@ fn device(
     let reply = reply(&target, Flow::Device, expires_in);
     let under_way = UnderWay {
         attempt: None,
+        url_lives: None,
         proof: Some(Arc::new(Proof::DeviceCode(device_code))),
         method: LoginMethod::Device { interval },
         patience: expires_in,
@@ -230,6 +234,7 @@ fn direct(
     let reply = reply(&target, start.flow, PATIENCE);
     let under_way = UnderWay {
         attempt: None,
+        url_lives: None,
         proof: Some(Arc::new(Proof::from(&by))),
         method: LoginMethod::Direct(by),
         patience: PATIENCE,
@@ -265,16 +270,17 @@ fn reply(target: &Target, flow: Flow, lives: Duration) -> LoginStartReply {
 }
 
 /// What tells one login's way from another's.
-struct UnderWay {
-    attempt: Option<Arc<AuthorizationAttempt>>,
-    proof: Option<Arc<Proof>>,
-    method: LoginMethod,
-    patience: Duration,
-    origin: Origin,
-    place: Place,
+pub(super) struct UnderWay {
+    pub(super) attempt: Option<Arc<AuthorizationAttempt>>,
+    pub(super) url_lives: Option<Duration>,
+    pub(super) proof: Option<Arc<Proof>>,
+    pub(super) method: LoginMethod,
+    pub(super) patience: Duration,
+    pub(super) origin: Origin,
+    pub(super) place: Place,
 }
 
-fn register(
+pub(super) fn register(
     daemon: &Shared,
     target: Target,
     replace_subject: bool,
@@ -290,10 +296,13 @@ fn register(
         client_secret: target.client_secret,
         binding: target.protections.binding,
         asked: target.scopes.clone(),
+        url_lives: under_way.url_lives,
         attempt: under_way.attempt,
         proof: Mutex::new(under_way.proof),
         place: Mutex::new(Some(under_way.place)),
         listener: Mutex::default(),
+        late: Mutex::default(),
+        mistyped: tokio::sync::watch::Sender::new(0),
         origin: under_way.origin,
     });
     daemon.logins.insert(id, Arc::clone(&login));

@@ -78,6 +78,7 @@ pub(super) async fn locate(
             (&mut endpoints.revocation, ours.revocation),
             (&mut endpoints.introspection, ours.introspection),
             (&mut endpoints.userinfo, ours.userinfo),
+            (&mut endpoints.end_session, ours.end_session),
         ] {
             if known.is_none() {
                 *known = ours;
@@ -113,19 +114,30 @@ pub(super) fn client_auth(
         return Ok(by_secret);
     }
     // Who logs in on another device often needs none (GitHub).
-    if by_secret.is_some()
-        && start.flow == Flow::Browser
-        && start.client_auth.is_none()
-        && !habits.client_auth.contains(&AuthMethod::None)
-    {
-        let name = name_of(habits);
-        return Err(WireError::new(
-            ErrorCode::BadRequest,
-            format!("'{name}' wants a client to prove itself by a secret"),
-        )
-        .with_hint("give --client-secret-stdin, and the secret on standard input"));
+    if start.flow == Flow::Browser && start.client_auth.is_none() {
+        check_public(habits)?;
     }
     Ok(Some(ClientAuth::None))
+}
+
+/// Refuses a browser's login of a client without a secret, where the provider is known to want one: it would
+/// say so only after the person has signed in.
+pub(super) fn check_public(habits: &Habits) -> Result<(), WireError> {
+    let by_secret = |method: &AuthMethod| {
+        matches!(
+            method,
+            AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost
+        )
+    };
+    if !habits.client_auth.iter().any(by_secret) || habits.client_auth.contains(&AuthMethod::None) {
+        return Ok(());
+    }
+    let name = name_of(habits);
+    Err(WireError::new(
+        ErrorCode::BadRequest,
+        format!("'{name}' wants a client to prove itself by a secret"),
+    )
+    .with_hint("give --client-secret-stdin, and the secret on standard input"))
 }
 
 /// The error for a login without a client id at a provider that has a name.

@@ -58,7 +58,17 @@ pub(super) struct Known {
 }
 
 impl Known {
-    pub(super) fn of(daemon: &Shared, account: &Account) -> Option<Self> {
+    /// With the client secret that the store keeps.
+    pub(super) async fn with_secret(daemon: &Shared, account: &Account) -> Option<Self> {
+        let known = Self::of(daemon, account)?;
+        let client_secret = daemon.mailbox.client_secret(account.clone()).await;
+        Some(Self {
+            client_secret,
+            ..known
+        })
+    }
+
+    fn of(daemon: &Shared, account: &Account) -> Option<Self> {
         let accounts = daemon.published.load();
         let snapshot = accounts.get(account)?;
         let grant = &snapshot.view.grant;

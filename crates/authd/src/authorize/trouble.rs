@@ -157,3 +157,12 @@ pub(super) fn client_id_required(message: impl Into<String>) -> WireError {
     WireError::new(ErrorCode::ClientIdRequired, message)
         .with_hint("register a client there yourself, and give its id with --client-id")
 }
+
+/// A token that another tool was given, and nobody says as which client.
+pub(super) fn no_client_id() -> WireError {
+    WireError::new(
+        ErrorCode::ClientIdRequired,
+        "no client id is given, and a refresh token is good for the client alone that it was given to",
+    )
+    .with_hint("give --client-id, as the other tool has it")
+}

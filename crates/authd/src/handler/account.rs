@@ -140,12 +140,28 @@ pub(crate) async fn adopt(
 /// `logout`: the tokens are kept, sealed, until the provider has heard of it.
 pub(crate) async fn logout(daemon: Shared, logout: Logout) -> Result<LogoutReply, WireError> {
     let patience = wait(logout.wait_secs);
+    let end_session_url = end_session_url(&daemon, &logout.account);
     let (revoked, pending) = depart(&daemon, &logout.account, true, patience).await?;
     Ok(LogoutReply {
         account: logout.account,
         revoked,
         pending,
+        end_session_url,
     })
+}
+
+/// Where a person ends the session of their browser at the provider (OpenID Connect RP-Initiated Logout 1.0).
+/// The client says who it is by its id: an ID token in an address would show who signed in to everything
+/// that sees the address, and none is kept.
+fn end_session_url(daemon: &Shared, account: &str) -> Option<String> {
+    let accounts = daemon.published.load();
+    let grant = &accounts.get(account)?.view.grant;
+    // Without a person there is no session.
+    let person = grant.renewed_by.needs_refresh_token();
+    let endpoint = grant.provider.endpoints.end_session.as_ref()?;
+    person
+        .then(|| authd_oauth::end_session_url(endpoint, &grant.provider.client_id))
+        .flatten()
 }
 
 /// An account as the wire shows it.

@@ -70,6 +70,7 @@ pub(crate) fn status(daemon: &Shared) -> Result<DaemonStatusReply, WireError> {
         exchanges_in_flight: figures.exchanges.load(Ordering::Relaxed) as u64,
         served: figures.served.load(Ordering::Relaxed),
         renewals: figures.renewals.load(Ordering::Relaxed),
+        revocations: figures.revocations.load().to_vec(),
     })
 }
 

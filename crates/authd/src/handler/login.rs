@@ -28,7 +28,7 @@ pub(crate) async fn start(
 }
 
 /// That there is not too much of what is compared with each other.
-fn check(start: &LoginStart) -> Result<(), WireError> {
+pub(super) fn check(start: &LoginStart) -> Result<(), WireError> {
     if start.resources.len() > limits::MAX_RESOURCES {
         let message = format!("more than {} resources", limits::MAX_RESOURCES);
         return Err(WireError::new(ErrorCode::BadRequest, message));
@@ -49,10 +49,9 @@ pub(crate) async fn complete(
     complete: LoginComplete,
 ) -> Result<LoginProgress, WireError> {
     let id = parse_login_id(&complete.login_id)?;
-    daemon
-        .logins
-        .complete(&daemon, id, complete.redirect_url.expose())?;
-    let done = daemon.logins.wait(id, patience(complete.wait_secs)).await?;
+    let wait = patience(complete.wait_secs);
+    let pasted = complete.redirect_url.expose();
+    let done = daemon.logins.complete(&daemon, id, pasted, wait).await?;
     Ok(progress(done.as_deref()))
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod daemon;
 pub(crate) mod dpop;
 pub(crate) mod events;
 pub(crate) mod flag;
+pub(crate) mod import;
 pub(crate) mod login;
 pub(crate) mod provider;
 pub(crate) mod refusal;

@@ -129,6 +129,10 @@ pub(crate) fn login(account: &Account, failure: &LoginFailure) -> WireError {
         LoginFailure::Replaced => WireError::new(ErrorCode::LoginCancelled, message),
         LoginFailure::TimedOut => WireError::new(ErrorCode::LoginExpired, message).with_hint(again),
         LoginFailure::Denied => WireError::new(ErrorCode::Denied, message).with_hint(again),
+        LoginFailure::Refused { code, .. } if code == "invalid_client" => {
+            WireError::new(ErrorCode::LoginFailed, message)
+                .with_hint("check the client id, its secret or key, and how it authenticates")
+        }
         LoginFailure::Refused { .. } => WireError::new(ErrorCode::LoginFailed, message)
             .with_hint("check the client id, the redirect URI and the scopes"),
         LoginFailure::Unproven(_) => WireError::new(ErrorCode::LoginFailed, message)

@@ -150,7 +150,12 @@ fn in_words(record: &Record) -> Words {
 
 /// An exchange brought tokens; generations begin anew with each login.
 fn committed(record: &Record, but: &str) -> Words {
-    let done = if record.generation.0 == 1 {
+    let done = if record
+        .next
+        .is_some_and(|next| next.cause == Cause::TakenOver)
+    {
+        "taken over, and on disk"
+    } else if record.generation.0 == 1 {
         "logged in"
     } else {
         "renewed"
@@ -232,6 +237,7 @@ fn word(cause: Cause) -> &'static str {
         Cause::KeepAlive => "keep_alive",
         Cause::Settling => "settling",
         Cause::Confirming => "confirming",
+        Cause::TakenOver => "taken_over",
     }
 }
 
@@ -245,6 +251,7 @@ fn why(cause: Cause) -> &'static str {
         Cause::KeepAlive => "renewing: to keep an unused login alive",
         Cause::Settling => "asking again: the earlier answer was lost",
         Cause::Confirming => "asking again: to confirm that the login has ended",
+        Cause::TakenOver => "renewing: the refresh token was held elsewhere until now",
     }
 }
 

@@ -1,6 +1,10 @@
 //! Accounts that go: forgotten, or logged out with their tokens revoked (RFC 7009).
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use authd_core::{
     broker::Event,
@@ -9,7 +13,7 @@ use authd_core::{
     secret::Secret,
 };
 use authd_oauth::{Client, Revocation, RevocationFailure, TokenTypeHint as Hint, TransportFailure};
-use authd_proto::response::TokenKind;
+use authd_proto::response::{OwedRevocation, TokenKind};
 use authd_store::{PendingRevocation, Secrets, TokenTypeHint};
 use tokio::sync::oneshot;
 
@@ -19,6 +23,9 @@ use crate::{
     driver::Message,
     failpoint::{self, Boundary},
 };
+
+/// Accounts that `daemon.status` tells of at most: its answer must fit a frame.
+const MOST_SHOWN: usize = 100;
 
 /// One account on its way out.
 pub(super) struct Departure {
@@ -125,9 +132,12 @@ impl Performer {
             return self.take_off_disk(account);
         }
         let Some(store) = &self.store else { return };
+        for owed in &owed {
+            self.revocations.insert(owed.id, owed.clone());
+        }
+        self.show_owed();
         for owed in owed {
             let (id, mailbox, account) = (owed.id, self.daemon.mailbox.clone(), account.clone());
-            self.revocations.insert(id, owed.clone());
             store.owe_revocation(owed, move |result| {
                 let result = result.map_err(|error| error.to_string());
                 mailbox.send(Message::Owed {
@@ -310,8 +320,27 @@ impl Performer {
         settled
     }
 
+    /// Lets `daemon.status` tell what is owed.
+    pub(super) fn show_owed(&self) {
+        let mut by_account = BTreeMap::<&Account, Vec<TokenKind>>::new();
+        for owed in self.revocations.values() {
+            by_account
+                .entry(&owed.account)
+                .or_default()
+                .push(kind(owed));
+        }
+        let owed = by_account.into_iter().take(MOST_SHOWN);
+        let owed = owed.map(|(account, tokens)| OwedRevocation {
+            account: account.to_string(),
+            tokens,
+        });
+        let shown = &self.daemon.figures.revocations;
+        shown.store(Arc::new(owed.collect()));
+    }
+
     fn settle(&mut self, id: u64) {
         self.revocations.remove(&id);
+        self.show_owed();
         self.unproven.remove(&id);
         if let Some(store) = &self.store {
             store.settle_revocation(id, move |result| {

@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use authd_core::{
     answer::{Answer, Body, Failure, GrantType, Received},
-    broker::{Event, Exchange},
+    broker::{CommitOutcome, Event, Exchange},
     grant::{CredentialPlace, Grant, Provider, Quirk},
-    id::{Account, AttemptId},
+    id::{Account, AttemptId, LoginId},
     lease::LeaseKey,
     scope::ScopeSet,
     secret::Secret,
@@ -95,14 +95,16 @@ impl Performer {
             let begins_with = Secrets {
                 client_secret: daemon.logins.client_secret(login),
                 dpop_key: material.stored_key(),
+                refresh_token: material.proof.brought().cloned(),
                 ..Secrets::default()
             };
             self.logging_in.insert(attempt, begins_with);
         }
+        let is_first = exchange.login.is_some() || self.is_taken_over(&exchange.account);
         self.daemon.network.spawn(async move {
             let mut exchanged = send(&daemon, &material, &exchange).await;
             failpoint::reach(Boundary::AnswerReceived);
-            if exchange.login.is_some() {
+            if is_first {
                 who_signed_in(&daemon, &material, &mut exchanged).await;
             }
             daemon.mailbox.send(Message::Answered {
@@ -144,6 +146,19 @@ impl Performer {
         }
     }
 
+    /// The account that this refresh token is of, or was until its latest renewal.
+    pub(crate) fn who_holds(&self, refresh_token: &Secret) -> Option<Account> {
+        let is_it = |held: &Option<Secret>| {
+            held.as_ref()
+                .is_some_and(|held| held.matches(refresh_token.expose()))
+        };
+        let mut accounts = self.vault.iter();
+        let holder = accounts.find(|(_, secrets)| {
+            is_it(&secrets.refresh_token) || is_it(&secrets.previous_refresh_token)
+        });
+        holder.map(|(account, _)| account.clone())
+    }
+
     /// The client secret that the account was logged in with.
     pub(crate) fn stored_client_secret(&self, account: &Account) -> Option<Secret> {
         self.vault.get(account)?.client_secret.clone()
@@ -160,20 +175,54 @@ impl Performer {
         }
     }
 
+    /// Whether the account's refresh token came from something else, and was never exchanged here.
+    fn is_taken_over(&self, account: &Account) -> bool {
+        self.accounts.get(account).is_some_and(|snapshot| {
+            let grant = &snapshot.view.grant;
+            !grant.leases.contains_key(&LeaseKey::of_login(grant))
+        })
+    }
+
+    /// Writes a refresh token that is taken over, before it is ever sent.
+    pub(super) fn take_over(&mut self, attempt: AttemptId, login: LoginId, grant: &Arc<Grant>) {
+        let logins = &self.daemon.logins;
+        let brought = logins.material(login).and_then(|material| {
+            Some(Secrets {
+                refresh_token: Some(material.proof.brought()?.clone()),
+                client_secret: material.client_secret,
+                ..Secrets::default()
+            })
+        });
+        let origin = logins.origin(login);
+        let Some(secrets) = brought else {
+            let outcome = CommitOutcome::MemoryOnly("the login has ended".to_owned());
+            return self
+                .daemon
+                .mailbox
+                .event(Event::Committed { attempt, outcome });
+        };
+        self.stories.of_login(attempt, &grant.account, origin);
+        self.write(attempt, grant, secrets);
+    }
+
     /// Writes the answer durably. Nobody has seen it yet.
     pub(super) fn commit(&mut self, attempt: AttemptId, grant: &Arc<Grant>) {
-        let mailbox = self.daemon.mailbox.clone();
         let Some(tokens) = self.answers.remove(&attempt) else {
             return;
         };
-        let account = grant.account.clone();
         // A login begins anew; a renewal goes on from what stands.
         let before = self.logging_in.remove(&attempt);
         let before =
-            before.unwrap_or_else(|| self.vault.get(&account).cloned().unwrap_or_default());
-        let secrets = successor(before, tokens, grant);
+            before.unwrap_or_else(|| self.vault.get(&grant.account).cloned().unwrap_or_default());
+        self.write(attempt, grant, successor(before, tokens, grant));
+    }
+
+    /// Writes the generation with its secrets durably.
+    fn write(&mut self, attempt: AttemptId, grant: &Arc<Grant>, secrets: Secrets) {
+        let mailbox = self.daemon.mailbox.clone();
         self.committing.insert(attempt, secrets.clone());
-        self.unsaved.insert((account, grant.id), attempt);
+        self.unsaved
+            .insert((grant.account.clone(), grant.id), attempt);
         self.stories.committing(attempt, grant);
         let record = Record {
             grant: Grant::clone(grant),
@@ -266,6 +315,14 @@ pub(crate) fn is_bound(token_type: &str) -> bool {
 }
 
 impl Proof {
+    /// The refresh token that a login is made with, where it is made with one.
+    fn brought(&self) -> Option<&Secret> {
+        match self {
+            Self::RefreshToken(brought) => Some(brought),
+            _ => None,
+        }
+    }
+
     /// What is about to be spent, if it is anything.
     fn presented(&self) -> &str {
         match self {
@@ -308,7 +365,10 @@ async fn send(daemon: &Shared, material: &Material, exchange: &Exchange) -> Exch
                 ours,
                 theirs,
             };
-            send_once(daemon, &ambient, &anew, material, exchange).await
+            let mut exchanged = send_once(daemon, &ambient, &anew, material, exchange).await;
+            let sent_at = &mut exchanged.answer.sent_at;
+            *sent_at = ambient.by_ours(*sent_at);
+            exchanged
         }
         (Ok(anew), None) if differ(&credential, &anew) => {
             tracing::info!(account = %exchange.account, "the client's credential has changed");

@@ -105,6 +105,7 @@ impl Performer {
             events.push(Event::RevocationOwed { id: owed.id });
             self.revocations.insert(owed.id, owed);
         }
+        self.show_owed();
         events
     }
 

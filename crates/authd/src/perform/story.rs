@@ -136,7 +136,10 @@ impl Performer {
         attempt: Option<AttemptId>,
     ) {
         let grant = &snapshot.view.grant;
-        if let Some(attempt) = attempt {
+        // A refresh token that was taken over has brought none yet.
+        let brought = grant.leases.values();
+        let brought = brought.filter(|lease| lease.generation == grant.generation);
+        if let Some(attempt) = attempt.filter(|_| brought.count() > 0) {
             if grant.renewals > 0 {
                 self.daemon.figures.renewals.fetch_add(1, Ordering::Relaxed);
             }

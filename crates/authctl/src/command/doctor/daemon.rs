@@ -166,6 +166,7 @@ mod tests {
             exchanges_in_flight: 0,
             served: 0,
             renewals: 0,
+            revocations: Vec::new(),
         }
     }
 

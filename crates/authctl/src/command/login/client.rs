@@ -4,29 +4,61 @@
 //! to `clients/ACCOUNT.toml` beside the daemon's configuration, with the provider that they are for, and
 //! the daemon is told the name.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf, absolute};
 
+use authd_client::Client;
 use authd_proto::WireSecret;
+use authd_proto::provider::{ProviderShow, ProviderShowReply};
 use authd_proto::request::{ClientAuth, Flow, LoginStart};
 use clap::{Args, ValueEnum};
 
 use super::client_file::ClientFile;
 use super::parameter;
 use crate::exit::Failure;
-use crate::input;
+use crate::{daemon, input};
 
 /// Largest key file that is read, in bytes.
 const LARGEST: u64 = 64 * 1024;
 
-/// The client's own options.
+/// Which client this is, what proves it, and whether it logs in by itself.
 #[derive(Args)]
 pub(super) struct ClientArgs {
+    #[command(flatten)]
+    pub(super) credential: CredentialArgs,
+
+    /// Log in by the key file of a Google service account; no person takes part
+    #[arg(
+        long,
+        help_heading = "The client",
+        value_name = "PATH",
+        group = "credential",
+        conflicts_with = "client_id"
+    )]
+    service_account_file: Option<PathBuf>,
+
+    /// Log in by the client's own credentials (RFC 6749 4.4); no person takes part
+    #[arg(long, help_heading = "The client", conflicts_with_all = ["device", "no_browser"])]
+    client_credentials: bool,
+
+    /// Log in by assertions that the client's key signs (RFC 7523 2.1); no person takes part
+    #[arg(long, help_heading = "The client", conflicts_with_all = ["device", "no_browser", "client_credentials"])]
+    jwt_bearer: bool,
+
+    /// With assertions: about whom they are, where not about the client itself
+    #[arg(long, help_heading = "The client", value_name = "NAME")]
+    subject: Option<String>,
+}
+
+/// Which client this is, and what proves it.
+#[derive(Args)]
+pub(crate) struct CredentialArgs {
     /// The id this client is registered with at the provider
     #[arg(long, help_heading = "The client", value_name = "ID")]
-    pub(super) client_id: Option<String>,
+    pub(crate) client_id: Option<String>,
 
     /// Read the client's secret from the first line of standard input
     #[arg(long, help_heading = "The client", group = "credential")]
@@ -85,16 +117,6 @@ pub(super) struct ClientArgs {
     )]
     client_cert_file: Option<PathBuf>,
 
-    /// Log in by the key file of a Google service account; no person takes part
-    #[arg(
-        long,
-        help_heading = "The client",
-        value_name = "PATH",
-        group = "credential",
-        conflicts_with = "client_id"
-    )]
-    service_account_file: Option<PathBuf>,
-
     /// Keep a copy of the key sealed in the store, instead of its place
     #[arg(long, help_heading = "The client", conflicts_with = "client_cert_file")]
     store_key: bool,
@@ -111,18 +133,6 @@ pub(super) struct ClientArgs {
     /// How the client authenticates [default: what fits its credential, none without]
     #[arg(long, help_heading = "The client", value_name = "METHOD")]
     client_auth: Option<Authentication>,
-
-    /// Log in by the client's own credentials (RFC 6749 4.4); no person takes part
-    #[arg(long, help_heading = "The client", conflicts_with_all = ["device", "no_browser"])]
-    client_credentials: bool,
-
-    /// Log in by assertions that the client's key signs (RFC 7523 2.1); no person takes part
-    #[arg(long, help_heading = "The client", conflicts_with_all = ["device", "no_browser", "client_credentials"])]
-    jwt_bearer: bool,
-
-    /// With assertions: about whom they are, where not about the client itself
-    #[arg(long, help_heading = "The client", value_name = "NAME")]
-    subject: Option<String>,
 }
 
 /// `token_endpoint_auth_method`, in short.
@@ -172,23 +182,20 @@ struct ServiceAccount {
 impl ClientArgs {
     /// Whether it says by itself where to log in and as whom.
     pub(super) fn is_enough(&self) -> bool {
-        self.client.is_some() || self.service_account_file.is_some()
+        self.credential.client.is_some() || self.service_account_file.is_some()
     }
 
     /// Whether it says what proves the client, so that nobody need be asked.
     pub(super) fn names_credential(&self) -> bool {
-        self.client_secret_stdin
-            || self.client_secret_command.is_some()
-            || self.client_secret_file.is_some()
-            || !self.client_secret_attribute.is_empty()
-            || self.client_key_file.is_some()
-            || self.is_enough()
+        self.credential.is_named() || self.is_enough()
     }
 
     /// Completes what the daemon is asked, and writes down what it is not told.
-    pub(super) fn apply(self, start: &mut LoginStart) -> Result<Option<ClientFile>, Failure> {
-        start.client_id.clone_from(&self.client_id);
-        start.client_auth = self.client_auth.map(Authentication::wire);
+    pub(super) fn apply(
+        mut self,
+        start: &mut LoginStart,
+        client: &mut Client,
+    ) -> Result<Option<ClientFile>, Failure> {
         start.subject.clone_from(&self.subject);
         if self.client_credentials {
             start.flow = Flow::ClientCredentials;
@@ -196,29 +203,51 @@ impl ClientArgs {
         if self.jwt_bearer || self.service_account_file.is_some() {
             start.flow = Flow::JwtBearer;
         }
-        if let Some(path) = &self.service_account_file {
-            let account: ServiceAccount = serde_json::from_str(read(path)?.expose())
+        if let Some(path) = self.service_account_file {
+            let account: ServiceAccount = serde_json::from_str(read(&path)?.expose())
                 .map_err(|_| Failure::NoServiceAccount { path: path.clone() })?;
             start.client_id = Some(account.client_email);
             if start.issuer.is_none() && start.token_endpoint.is_none() {
                 start.token_endpoint = Some(account.token_uri);
             }
+            self.credential.client_key_file = Some(path);
         }
-        let key_file = self
-            .client_key_file
-            .as_ref()
-            .or(self.service_account_file.as_ref());
+        self.credential.apply(start, client)
+    }
+}
+
+impl CredentialArgs {
+    /// Whether it says what proves the client.
+    pub(crate) fn is_named(&self) -> bool {
+        self.client_secret_stdin
+            || self.client_secret_command.is_some()
+            || self.client_secret_file.is_some()
+            || !self.client_secret_attribute.is_empty()
+            || self.client_key_file.is_some()
+            || self.client.is_some()
+    }
+
+    /// Completes what the daemon is asked, and writes down what it is not told.
+    pub(crate) fn apply(
+        self,
+        start: &mut LoginStart,
+        client: &mut Client,
+    ) -> Result<Option<ClientFile>, Failure> {
+        if self.client_id.is_some() {
+            start.client_id.clone_from(&self.client_id);
+        }
+        start.client_auth = self.client_auth.map(Authentication::wire);
         if self.typed_secret.is_some() {
             start.client_secret = self.typed_secret;
         } else if self.client_secret_stdin {
             start.client_secret = Some(input::secret("the client secret")?);
-        } else if let Some(path) = key_file.filter(|_| self.store_key) {
+        } else if let Some(path) = self.client_key_file.as_ref().filter(|_| self.store_key) {
             start.client_secret = Some(read(path)?);
             if start.flow != Flow::JwtBearer && start.client_auth.is_none() {
                 start.client_auth = Some(ClientAuth::PrivateKeyJwt);
             }
         } else if let Some(place) = self.place()? {
-            let text = self.file(start, &place)?;
+            let text = self.file(start, client, &place)?;
             let file = ClientFile::write(&start.account, &text)?;
             start.client = Some(file.name().to_owned());
             return Ok(Some(file));
@@ -248,11 +277,7 @@ impl ClientArgs {
                 .map(|(key, value)| format!("{} = {}", quoted(key), quoted(value)))
                 .collect();
             line("secret_attributes", format!("{{ {} }}", pairs.join(", ")));
-        } else if let Some(path) = self
-            .client_key_file
-            .as_ref()
-            .or(self.service_account_file.as_ref())
-        {
+        } else if let Some(path) = &self.client_key_file {
             line("key_file", whole(path)?);
             if let Some(id) = &self.client_key_id {
                 line("key_id", quoted(id));
@@ -267,22 +292,32 @@ impl ClientArgs {
     }
 
     /// The whole file: to whom the credential may go comes first.
-    fn file(&self, start: &LoginStart, place: &str) -> Result<String, Failure> {
-        if start.issuer.is_none() && start.token_endpoint.is_none() {
-            let account = start.account.clone();
-            return Err(match start.provider.clone() {
-                // A name in the configuration may come to mean another place; an address does not.
-                Some(provider) => Failure::NoPlaceForSecret { provider },
-                None => Failure::NoServer { account },
-            });
-        }
+    fn file(
+        &self,
+        start: &LoginStart,
+        client: &mut Client,
+        place: &str,
+    ) -> Result<String, Failure> {
+        let named = match (&start.issuer, &start.token_endpoint, &start.provider) {
+            (None, None, Some(provider)) => Some(address(client, provider, &start.variables)?),
+            (None, None, None) => {
+                let account = start.account.clone();
+                return Err(Failure::NoServer { account });
+            }
+            _ => None,
+        };
+        let (issuer, token_endpoint) = match named {
+            Some(Address::Issuer(issuer)) => (Some(issuer), None),
+            Some(Address::TokenEndpoint(endpoint)) => (None, Some(endpoint)),
+            None => (start.issuer.clone(), start.token_endpoint.clone()),
+        };
         let mut text = String::from(
             "# Written by 'authctl login': a client, the provider it is for, and where what proves it\n\
              # is kept. The secret itself is not in here.\n",
         );
         for (key, value) in [
-            ("issuer", &start.issuer),
-            ("token_endpoint", &start.token_endpoint),
+            ("issuer", &issuer),
+            ("token_endpoint", &token_endpoint),
             (
                 "device_authorization_endpoint",
                 &start.device_authorization_endpoint,
@@ -299,6 +334,51 @@ impl ClientArgs {
         }
         text.push_str(place);
         Ok(text)
+    }
+}
+
+/// Where a secret may go.
+#[derive(Debug, PartialEq, Eq)]
+enum Address {
+    Issuer(String),
+    TokenEndpoint(String),
+}
+
+/// The address of a provider that has a name. A name in the configuration may come to mean another place; an
+/// address does not, so it is what stands in the client's file.
+fn address(
+    client: &mut Client,
+    provider: &str,
+    variables: &BTreeMap<String, String>,
+) -> Result<Address, Failure> {
+    let shown = daemon::ask(
+        client,
+        &ProviderShow {
+            provider: provider.to_owned(),
+        },
+    )?;
+    filled(&shown, variables).ok_or_else(|| Failure::NoPlaceForSecret {
+        provider: provider.to_owned(),
+    })
+}
+
+/// `None` where it needs to know more.
+fn filled(shown: &ProviderShowReply, variables: &BTreeMap<String, String>) -> Option<Address> {
+    let find = |name: &str| shown.addresses.iter().find(|address| address.name == name);
+    let fill = |template: &str| {
+        let mut text = template.to_owned();
+        for variable in &shown.info.variables {
+            let value = variables.get(&variable.name).or(variable.default.as_ref());
+            if let Some(value) = value {
+                text = text.replace(&format!("{{{}}}", variable.name), value);
+            }
+        }
+        (!text.contains('{')).then_some(text)
+    };
+    match (find("issuer"), find("token_endpoint")) {
+        (Some(issuer), _) => fill(&issuer.url).map(Address::Issuer),
+        (None, Some(endpoint)) => fill(&endpoint.url).map(Address::TokenEndpoint),
+        (None, None) => None,
     }
 }
 
@@ -331,7 +411,59 @@ fn read(path: &Path) -> Result<WireSecret, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use authd_proto::provider::{ProviderAddress, ProviderInfo, ProviderOrigin, ProviderVariable};
+
     use super::*;
+
+    #[test]
+    fn a_name_becomes_the_address_that_it_means_today() {
+        let shown = |addresses: &[(&str, &str)]| ProviderShowReply {
+            info: ProviderInfo {
+                name: "x".to_owned(),
+                title: "X".to_owned(),
+                flows: Vec::new(),
+                variables: vec![
+                    ProviderVariable {
+                        name: "host".to_owned(),
+                        about: String::new(),
+                        default: None,
+                    },
+                    ProviderVariable {
+                        name: "realm".to_owned(),
+                        about: String::new(),
+                        default: Some("main".to_owned()),
+                    },
+                ],
+                origin: ProviderOrigin::BuiltIn,
+            },
+            addresses: addresses
+                .iter()
+                .map(|(name, url)| ProviderAddress {
+                    name: (*name).to_owned(),
+                    url: (*url).to_owned(),
+                })
+                .collect(),
+            redirect_uri: String::new(),
+            registration: None,
+            notes: Vec::new(),
+            facts: Vec::new(),
+        };
+        let given = BTreeMap::from([("host".to_owned(), "git.example".to_owned())]);
+        let issuer = ("issuer", "https://{host}/{realm}");
+        let endpoint = ("token_endpoint", "https://{host}/token");
+        assert_eq!(
+            filled(&shown(&[endpoint, issuer]), &given),
+            Some(Address::Issuer("https://git.example/main".to_owned()))
+        );
+        assert_eq!(
+            filled(&shown(&[endpoint]), &given),
+            Some(Address::TokenEndpoint(
+                "https://git.example/token".to_owned()
+            ))
+        );
+        assert_eq!(filled(&shown(&[issuer]), &BTreeMap::new()), None);
+        assert_eq!(filled(&shown(&[]), &given), None);
+    }
 
     #[test]
     fn what_is_written_is_toml_whatever_stands_in_it() {

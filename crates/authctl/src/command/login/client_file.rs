@@ -74,7 +74,7 @@ impl ClientFile {
     }
 
     /// The login has succeeded: the file stays.
-    pub(super) fn keep(mut self, account: &str) {
+    pub(in crate::command) fn keep(mut self, account: &str) {
         self.kept = true;
         if let Some(before) = self.before.as_ref().filter(|_| self.new) {
             output::note(format_args!(

@@ -11,6 +11,8 @@ use crate::exit::Failure;
 use crate::input::{self, Keyboard};
 use crate::{daemon, output};
 
+/// How long the provider may take to say that a code is none.
+const VERDICT_SECS: u64 = 30;
 /// Behind which it is pasted, on a terminal.
 const PROMPT: &str = "Paste it here: ";
 
@@ -58,9 +60,11 @@ fn complete(login_id: &str, way_in: &str, pasted: WireSecret) {
     let request = LoginComplete {
         login_id: login_id.to_owned(),
         redirect_url: pasted,
-        wait_secs: Some(0),
+        wait_secs: Some(VERDICT_SECS),
     };
-    match daemon::running().and_then(|mut client| daemon::ask(&mut client, &request)) {
+    let asked = daemon::running()
+        .and_then(|mut client| daemon::ask_waiting(&mut client, &request, VERDICT_SECS));
+    match asked {
         Err(failure) if failure.wire_code() == Some(ErrorCode::BadRequest) => {
             show::pasted_in_vain(&failure);
         }

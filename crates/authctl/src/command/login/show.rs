@@ -79,7 +79,7 @@ pub(super) fn authorize(started: &LoginStartReply) -> Result<(), Failure> {
     })
 }
 
-pub(super) fn failed(failure: &Failure) -> Result<(), Failure> {
+pub(in crate::command) fn failed(failure: &Failure) -> Result<(), Failure> {
     output::json_line(&LoginEvent::Error {
         code: failure.code(),
         message: &failure.message(),
@@ -146,6 +146,13 @@ pub(super) fn because(reason: Reason, started: &LoginStartReply) {
     }
 }
 
+/// The page that was to be opened may be none any more.
+pub(super) fn page_is_over() {
+    note(
+        "the time to open that page is over: if you have not opened it yet, press Ctrl-C and log in again",
+    );
+}
+
 pub(super) fn pasted_the_way_in() {
     note(
         "that is the address to open: open it in a browser, sign in there, and paste the address where it \
@@ -199,6 +206,15 @@ pub(super) fn device(started: &LoginStartReply) {
 
 /// Says who signed in and what came of it.
 pub(super) fn done(done: &LoginDone, json: bool) -> Result<(), Failure> {
+    ended(done, "Logged in to", json)
+}
+
+/// Says whose login was taken over.
+pub(in crate::command) fn taken_over(done: &LoginDone, json: bool) -> Result<(), Failure> {
+    ended(done, "Took over", json)
+}
+
+fn ended(done: &LoginDone, what: &str, json: bool) -> Result<(), Failure> {
     if json {
         return output::json_line(&LoginEvent::Done {
             account: &done.account,
@@ -215,18 +231,18 @@ pub(super) fn done(done: &LoginDone, json: bool) -> Result<(), Failure> {
             dpop: done.dpop,
         });
     }
-    output::line(summary(done, output::now()))
+    output::line(summary(done, what, output::now()))
 }
 
-fn summary(done: &LoginDone, now: u64) -> String {
+fn summary(done: &LoginDone, what: &str, now: u64) -> String {
     let who = match (&done.subject_name, &done.subject) {
         (Some(name), Some(subject)) if name != subject => format!(" as {name} ({subject})"),
         (Some(one), _) | (None, Some(one)) => format!(" as {one}"),
         (None, None) => String::new(),
     };
     let mut text = format!(
-        "{} to '{}'{}",
-        styled(GOOD, "Logged in"),
+        "{} '{}'{}",
+        styled(GOOD, what),
         clean(&done.account),
         clean(&who)
     );

@@ -70,7 +70,7 @@ impl LoginArgs {
     fn check_enough(&self, client: &mut Client, account: &str) -> Result<bool, Failure> {
         // The daemon alone knows whether a provider needs a client id, and where to get one.
         let daemon_knows = self.provider.is_some() || self.client.is_enough();
-        if self.client.client_id.is_some() && self.server().is_some() || daemon_knows {
+        if self.client.credential.client_id.is_some() && self.server().is_some() || daemon_knows {
             return Ok(false);
         }
         let known = daemon::ask(

@@ -34,7 +34,7 @@ pub(super) fn complete(
     keyboard: &Keyboard,
     way: Way,
 ) -> Result<(), Failure> {
-    let is_told = args.names_server() && args.client.client_id.is_some();
+    let is_told = args.names_server() && args.client.credential.client_id.is_some();
     if is_told || args.client.is_enough() || args.goes_by_resource() {
         return Ok(());
     }
@@ -91,6 +91,13 @@ pub(super) fn client_id(
         request.client_secret = dialog.secret()?;
     }
     Ok(())
+}
+
+/// Whether an import is to take the place of the login that the account has. `failure` says what it has.
+pub(in crate::command) fn replace_login(keyboard: &Keyboard, failure: &Failure) -> bool {
+    note(clean(&failure.message()));
+    let question = "Let the imported login take its place?";
+    Dialog { keyboard }.agrees(question, false).unwrap_or(false)
 }
 
 struct Dialog<'a> {
@@ -223,13 +230,13 @@ impl Dialog<'_> {
 
     /// As which client a new account is, and what for.
     fn client(&self, args: &mut LoginArgs, client: &mut Client) -> Result<(), Failure> {
-        if args.client.client_id.is_none() {
+        if args.client.credential.client_id.is_none() {
             tell(format_args!(
                 "A provider knows programs by a client id. Register one there for a native app,\n\
                  with the redirect {}.",
                 clean(&registered_redirect(args, client))
             ));
-            args.client.client_id = match args.provider {
+            args.client.credential.client_id = match args.provider {
                 Some(_) => Some(self.ask("Client id", None, id)?),
                 None => {
                     tell("Some register programs by themselves: then press Enter.");
@@ -237,8 +244,8 @@ impl Dialog<'_> {
                     (answer != REGISTER).then_some(answer)
                 }
             };
-            if args.client.client_id.is_some() && !args.client.names_credential() {
-                args.client.typed_secret = self.secret()?;
+            if args.client.credential.client_id.is_some() && !args.client.names_credential() {
+                args.client.credential.typed_secret = self.secret()?;
             }
         }
         if args.scope.is_empty() {
@@ -308,14 +315,15 @@ fn show(args: &LoginArgs, existing: Option<&AccountInfo>, way: Way) {
         .or(args.server())
         .map_or("", |server| server);
     row("provider", provider);
-    let client_id = existing
-        .map(|known| &known.client_id)
-        .or(args.client.client_id.as_ref());
+    let client_id =
+        existing
+            .map(|known| &known.client_id)
+            .or(args.client.credential.client_id.as_ref());
     row(
         "client id",
         client_id.map_or("one that the provider registers", |id| id),
     );
-    if args.client.typed_secret.is_some() {
+    if args.client.credential.typed_secret.is_some() {
         row("secret", "as you typed it; kept sealed");
     }
     let scopes = match existing {
@@ -361,13 +369,13 @@ fn command(args: &LoginArgs, account: &str) -> String {
     if let Some(issuer) = &args.issuer {
         option("--issuer", issuer);
     }
-    if let Some(client_id) = &args.client.client_id {
+    if let Some(client_id) = &args.client.credential.client_id {
         option("--client-id", client_id);
     }
     for scope in &args.scope {
         option("--scope", scope);
     }
-    if args.client.typed_secret.is_some() {
+    if args.client.credential.typed_secret.is_some() {
         words.push("--client-secret-stdin".to_owned());
     }
     words.join(" ")

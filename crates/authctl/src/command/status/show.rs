@@ -3,10 +3,13 @@
 use std::fmt::Write as _;
 
 use anstyle::Style;
-use authd_proto::response::{AccountInfo, DaemonStatusReply, Dpop, Expiry, LastError, State};
+use authd_proto::response::{
+    AccountInfo, DaemonStatusReply, Dpop, Expiry, LastError, OwedRevocation, State,
+};
 use comfy_table::{ContentArrangement, Table, presets};
 
 use super::Report;
+use crate::command::logout::kinds;
 use crate::output::{BAD, GOOD, STRONG, WARN, clean, span, styled};
 use crate::trouble::{self, Severity};
 
@@ -15,6 +18,9 @@ pub(super) fn overview(report: &Report, now: u64, columns: u16) -> String {
     let mut text = String::new();
     if let Some(daemon) = &report.daemon {
         text.push_str(&daemon_lines(daemon));
+    }
+    if let Some(daemon) = &report.daemon {
+        text.push_str(&owed(&daemon.revocations));
     }
     text.push('\n');
     if report.accounts.is_empty() && report.is_shut() {
@@ -79,6 +85,19 @@ fn daemon_lines(daemon: &DaemonStatusReply) -> String {
         let _ = write!(text, "\nstore: {state}{why}; see 'authctl doctor'");
     }
     text
+}
+
+/// What accounts that are gone still owe to their providers.
+fn owed(revocations: &[OwedRevocation]) -> String {
+    let lines = revocations.iter().map(|owed| {
+        format!(
+            "\n{}: of '{}', which is logged out: {}; authd keeps trying",
+            styled(WARN, "not revoked yet"),
+            clean(&owed.account),
+            kinds(&owed.tokens)
+        )
+    });
+    lines.collect()
 }
 
 fn table(accounts: &[AccountInfo], now: u64, columns: u16) -> String {

@@ -95,6 +95,38 @@ fn a_code_that_never_left_is_sent_again_and_a_lost_one_is_not() {
 }
 
 #[test]
+fn a_word_that_is_no_code_may_be_mistyped_three_times_and_the_redirect_still_counts() {
+    let refused =
+        |bench: &Bench| bench.count(|effect| matches!(effect, Effect::CodeRefused { .. }));
+    let mut bench = Bench::empty();
+    begin(&mut bench, LoginMethod::Code, |_| {});
+    for count in 1..=3 {
+        bench.happen(Event::CodeTyped { login: LOGIN });
+        bench.answer(error(400, "invalid_grant"));
+        assert_eq!((refused(&bench), ended(&bench).is_none()), (count, true));
+    }
+    bench.happen(Event::CodeReceived { login: LOGIN });
+    bench.answer(anns());
+    assert!(succeeded(&bench));
+
+    let mut bench = Bench::empty();
+    begin(&mut bench, LoginMethod::Code, |_| {});
+    for _ in 0..4 {
+        bench.happen(Event::CodeTyped { login: LOGIN });
+        bench.answer(error(400, "invalid_grant"));
+    }
+    assert_eq!(refused(&bench), 3);
+    assert!(matches!(failed(&bench), LoginFailure::Refused { .. }));
+
+    // A redirect that was checked is no guess.
+    let mut bench = Bench::empty();
+    by_code(&mut bench);
+    bench.answer(error(400, "invalid_grant"));
+    assert_eq!(refused(&bench), 0);
+    assert!(matches!(failed(&bench), LoginFailure::Refused { .. }));
+}
+
+#[test]
 fn a_device_is_polled_at_the_interval_and_slower_when_told() {
     let mut bench = Bench::empty();
     bench.server = Server::Says(error(400, "authorization_pending"));

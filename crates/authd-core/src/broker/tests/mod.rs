@@ -6,6 +6,7 @@ mod demand;
 mod departure;
 mod faults;
 mod fixture;
+mod import;
 mod login;
 mod moving;
 mod notes;
@@ -151,15 +152,19 @@ impl Bench {
 
     fn perform(&mut self, effect: Effect) -> Option<Event> {
         match effect {
-            Effect::Intend { .. } | Effect::Commit { .. } | Effect::Save { .. }
+            Effect::Intend { .. }
+            | Effect::Commit { .. }
+            | Effect::TakeOver { .. }
+            | Effect::Save { .. }
                 if self.disk == Disk::Holds =>
             {
                 self.held.push_back(effect);
                 None
             }
-            Effect::Intend { .. } | Effect::Commit { .. } | Effect::Save { .. } => {
-                Some(self.stored(effect))
-            }
+            Effect::Intend { .. }
+            | Effect::Commit { .. }
+            | Effect::TakeOver { .. }
+            | Effect::Save { .. } => Some(self.stored(effect)),
             Effect::Exchange(exchange) => {
                 self.sent.push((self.now.boot, exchange.clone()));
                 match self.server.clone() {
@@ -199,7 +204,7 @@ impl Bench {
                     Ok(())
                 },
             },
-            Effect::Commit { attempt, .. } => Event::Committed {
+            Effect::Commit { attempt, .. } | Effect::TakeOver { attempt, .. } => Event::Committed {
                 attempt,
                 outcome: match self.disk {
                     Disk::Spills => CommitOutcome::Spilled(why()),
