@@ -52,7 +52,7 @@ pub use self::{
     assertion::{BadSigner, Signer, SignerOptions},
     authorization_code::{
         AuthorizationAttempt, AuthorizationError, AuthorizationGrant, AuthorizationRequest,
-        AuthorizationResponse, BadAuthorizationRequest, DuplicateParameter,
+        AuthorizationResponse, BadAuthorizationRequest, BadQuery,
     },
     certificate::{BadCertificate, ClientCertificate},
     challenge::{BadChallenge, Challenge, LONGEST_CHALLENGE},

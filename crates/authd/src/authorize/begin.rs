@@ -19,14 +19,13 @@ use authd_proto::{
     request::{Flow, LoginStart},
     response::LoginStartReply,
 };
-use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::{
     Login, Proof, client, login_id,
     target::{Known, Target, target},
     trouble::{bad_request, no_device_code, no_listener, no_randomness},
 };
-use crate::{daemon::Shared, handler::account_name, journal::Origin};
+use crate::{admission::Place, daemon::Shared, handler::account_name, journal::Origin};
 
 /// How long a person has at the provider.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -36,9 +35,9 @@ pub(crate) async fn begin(
     daemon: Shared,
     start: LoginStart,
     origin: Origin,
+    place: Place,
 ) -> Result<LoginStartReply, WireError> {
     let account = account_name(&start.account)?;
-    let place = daemon.logins.enter()?;
     let http = daemon.network.http();
     let mut known = Known::of(&daemon, &account);
     if let Some(known) = &mut known {
@@ -87,7 +86,7 @@ async fn browser(
     mut target: Target,
     start: &LoginStart,
     origin: Origin,
-    place: OwnedSemaphorePermit,
+    place: Place,
 ) -> Result<LoginStartReply, WireError> {
     let asked = start
         .redirect_uri
@@ -160,6 +159,10 @@ async fn browser(
         .listener
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(waiting.abort_handle());
+    if daemon.logins.find(id).is_none() {
+        // It ended before there was a listener to close.
+        login.close_listener();
+    }
     Ok(LoginStartReply {
         login_id: login_id(id),
         ..reply
@@ -185,7 +188,7 @@ fn device(
     target: Target,
     start: &LoginStart,
     origin: Origin,
-    place: OwnedSemaphorePermit,
+    place: Place,
 ) -> Result<LoginStartReply, WireError> {
     let DeviceAuthorization {
         device_code,
@@ -222,7 +225,7 @@ fn direct(
     start: &LoginStart,
     by: RenewedBy,
     origin: Origin,
-    place: OwnedSemaphorePermit,
+    place: Place,
 ) -> Result<LoginStartReply, WireError> {
     let reply = reply(&target, start.flow, PATIENCE);
     let under_way = UnderWay {
@@ -268,7 +271,7 @@ struct UnderWay {
     method: LoginMethod,
     patience: Duration,
     origin: Origin,
-    place: OwnedSemaphorePermit,
+    place: Place,
 }
 
 fn register(
@@ -289,8 +292,6 @@ fn register(
         asked: target.scopes.clone(),
         attempt: under_way.attempt,
         proof: Mutex::new(under_way.proof),
-        outcome: watch::Sender::new(None),
-        told: watch::Sender::new(false),
         place: Mutex::new(Some(under_way.place)),
         listener: Mutex::default(),
         origin: under_way.origin,

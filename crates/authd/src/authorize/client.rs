@@ -11,7 +11,7 @@ use authd_proto::{
     request::{ClientAuth as WireAuth, Flow, LoginStart},
 };
 
-use super::{preset, target::Known, trouble::bad};
+use super::{preset, stored, target::Known, trouble::bad};
 use crate::{
     credential::{self, Configured, CredentialTrouble, Wanted},
     daemon::Shared,
@@ -146,7 +146,13 @@ pub(super) fn choose(
     });
     let given = start.client_secret.as_ref();
     let given = given.map(|secret| Secret::new(secret.expose()));
-    let client_secret = given.or_else(|| same_client?.client_secret.clone());
+    let client_secret = match (given, same_client) {
+        (Some(given), _) => Some(given),
+        (None, Some(known)) if wished != Some(ClientAuth::None) => {
+            stored::secret(known, provider, metadata)?
+        }
+        (None, _) => None,
+    };
     let before = same_client.map(|known| known.provider.client_auth);
     provider.credential = CredentialPlace::Store;
     provider.client_auth = match (wished, before) {
@@ -219,3 +225,6 @@ fn unproven(trouble: &CredentialTrouble) -> WireError {
     )
     .with_hint("mend that, then log in again")
 }
+
+#[cfg(test)]
+mod tests;

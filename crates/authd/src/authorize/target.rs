@@ -20,7 +20,7 @@ use super::{
     protection::{Protections, Wish},
     registration::{self, Identity},
     resource,
-    trouble::{bad, discovery_failed, resource_too_long},
+    trouble::{bad, discovery_failed, resource_too_long, unprotected},
 };
 use crate::daemon::Shared;
 
@@ -52,9 +52,9 @@ pub(super) struct Known {
     pub(super) renewed_by: RenewedBy,
     pub(super) scopes: ScopeSet,
     pub(super) resources: Vec<String>,
-    renewable: bool,
+    pub(super) renewable: bool,
     /// Its tokens are bound to a key (RFC 9449).
-    is_bound: bool,
+    pub(super) is_bound: bool,
 }
 
 impl Known {
@@ -296,9 +296,13 @@ async fn place(
         },
         (None, None, false, Some(known)) => {
             // The endpoints stay as they were pinned; only what the login is protected by is asked for
-            // again.
+            // again. Whoever can make that one request fail would else switch it off (decision 28).
             let found = match &known.provider.issuer {
-                Some(issuer) => discover(http, issuer, template).await.ok(),
+                Some(issuer) => Some(
+                    discover(http, issuer, template)
+                        .await
+                        .map_err(unprotected)?,
+                ),
                 None => None,
             };
             Place {

@@ -36,6 +36,17 @@ pub(super) fn discovery_failed(error: DiscoveryError) -> WireError {
     WireError::new(code, error.to_string()).with_hint(hint)
 }
 
+/// What an account's own issuer promises could not be read.
+pub(super) fn unprotected(error: DiscoveryError) -> WireError {
+    let hint = match &error {
+        DiscoveryError::IssuerMismatch { .. } | DiscoveryError::BadIssuer(_) => {
+            "find out whose server that is; log in with --issuer once you know it"
+        }
+        _ => "try again later: what the provider says there is what protects the login",
+    };
+    discovery_failed(error).with_hint(hint)
+}
+
 pub(super) fn no_listener(error: LoopbackError) -> WireError {
     match &error {
         LoopbackError::BadRedirectUri(_) => {
