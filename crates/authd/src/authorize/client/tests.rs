@@ -9,7 +9,9 @@ const EVIL: &str = "https://evil.example/x";
 /// An account of a confidential client, its secret in the store.
 fn known() -> Known {
     Known {
+        renewable: true,
         provider: Provider {
+            registration: None,
             issuer: Some("https://idp.example".to_owned()),
             endpoints: Endpoints {
                 token: TOKEN.to_owned(),
