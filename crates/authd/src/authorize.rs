@@ -2,6 +2,7 @@
 
 mod begin;
 mod client;
+mod moved;
 pub(crate) mod preset;
 mod protection;
 

@@ -99,6 +99,13 @@ pub(super) fn requests() -> Vec<Vector> {
             },
         ),
         request("", &req::AccountGet { account: account() }),
+        request(
+            "",
+            &req::AccountCheck {
+                account: account(),
+                wait_secs: Some(10),
+            },
+        ),
         request("", &req::AccountForget { account: account() }),
         request(
             "",

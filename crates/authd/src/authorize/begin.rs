@@ -9,6 +9,7 @@ use authd_core::{
     broker::{Event, LoginBegun, LoginMethod},
     grant::{ClientAuth, Endpoints, Profile, Provider, RenewedBy},
     id::{Account, GrantId, LoginId},
+    metadata::Change,
     policy::LONGEST_RESOURCE,
     scope::ScopeSet,
     secret::Secret,
@@ -29,7 +30,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use super::{
     Login, Proof,
     client::{self, Named},
-    login_id, preset,
+    login_id, moved, preset,
     protection::{Protections, Wish},
 };
 use crate::{
@@ -122,6 +123,8 @@ pub(super) struct Known {
     resources: Vec<String>,
     /// Its tokens are bound to a key (RFC 9449).
     is_bound: bool,
+    /// What the person was told of its provider: that it is not what it was.
+    pub(super) told: Vec<Change>,
 }
 
 impl Known {
@@ -129,7 +132,9 @@ impl Known {
         let accounts = daemon.published.load();
         let snapshot = accounts.get(account)?;
         let grant = &snapshot.view.grant;
+        let told = grant.flags.metadata_changed.as_ref();
         Some(Self {
+            told: told.map(|told| told.reason.clone()).unwrap_or_default(),
             is_bound: snapshot.holds_key,
             provider: Provider::clone(&grant.provider),
             client_secret: None,
@@ -169,6 +174,11 @@ async fn target(
     let template = habits
         .as_ref()
         .and_then(|habits| habits.profile.issuer_template.as_deref());
+    // An account that is logged in to again where it was.
+    let pinned = match (&chosen, &start.issuer, by_hand) {
+        (None, None, false) => known.as_ref(),
+        _ => None,
+    };
     let (mut provider, found, metadata) = match (&chosen, &start.issuer, by_hand, &known) {
         (Some(chosen), ..) => {
             let (provider, metadata) = preset::locate(http, chosen)
@@ -189,13 +199,13 @@ async fn target(
         }
         (None, None, true, _) => (Provider::default(), None, None),
         (None, None, false, Some(known)) => {
-            // The endpoints stay as they were pinned; only what the login is protected by is asked for
-            // again.
+            // The endpoints stay as they were pinned, but for what the person was told of; what the login is
+            // protected by is asked for again.
             let found = match &known.provider.issuer {
                 Some(issuer) => discover(http, issuer, template).await.ok(),
                 None => None,
             };
-            (known.provider.clone(), found, None)
+            (moved::as_told(known, found.as_ref(), start)?, found, None)
         }
         (None, None, false, None) => {
             return bad(
@@ -220,9 +230,10 @@ async fn target(
     if let Some(client_id) = &start.client_id {
         provider.client_id.clone_from(client_id);
     }
-    let same_place = known
-        .as_ref()
-        .filter(|known| known.provider.endpoints.token == provider.endpoints.token);
+    let same_place = pinned.or_else(|| {
+        let same = |known: &&Known| known.provider.endpoints.token == provider.endpoints.token;
+        known.as_ref().filter(same)
+    });
     if provider.client_id.is_empty()
         && chosen.is_some()
         && let Some(known) = same_place
@@ -257,6 +268,8 @@ async fn target(
         provider.endpoints = metadata.endpoints_for(ClientAuth::Tls);
         fill(&mut provider.endpoints, start);
     }
+    let before = pinned.map(|known| &known.provider);
+    provider.stated = moved::stated(&provider, found.as_ref(), before);
     let is_bound = known.as_ref().is_some_and(|known| known.is_bound);
     let credential = client::fetch(daemon, &provider, client_secret.as_ref()).await?;
     // Where one tenant was logged in to, no other's tokens will do.

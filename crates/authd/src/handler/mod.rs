@@ -6,6 +6,7 @@ pub(crate) mod dpop;
 pub(crate) mod events;
 pub(crate) mod flag;
 pub(crate) mod login;
+pub(crate) mod metadata;
 pub(crate) mod provider;
 pub(crate) mod refusal;
 pub(crate) mod renew;
