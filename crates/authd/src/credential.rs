@@ -6,12 +6,12 @@
 
 mod command;
 mod configured;
-mod file;
+pub(crate) mod file;
 
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -23,8 +23,9 @@ use authd_core::{
 use authd_oauth::{
     Ambient, BadCertificate, BadSigner, ClientCertificate, Credential, Signer, SignerOptions,
 };
-use authd_store::key::KeyStoreTrouble;
-use serde_json::Value;
+use authd_store::key::{KeyStore, KeyStoreTrouble};
+use serde::Deserialize;
+use zeroize::Zeroizing;
 
 pub(crate) use self::configured::Configured;
 use self::{command::CommandTrouble, configured::Source, file::FileTrouble};
@@ -40,6 +41,9 @@ pub(crate) enum CredentialTrouble {
     /// The file that says where it is.
     #[error(transparent)]
     Configured(#[from] configured::ConfiguredTrouble),
+    /// The account proves itself in a way that the file has nothing for: the file was changed.
+    #[error("the client {0:?} has another kind of credential by now than the login was made with")]
+    OtherKind(String),
     /// A file that holds it.
     #[error(transparent)]
     File(#[from] FileTrouble),
@@ -84,24 +88,35 @@ fn place(path: &Option<PathBuf>) -> String {
 pub(crate) enum Wanted {
     /// What a command printed before will do.
     Held,
-    /// The one there was is refused, or a person has just said where it is.
-    Anew,
+    /// The one there was is refused, or a person has just said where it is. What was fetched for somebody
+    /// else since this moment is new enough.
+    Since(Boot),
 }
 
-/// What commands printed, so that they do not run at every exchange. In memory alone.
+impl Wanted {
+    /// One that is fetched from now on.
+    pub(crate) fn anew(ambient: &impl Ambient) -> Self {
+        Self::Since(ambient.now().boot)
+    }
+}
+
+/// What commands printed, so that they do not run at every exchange; in memory alone. And whose turn it
+/// is: what may put a question on the person's screen is asked once, however many want to know.
 #[derive(Default)]
 pub(crate) struct Credentials {
     printed: Mutex<BTreeMap<String, Printed>>,
+    turns: Mutex<BTreeMap<String, Arc<Turn>>>,
+    /// One, for it knows whether its last question still hangs.
+    key_store: Mutex<Option<KeyStore>>,
 }
+
+/// The right to fetch the credential of one client.
+type Turn = tokio::sync::Mutex<()>;
 
 struct Printed {
     argv: Vec<String>,
-    outcome: Result<Secret, Failed>,
-}
-
-struct Failed {
     at: Boot,
-    why: String,
+    outcome: Result<Secret, String>,
 }
 
 impl Credentials {
@@ -109,17 +124,19 @@ impl Credentials {
         &self,
         client: &str,
         argv: &[String],
+        wanted: Wanted,
         now: Boot,
     ) -> Option<Result<Secret, CredentialTrouble>> {
-        let printed = self.printed.lock().unwrap_or_else(PoisonError::into_inner);
+        let printed = lock(&self.printed);
         let printed = printed.get(client).filter(|printed| printed.argv == argv)?;
-        match &printed.outcome {
-            Ok(secret) => Some(Ok(secret.clone())),
-            Err(failed) if now.since(failed.at) < BETWEEN_FAILURES => {
-                Some(Err(CredentialTrouble::Lately(failed.why.clone())))
-            }
-            Err(_) => None,
-        }
+        let new_enough = match wanted {
+            Wanted::Held => printed.outcome.is_ok() || now.since(printed.at) < BETWEEN_FAILURES,
+            Wanted::Since(asked) => printed.at > asked,
+        };
+        new_enough.then(|| match &printed.outcome {
+            Ok(secret) => Ok(secret.clone()),
+            Err(why) => Err(CredentialTrouble::Lately(why.clone())),
+        })
     }
 
     fn keep(
@@ -129,17 +146,37 @@ impl Credentials {
         outcome: &Result<Secret, CredentialTrouble>,
         now: Boot,
     ) {
-        let outcome = match outcome {
-            Ok(secret) => Ok(secret.clone()),
-            Err(trouble) => Err(Failed {
-                at: now,
-                why: trouble.to_string(),
-            }),
+        let printed = Printed {
+            argv: argv.to_owned(),
+            at: now,
+            outcome: outcome.as_ref().cloned().map_err(ToString::to_string),
         };
-        let mut printed = self.printed.lock().unwrap_or_else(PoisonError::into_inner);
-        let argv = argv.to_owned();
-        printed.insert(client.to_owned(), Printed { argv, outcome });
+        lock(&self.printed).insert(client.to_owned(), printed);
     }
+
+    /// The turn of one client. Names of which nobody has a turn are forgotten, for anybody can make
+    /// them up.
+    fn turn(&self, client: &str) -> Arc<Turn> {
+        let mut turns = lock(&self.turns);
+        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        Arc::clone(turns.entry(client.to_owned()).or_default())
+    }
+
+    fn in_key_store(
+        &self,
+        timeout: Duration,
+        attributes: &BTreeMap<String, String>,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, KeyStoreTrouble> {
+        let mut key_store = lock(&self.key_store);
+        key_store.take_if(|key_store| key_store.timeout() != timeout);
+        key_store
+            .get_or_insert_with(|| KeyStore::new(timeout))
+            .find(attributes)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The credential of our client at `provider`; `stored` is what the store keeps for it.
@@ -162,9 +199,15 @@ pub(crate) async fn obtain(
         },
         CredentialPlace::Configured(name) => {
             let (daemon, name, provider) = (Arc::clone(daemon), name.clone(), provider.clone());
+            let turn = daemon.credentials.turn(&name).lock_owned().await;
             tokio::task::spawn_blocking(move || {
+                // Given back when the fetching ends, whether or not anybody still waits for it.
+                let _turn = turn;
                 let configured = Configured::load(&daemon.place.config_path, &name)?;
                 configured.check(&provider)?;
+                if !configured.fits(provider.client_auth) {
+                    return Err(CredentialTrouble::OtherKind(name));
+                }
                 configured.fetch(&daemon, &name, wanted)
             })
             .await
@@ -183,19 +226,19 @@ impl Configured {
         match &self.source {
             Source::None => Ok(Credential::None),
             Source::Command(argv) => {
-                let now = daemon.now().boot;
-                let held = daemon.credentials.held(name, argv, now);
-                if let Some(held) = held.filter(|_| wanted == Wanted::Held) {
+                let credentials = &daemon.credentials;
+                let held = credentials.held(name, argv, wanted, daemon.now().boot);
+                if let Some(held) = held {
                     return held.map(Credential::Secret);
                 }
                 let outcome = command::run(argv).map_err(Into::into);
-                daemon.credentials.keep(name, argv, &outcome, now);
+                credentials.keep(name, argv, &outcome, daemon.now().boot);
                 outcome.map(Credential::Secret)
             }
             Source::File(path) => Ok(Credential::Secret(file::first_line(path)?)),
             Source::KeyStore(attributes) => {
                 let timeout = Duration::from_secs(daemon.config.load().key.timeout_secs);
-                let found = authd_store::key::KeyStore::new(timeout).find(attributes)?;
+                let found = daemon.credentials.in_key_store(timeout, attributes)?;
                 let found = found.ok_or_else(|| {
                     let pairs = attributes
                         .iter()
@@ -249,19 +292,17 @@ struct ServiceAccount {
 }
 
 impl ServiceAccount {
-    /// Reads one; `None` when it is something else.
+    /// Reads one; `None` when it is something else. Of that nothing is copied: it may be a key.
     fn read(text: &Secret) -> Option<Self> {
-        let Value::Object(mut members) = serde_json::from_str(text.expose()).ok()? else {
-            return None;
-        };
-        let mut take = |name: &str| match members.remove(name) {
-            Some(Value::String(text)) => Some(text),
-            _ => None,
-        };
-        let private_key = take("private_key").map(Secret::from)?;
+        #[derive(Deserialize)]
+        struct File {
+            private_key: String,
+            private_key_id: Option<String>,
+        }
+        let file: File = serde_json::from_str(text.expose()).ok()?;
         Some(Self {
-            private_key,
-            key_id: take("private_key_id"),
+            private_key: Secret::from(file.private_key),
+            key_id: file.private_key_id,
         })
     }
 }

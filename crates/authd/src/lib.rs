@@ -14,6 +14,7 @@ mod config;
 mod connection;
 mod credential;
 mod daemon;
+mod descriptors;
 mod dispatch;
 mod driver;
 mod failpoint;

@@ -10,7 +10,10 @@ mod story;
 mod tests;
 mod waiting;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use authd_core::{
     broker::{CommitOutcome, Effect, Event, Refusal, Served, View},
@@ -57,6 +60,8 @@ pub(crate) struct Performer {
     changed: bool,
     departures: BTreeMap<Account, Departure>,
     revocations: BTreeMap<u64, PendingRevocation>,
+    /// Those of them at which the provider did not accept the client's credential.
+    unproven: BTreeSet<u64>,
     stopping: bool,
 }
 
@@ -77,6 +82,7 @@ impl Performer {
             changed: false,
             departures: BTreeMap::new(),
             revocations: BTreeMap::new(),
+            unproven: BTreeSet::new(),
             stopping: false,
         }
     }
