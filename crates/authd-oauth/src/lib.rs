@@ -11,6 +11,7 @@
 //! | Token endpoint (RFC 6749 §3.2) | [`exchange`](fn@exchange) |
 //! | Revocation (RFC 7009) | [`revoke`] |
 //! | Introspection (RFC 7662) | [`introspect`] |
+//! | Whether two resource indicators are one (RFC 8707) | [`ResourceIndicator`] |
 //! | Proof of possession (RFC 9449) | [`DpopKey`], [`DpopServers`] |
 //! | What is known of providers, as data | [`preset`] |
 //! | Signed tokens (RFC 7515) | [`sign`], [`KeySet`] |
@@ -37,6 +38,7 @@ mod metadata;
 pub mod preset;
 mod pushed;
 mod request;
+mod resource;
 mod response;
 mod revocation;
 mod text;
@@ -65,6 +67,7 @@ pub use self::{
     loopback::{BadRedirectUri, DEFAULT_REDIRECT_URI, LoopbackError, LoopbackRedirect},
     metadata::{BadIssuer, DiscoveryError, Metadata, Unusable, check_endpoints, discover},
     pushed::push,
+    resource::{Likeness, ResourceIndicator},
     response::Tokens,
     revocation::{Revocation, RevocationFailure, TokenTypeHint, revoke},
     userinfo::userinfo,

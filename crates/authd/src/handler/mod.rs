@@ -10,6 +10,7 @@ pub(crate) mod metadata;
 pub(crate) mod provider;
 pub(crate) mod refusal;
 pub(crate) mod renew;
+pub(crate) mod resource;
 pub(crate) mod token;
 
 use std::time::Duration;
