@@ -16,6 +16,8 @@ pub const MAX_PAGE: usize = 500;
 pub const DEFAULT_PAGE: usize = 100;
 /// Entries of `scopes`.
 pub const MAX_SCOPES: usize = 128;
+/// Entries of `resources`.
+pub const MAX_RESOURCES: usize = 64;
 
 /// How long to wait for a request that says `wait_secs`, in seconds: the default and the cap applied.
 #[must_use]
