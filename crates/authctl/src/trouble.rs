@@ -146,6 +146,11 @@ fn of_flag(flag: &Flag, account: &AccountInfo, now: u64) -> Trouble {
             "the latest token has other scopes than the login",
             format!("if that is too little, run 'authctl login {name}'"),
         ),
+        FlagName::MetadataChanged => (
+            Watch,
+            "the provider is not what it was at login",
+            format!("if renewals fail, run 'authctl login {name}'"),
+        ),
         FlagName::Locked => (
             Act,
             "the store is locked",

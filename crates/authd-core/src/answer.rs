@@ -158,4 +158,17 @@ impl GrantType {
             Self::RefreshToken | Self::AuthorizationCode | Self::DeviceCode
         )
     }
+
+    /// The value of `grant_type` in a token request, and the name in metadata.
+    #[must_use]
+    pub fn registered_name(self) -> &'static str {
+        match self {
+            Self::RefreshToken => "refresh_token",
+            Self::AuthorizationCode => "authorization_code",
+            Self::DeviceCode => "urn:ietf:params:oauth:grant-type:device_code",
+            Self::ClientCredentials => "client_credentials",
+            Self::TokenExchange => "urn:ietf:params:oauth:grant-type:token-exchange",
+            Self::JwtBearer => "urn:ietf:params:oauth:grant-type:jwt-bearer",
+        }
+    }
 }

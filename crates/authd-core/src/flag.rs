@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    metadata::Change,
     scope::ScopeSet,
     seldom::Blank,
     time::{Boot, Wall},
@@ -37,6 +38,9 @@ pub struct Flags {
     pub stale_store: Option<Raised<StaleStore>>,
     /// A refresh brought other scopes than the login was granted. Renewal goes on; the user is told.
     pub scope_changed: Option<Raised<ScopeSet>>,
+    /// The provider's metadata is not what it was at login. Nothing follows from it; the user is told.
+    #[serde(default)]
+    pub metadata_changed: Option<Raised<Vec<Change>>>,
 }
 
 impl Blank for Flags {
@@ -51,6 +55,7 @@ impl Blank for Flags {
         misconfigured: None,
         stale_store: None,
         scope_changed: None,
+        metadata_changed: None,
     };
 }
 
@@ -142,6 +147,7 @@ mod tests {
             misconfigured: raised("invalid_client".to_owned()),
             stale_store: raised(StaleStore::OtherMachine),
             scope_changed: raised(ScopeSet::parse("api")),
+            metadata_changed: raised(vec![Change::CodeChallenge]),
             ..Flags::default()
         };
         let all = Flags {

@@ -15,6 +15,7 @@ use crate::{
     learned::Learned,
     lease::{Lease, LeaseKey},
     map::SmallMap,
+    metadata::Stated,
     scope::ScopeSet,
     seldom::Seldom,
     time::Wall,
@@ -133,6 +134,10 @@ pub struct Provider {
     pub registration: Option<Box<Registration>>,
     /// Its habits.
     pub profile: Profile,
+    /// What its metadata stated at login, beside the endpoints; `None` where it has none, and in grants
+    /// from before this was kept.
+    #[serde(default)]
+    pub stated: Option<Stated>,
 }
 
 /// A client that registered itself (RFC 7591), as far as a later login must know.
@@ -361,6 +366,9 @@ pub struct Grant {
     pub created_at: Wall,
     /// The latest exchange that did not succeed.
     pub last_error: Option<Box<LastError>>,
+    /// When the provider's metadata was last compared with what it was at login.
+    #[serde(default)]
+    pub metadata_seen: Option<Wall>,
 }
 
 impl Grant {
@@ -451,10 +459,19 @@ mod tests {
                 "misconfigured": null,
                 "stale_store": null,
                 "scope_changed": {"reason": ["a"], "since": 7},
+                "metadata_changed": {
+                    "reason": [
+                        {"endpoint": {"name": "token_endpoint", "from": "a", "to": null}},
+                        {"grant_type": "refresh_token"},
+                        "code_challenge",
+                    ],
+                    "since": 8,
+                },
             },
             "renewals": 2,
             "created_at": -1,
             "last_error": {"code": "x", "message": "y", "at": 1},
+            "metadata_seen": 9,
         });
         let grant: Grant = serde_json::from_value(form.clone()).unwrap();
         let (reason, since) = (Ambiguity::AnswerLost, Wall(5));
@@ -469,6 +486,16 @@ mod tests {
         let grant: Grant = serde_json::from_value(form.clone()).unwrap();
         assert_eq!(*grant.flags, Flags::default());
         assert_eq!(serde_json::to_value(&grant).unwrap(), form);
+
+        // As it was written before metadata was compared.
+        let known = grant;
+        form.as_object_mut().unwrap().remove("metadata_seen");
+        form["provider"].as_object_mut().unwrap().remove("stated");
+        let flags = form["flags"].as_object_mut().unwrap();
+        flags.remove("metadata_changed");
+        let grant: Grant = serde_json::from_value(form).unwrap();
+        assert_eq!((grant.metadata_seen, &grant.provider.stated), (None, &None));
+        assert_eq!((grant.provider, grant.flags), (known.provider, known.flags));
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod id;
 pub mod learned;
 pub mod lease;
 pub mod map;
+pub mod metadata;
 pub mod planted;
 pub mod policy;
 pub mod renewal;

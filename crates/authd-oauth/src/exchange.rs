@@ -256,7 +256,7 @@ async fn send(
             device_code,
             resource,
         } => Form::new()
-            .with("grant_type", "urn:ietf:params:oauth:grant-type:device_code")
+            .with("grant_type", GrantType::DeviceCode.registered_name())
             .with("device_code", device_code.expose())
             .with_some("resource", resource),
         ExchangeRequest::ClientCredentials { resource, .. } => Form::new()
@@ -272,7 +272,7 @@ async fn send(
                 .grant_assertion(client.provider, subject, &scope, client.ambient)
                 .ok_or_else(|| unsent(TransportFailure::Unsigned))?;
             Form::new()
-                .with("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer")
+                .with("grant_type", GrantType::JwtBearer.registered_name())
                 .with("assertion", assertion.expose())
                 .with_some("resource", resource)
                 .speaking_for_the_client()
@@ -282,10 +282,7 @@ async fn send(
             resource,
             ..
         } => Form::new()
-            .with(
-                "grant_type",
-                "urn:ietf:params:oauth:grant-type:token-exchange",
-            )
+            .with("grant_type", GrantType::TokenExchange.registered_name())
             .with("subject_token", subject_token.expose())
             .with("subject_token_type", ACCESS_TOKEN)
             .with("requested_token_type", ACCESS_TOKEN)

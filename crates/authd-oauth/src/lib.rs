@@ -14,6 +14,7 @@
 //! | Revocation (RFC 7009) | [`revoke`] |
 //! | End of the browser's session (RP-Initiated Logout) | [`end_session_url`] |
 //! | Introspection (RFC 7662) | [`introspect`] |
+//! | Whether two resource indicators are one (RFC 8707) | [`ResourceIndicator`] |
 //! | Proof of possession (RFC 9449) | [`DpopKey`], [`DpopServers`] |
 //! | What is known of providers, as data | [`preset`] |
 //! | Signed tokens (RFC 7515) | [`sign`], [`KeySet`] |
@@ -45,6 +46,7 @@ mod protected_resource;
 mod pushed;
 mod registration;
 mod request;
+mod resource;
 mod response;
 mod revocation;
 mod text;
@@ -77,6 +79,7 @@ pub use self::{
     protected_resource::{ProtectedResource, ResourceError, is_same_resource, protected_resource},
     pushed::push,
     registration::{Registered, RegistrationError, RegistrationRequest, Unfit, register},
+    resource::{Likeness, ResourceIndicator},
     response::Tokens,
     revocation::{Revocation, RevocationFailure, TokenTypeHint, revoke},
     userinfo::userinfo,

@@ -13,7 +13,10 @@
 
 use std::collections::BTreeMap;
 
-use authd_core::grant::{ClientAuth, Endpoints};
+use authd_core::{
+    grant::{ClientAuth, Endpoints},
+    metadata::{Document, Stated},
+};
 use serde_json::Value;
 use url::Url;
 
@@ -129,6 +132,24 @@ impl Metadata {
         endpoints
     }
 
+    /// What an account whose client proves itself so rests on.
+    #[must_use]
+    pub fn for_client(&self, client_auth: ClientAuth) -> Document {
+        let set = |list: &Option<Vec<String>>| {
+            let list = list.as_ref()?;
+            Some(list.iter().cloned().collect())
+        };
+        Document {
+            endpoints: self.endpoints_for(client_auth),
+            stated: Stated {
+                grant_types: set(&self.grant_types_supported),
+                client_auth_methods: set(&self.token_endpoint_auth_methods_supported),
+                code_challenge_methods: set(&self.code_challenge_methods_supported),
+                ..Stated::default()
+            },
+        }
+    }
+
     /// Whether the metadata rules out a grant type. One that is not stated at all rules out none:
     /// the default of RFC 8414 §2 is wrong for most providers that leave it out.
     #[must_use]
@@ -162,6 +183,9 @@ pub enum DiscoveryError {
         asked: String,
         /// What the document says, made fit to print.
         found: String,
+        /// Whether every other place that could have had the right one said that it has nothing, or
+        /// another issuer's too.
+        certain: bool,
     },
     /// The provider must act: its document lacks something or names what must not be spoken to.
     #[error("the issuer's metadata is unusable: {member} {why}")]
@@ -211,6 +235,7 @@ pub async fn discover(
         return Err(DiscoveryError::BadIssuer(BadIssuer::Query));
     }
     let mut failure = DiscoveryError::NotFound { status: 404 };
+    let mut all_spoke = true;
     for place in places(&url) {
         let better = match fetch(http, place).await {
             Ok(response) => match read(&response, issuer, template, &url, http.private_addresses())
@@ -224,9 +249,16 @@ pub async fn discover(
             }
             Err(error) => return Err(error.into()),
         };
+        all_spoke &= match &better {
+            DiscoveryError::NotFound { status } => matches!(status, 404 | 410),
+            error => !matches!(error, DiscoveryError::Transport(_)),
+        };
         if telling(&better) >= telling(&failure) {
             failure = better;
         }
+    }
+    if let DiscoveryError::IssuerMismatch { certain, .. } = &mut failure {
+        *certain = all_spoke;
     }
     Err(failure)
 }
@@ -319,6 +351,7 @@ fn read(
         return Err(DiscoveryError::IssuerMismatch {
             asked: clean(issuer, 512),
             found: clean(found, 512),
+            certain: true,
         });
     }
 

@@ -98,6 +98,8 @@ methods! {
     AccountList = "account.list": req::AccountList => res::AccountListReply,
     /// One account.
     AccountGet = "account.get": req::AccountGet => res::AccountInfo,
+    /// Whether a provider is what it was at login.
+    AccountCheck = "account.check": req::AccountCheck => res::AccountCheckReply,
     /// Removes a login here, without a word to the provider.
     AccountForget = "account.forget": req::AccountForget => res::AccountForgetReply,
     /// Lifts the block on accounts of a restored or copied store.

@@ -136,6 +136,16 @@ pub struct AccountGet {
     pub account: String,
 }
 
+/// `account.check`: whether the account's provider is what it was at login, by a fresh look.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountCheck {
+    /// Its name.
+    pub account: String,
+    /// How long to wait for the provider. See [`crate::limits::wait_secs`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_secs: Option<u64>,
+}
+
 /// `account.forget`: removes the login here, without a word to the provider.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountForget {

@@ -158,6 +158,8 @@ pub enum FlagName {
     StaleStore,
     /// The latest token has other scopes than the login.
     ScopeChanged,
+    /// The provider's metadata is not what it was at login.
+    MetadataChanged,
     /// The store is locked.
     Locked,
     /// One of a newer version.
@@ -274,6 +276,35 @@ pub struct AccountListReply {
     pub accounts: Vec<AccountInfo>,
     /// For the next page; nil at the end.
     pub cursor: Option<String>,
+}
+
+/// Of `account.check`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountCheckReply {
+    /// The account.
+    pub account: String,
+    /// How the metadata of its provider compares with what it was at login.
+    pub metadata: MetadataState,
+    /// What has changed, or why nothing was found, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// How metadata compares with what it was at login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MetadataState {
+    /// It is as it was.
+    Unchanged,
+    /// It is not: the account has the flag `METADATA_CHANGED`.
+    Changed,
+    /// It cannot be had.
+    Unavailable,
+    /// There is none: where the provider listens was given by hand.
+    None,
+    /// One of a newer version.
+    #[serde(other)]
+    Unknown,
 }
 
 /// Of `account.forget`.

@@ -33,14 +33,14 @@ tables! {
     STANDINGS, 0: "states", &["fresh", "due", "refreshing", "late", "expired"];
     FLAGS, 1: "flags", &[
         "offline", "throttled", "ambiguous", "suspect", "needs_login", "provider_rejects",
-        "store_degraded", "misconfigured", "stale_store", "scope_changed",
+        "store_degraded", "misconfigured", "stale_store", "scope_changed", "metadata_changed",
     ];
     EVENTS, 2: "events", &[
         "tick", "loaded", "loaded interrupted", "loaded stale", "demand", "reject", "renew", "gone", "used", "intended",
         "intended err", "answered", "committed durable", "committed spilled", "committed memory",
         "committed superseded", "saved", "saved err", "adopt", "leave", "login begun",
         "code received", "login cancelled", "revocation owed", "revocation tried", "suspending",
-        "resumed", "network up", "shutting down", "validated", "rediscovered",
+        "resumed", "network up", "shutting down", "validated", "rediscovered", "metadata seen",
     ];
     EFFECTS, 3: "effects", &[
         "intend", "exchange", "commit", "annul", "keep", "save", "publish", "withdraw", "reply",
@@ -65,6 +65,7 @@ tables! {
         "renewal", "judged", "committed", "committed elsewhere", "discarded", "login needed",
         "report believed", "report set aside",
         "renewing does not help", "lifetime learned", "lead learned", "validated", "adopted", "interrupted", "endpoint moved",
+        "metadata changed", "metadata restored",
     ];
     SERVED, 11: "served", &["from the snapshot", "by the engine", "low", "renewed"];
     FINDINGS, 12: "validation", &["alive", "alive, with its end", "dead", "unknown"];
@@ -151,6 +152,7 @@ impl Coverage {
             flags.misconfigured.is_some(),
             flags.stale_store.is_some(),
             flags.scope_changed.is_some(),
+            flags.metadata_changed.is_some(),
         ];
         for (row, _) in raised.into_iter().enumerate().filter(|(_, raised)| *raised) {
             self.count(FLAGS, row);
@@ -198,6 +200,7 @@ impl Coverage {
             Event::ShuttingDown => 28,
             Event::Validated { .. } => 29,
             Event::Rediscovered { .. } => 30,
+            Event::MetadataSeen { .. } => 31,
         };
         self.count(EVENTS, row);
     }
@@ -282,6 +285,8 @@ impl Coverage {
             Decided::Adopted => 12,
             Decided::Interrupted => 13,
             Decided::EndpointMoved { .. } => 14,
+            Decided::MetadataChanged(_) => 15,
+            Decided::MetadataRestored => 16,
         };
         self.count(DECISIONS, row);
     }

@@ -7,6 +7,7 @@ use authd_core::{
     broker::{Check, Event, Exchange, Finding},
     grant::{Endpoints, Subject},
     id::LoginId,
+    metadata::{Document, Found, Stated},
     renewal::classify::{classify, reuse_is_dangerous},
     scope::ScopeSet,
 };
@@ -224,7 +225,38 @@ impl World<'_> {
             ..Endpoints::default()
         });
         let account = self.accounts[account].clone();
-        self.happen(Event::Rediscovered { account, endpoints });
+        let found = endpoints
+            .clone()
+            .map(|endpoints| self.found(host, endpoints));
+        self.happen(Event::Rediscovered {
+            account: account.clone(),
+            endpoints,
+        });
+        if let Some(found) = found {
+            let asked = self.rng.bool();
+            self.happen(Event::MetadataSeen {
+                account,
+                found,
+                asked,
+            });
+        }
+    }
+
+    /// What else is there: a provider that offers what it did, one that takes something back, or one of
+    /// another name.
+    fn found(&mut self, host: usize, endpoints: Endpoints) -> Found {
+        let stated = match self.rng.u32(..6) {
+            0 => return Found::OtherIssuer(format!("https://idp{host}.example/other")),
+            1 => Stated {
+                grant_types: Some(["authorization_code".to_owned()].into()),
+                ..Stated::default()
+            },
+            _ => Stated {
+                grant_types: Some(["refresh_token".to_owned()].into()),
+                ..Stated::default()
+            },
+        };
+        Found::Metadata(Box::new(Document { endpoints, stated }))
     }
 
     /// A code is exchanged, or a device asks whether the person has decided.

@@ -279,6 +279,7 @@ impl Machine {
             renewals: 0,
             created_at: now.wall,
             last_error: None,
+            metadata_seen: None,
         };
         self.happen(Event::Loaded {
             grant: Box::new(grant),

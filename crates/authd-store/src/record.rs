@@ -352,6 +352,7 @@ mod tests {
                 }
                 .into(),
             ),
+            metadata_seen: Some(Wall(2)),
         };
         grant.flags.ambiguous = Some(Raised {
             reason: Ambiguity::AnswerLost,

@@ -4,6 +4,7 @@ mod begin;
 mod client;
 mod ends;
 mod import;
+mod moved;
 mod pasted;
 pub(crate) mod preset;
 mod protection;

@@ -11,7 +11,9 @@ use serde::Serialize;
 use crate::{
     connection::Session,
     daemon::Shared,
-    handler::{account, daemon as own, dpop, events, import, login, provider, renew, token},
+    handler::{
+        account, daemon as own, dpop, events, import, login, metadata, provider, renew, token,
+    },
     journal::Origin,
     published::Token,
 };
@@ -97,6 +99,9 @@ pub(crate) fn dispatch(
         Call::DaemonStatus(_) => now(out, id, own::status(daemon), shape),
         Call::DaemonStop(_) => now(out, id, own::stop(daemon, session), shape),
         Call::DaemonReload(_) => return later(daemon, id, shape, own::reload),
+        Call::AccountCheck(check) => {
+            return later(daemon, id, shape, |daemon| metadata::check(daemon, check));
+        }
         Call::AccountForget(forget) => {
             return later(daemon, id, shape, |daemon| account::forget(daemon, forget));
         }

@@ -24,7 +24,7 @@ use crate::{
     journal::Origin,
     memory,
     open::Opening,
-    perform::{Departed, Performer, ProofMaterial},
+    perform::{Checked, Departed, Fetched, Performer, ProofMaterial},
     published::{Snapshot, Token},
     signs::{Hold, Sign},
 };
@@ -133,6 +133,13 @@ pub(crate) enum Message {
         key: LeaseKey,
         done: oneshot::Sender<ProofMaterial>,
     },
+    /// Somebody wants to know whether an account's provider is what it was at login.
+    CheckMetadata {
+        account: Account,
+        done: oneshot::Sender<Checked>,
+    },
+    /// Metadata was fetched, or could not be.
+    MetadataFetched(Box<Fetched>),
     /// The machine tells something.
     Sign {
         sign: Sign,
@@ -242,6 +249,13 @@ impl Mailbox {
         let (done, answer) = oneshot::channel();
         self.send(Message::Dpop { account, key, done });
         answer.await.unwrap_or_default()
+    }
+
+    /// Whether the account's provider is what it was at login; `None` when the daemon stops first.
+    pub(crate) async fn check_metadata(&self, account: Account) -> Option<Checked> {
+        let (done, answer) = oneshot::channel();
+        self.send(Message::CheckMetadata { account, done });
+        answer.await.ok()
     }
 
     /// Adopts, and says which; `None` when the daemon stops first.
@@ -416,8 +430,10 @@ impl Driver {
     fn take(&mut self, message: Message) {
         match message {
             Message::Event(event) => {
-                if let Event::Gone { ticket } = *event {
-                    self.performer.unexpect(ticket);
+                match &*event {
+                    Event::Gone { ticket } => self.performer.unexpect(*ticket),
+                    Event::Used { account, .. } => self.performer.in_use(account),
+                    _ => {}
                 }
                 let ended = match &*event {
                     Event::Committed { attempt, .. }
@@ -541,6 +557,16 @@ impl Driver {
             Message::Dpop { account, key, done } => {
                 // The one who asked may be gone.
                 let _ = done.send(self.performer.held(&account, &key));
+            }
+            Message::CheckMetadata { account, done } => {
+                self.performer.check_metadata(account, done);
+            }
+            Message::MetadataFetched(fetched) => {
+                let (events, askers) = self.performer.metadata_fetched(*fetched);
+                for event in events {
+                    self.handle(event);
+                }
+                self.performer.tell_checked(askers);
             }
             Message::Sign { sign, hold } => self.told(sign, hold),
             Message::Configure(config) => self.broker.configure(config),

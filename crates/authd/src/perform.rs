@@ -2,6 +2,7 @@
 
 mod departure;
 mod exchange;
+mod metadata;
 mod questions;
 mod store;
 mod story;
@@ -24,9 +25,10 @@ use authd_store::{PendingRevocation, Record, Secrets, Store};
 
 pub(crate) use self::departure::Departed;
 pub(crate) use self::exchange::{Material, ProofMaterial, is_bound};
+pub(crate) use self::metadata::{Checked, Fetched};
 #[cfg(test)]
 pub(crate) use self::store::CLOSING;
-use self::{departure::Departure, story::Stories, waiting::Waiting};
+use self::{departure::Departure, metadata::Watch, story::Stories, waiting::Waiting};
 use crate::{
     daemon::Shared,
     driver::{Answerer, Handed, Message},
@@ -52,6 +54,7 @@ pub(crate) struct Performer {
     unsaved: BTreeMap<(Account, GrantId), AttemptId>,
     waiting: Waiting,
     stories: Stories,
+    watch: Watch,
     /// What readers are to see next.
     accounts: Accounts,
     changed: bool,
@@ -74,6 +77,7 @@ impl Performer {
             unsaved: BTreeMap::new(),
             waiting: Waiting::default(),
             stories: Stories::default(),
+            watch: Watch::default(),
             accounts: Accounts::new(),
             changed: false,
             departures: BTreeMap::new(),
@@ -112,7 +116,10 @@ impl Performer {
             Effect::Revoke { id } => self.revoke(id),
             Effect::Validate(check) => self.validate(check),
             Effect::Rediscover { account } => self.rediscover(account),
-            Effect::Record(record) => self.write_down(record),
+            Effect::Record(record) => {
+                self.consider_looking(&record);
+                self.write_down(record);
+            }
             Effect::Note(note) => self.daemon.journal.noted(&note),
         }
     }

@@ -21,6 +21,7 @@ use authd_core::{
     map::SmallMap,
     time::{Boot, BootId, Now},
 };
+use authd_oauth::{Likeness, ResourceIndicator};
 use authd_proto::{
     WireSecret,
     encode::EncodedToken,
@@ -50,6 +51,14 @@ pub(crate) struct Snapshot {
     /// Whether a key is held that the tokens are asked to be bound to (RFC 9449).
     pub(crate) holds_key: bool,
     tokens: SmallMap<LeaseKey, Arc<Token>>,
+}
+
+/// How well a resource of an account is what a client means; the best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Fit {
+    /// There is a token for it, but the login did not name it.
+    unnamed: bool,
+    likeness: Likeness,
 }
 
 /// One access token, ready to be sent.
@@ -138,10 +147,32 @@ impl Snapshot {
         if key.scopes == self.view.grant.scopes {
             key.scopes = authd_core::scope::ScopeSet::default();
         }
-        if key.resource.is_none() {
-            key.resource.clone_from(&self.view.grant.resource);
+        match &mut key.resource {
+            None => key.resource.clone_from(&self.view.grant.resource),
+            Some(resource) => {
+                if let Some((_, known)) = self.known_as(&ResourceIndicator::new(resource)) {
+                    known.clone_into(resource);
+                }
+            }
         }
         key
+    }
+
+    /// The resource of this account that is meant, as the account spells it: one that the login named before
+    /// one that there is merely a token for, and the one most alike.
+    pub(crate) fn known_as(&self, asked: &ResourceIndicator<'_>) -> Option<(Fit, &str)> {
+        let grant = &self.view.grant;
+        let named = grant.resource.iter().chain(&grant.resources);
+        let leased = grant.leases.keys().filter_map(|key| key.resource.as_ref());
+        named
+            .map(|known| (true, known))
+            .chain(leased.map(|known| (false, known)))
+            .filter_map(|(is_named, known)| {
+                let likeness = asked.likeness(known)?;
+                let unnamed = !is_named;
+                Some((Fit { unnamed, likeness }, known.as_str()))
+            })
+            .min_by_key(|(fit, _)| *fit)
     }
 }
 

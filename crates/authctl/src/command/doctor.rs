@@ -5,6 +5,7 @@
 mod account;
 mod daemon;
 mod environment;
+mod metadata;
 mod place;
 
 use std::fmt::Write as _;

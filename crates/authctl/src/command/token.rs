@@ -21,6 +21,8 @@ use crate::{input, output};
 /// Nothing but the token goes to standard output. It never asks anything and never waits longer than
 /// --wait.
 #[derive(Args)]
+#[command(after_help = "Examples:\n  authctl token work\n  \
+                  authctl token --resource https://mcp.example.com/mcp    whoever has it")]
 pub(crate) struct TokenArgs {
     /// The account; may be left out where there is one, or where --resource decides
     account: Option<String>,

@@ -269,6 +269,11 @@ pub(crate) fn state_of(
                 .with_account(get.account),
             ),
         },
+        Call::AccountCheck(check) => reply.ok(&res::AccountCheckReply {
+            account: check.account,
+            metadata: res::MetadataState::Unchanged,
+            message: None,
+        }),
         call => panic!("not expected: {}", call.method().as_str()),
     }
 }

@@ -141,6 +141,10 @@ const REASONS: &[(FlagName, &str)] = &[
         FlagName::ScopeChanged,
         "the latest token has other scopes than the login: api",
     ),
+    (
+        FlagName::MetadataChanged,
+        "the provider is not what it was at login: the grant type refresh_token is not offered any more",
+    ),
     (FlagName::Locked, ""),
     (FlagName::Unknown, ""),
 ];

@@ -8,6 +8,7 @@ use crate::{
     grant::Grant,
     id::{Account, AttemptId, Fingerprint, Generation, GrantId, Host, LoginId, Ticket},
     lease::LeaseKey,
+    metadata::Change,
     renewal::{Cause, Verdict},
     scope::ScopeSet,
     time::Boot,
@@ -339,4 +340,8 @@ pub enum Decided {
         /// Where the metadata says it is.
         to: Host,
     },
+    /// That the provider's metadata is not what it was at login, in all this.
+    MetadataChanged(Vec<Change>),
+    /// That it is again what it was at login.
+    MetadataRestored,
 }

@@ -8,6 +8,7 @@ use crate::{
     grant::{Endpoints, Grant, Provider, RenewedBy, Subject},
     id::{Account, AttemptId, ClientId, Fingerprint, GrantId, LoginId, Ticket},
     lease::LeaseKey,
+    metadata::Found,
     scope::ScopeSet,
     time::Stamp,
 };
@@ -83,6 +84,15 @@ pub enum Event {
         account: Account,
         /// What it names; `None` when it could not be fetched, or was not fit to be believed.
         endpoints: Option<Endpoints>,
+    },
+    /// The metadata of an account's issuer was looked at.
+    MetadataSeen {
+        /// The account.
+        account: Account,
+        /// What is there.
+        found: Found,
+        /// Whether it was fetched for this account's sake: then that is kept with it.
+        asked: bool,
     },
     /// A write that had failed was tried again.
     Saved {

@@ -48,6 +48,7 @@ impl Broker {
             flags: Seldom::default(),
             renewals: 0,
             created_at: now.wall,
+            metadata_seen: begun.provider.stated.is_some().then_some(now.wall),
             last_error: None,
         });
         let attempt = AttemptId(self.rng.u64(..));

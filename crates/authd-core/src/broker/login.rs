@@ -322,6 +322,8 @@ impl Broker {
             renewals: 0,
             created_at: now.wall,
             last_error: None,
+            // It was fetched for this login.
+            metadata_seen: begun.provider.stated.is_some().then_some(now.wall),
         };
         let issued = Stamp {
             boot_id: self.boot_id,

@@ -301,6 +301,15 @@ impl Broker {
                     renewal.rediscovered(endpoints, cx);
                 });
             }
+            Event::MetadataSeen {
+                account,
+                found,
+                asked,
+            } => {
+                self.with(&account, now, |renewal, cx| {
+                    renewal.metadata_seen(found, asked, cx);
+                });
+            }
             Event::Saved { account, result } => {
                 self.with(&account, now, |renewal, cx| renewal.saved(result, cx));
             }

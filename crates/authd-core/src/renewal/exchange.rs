@@ -280,6 +280,9 @@ impl Renewal {
         }
         let before = std::mem::replace(&mut self.grant, next);
         self.carry_over(&before);
+        if self.carry_over_provider(&before, cx) {
+            self.keep(cx);
+        }
         self.backoff.reset();
         self.confirm_at = None;
         self.unintelligible = 0;

@@ -6,6 +6,7 @@
 mod backoff;
 pub mod classify;
 mod demand;
+mod drift;
 mod exchange;
 mod keeping;
 pub mod lifetime;

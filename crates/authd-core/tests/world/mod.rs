@@ -586,5 +586,6 @@ fn first_grant(
         renewals: 0,
         created_at: now.wall,
         last_error: None,
+        metadata_seen: None,
     }
 }

@@ -60,8 +60,19 @@ async fn discovery_says_what_is_wrong() {
             mismatch,
             DiscoveryError::IssuerMismatch {
                 asked: asked.clone(),
-                found: "https://other.example".into()
+                found: "https://other.example".into(),
+                certain: true,
             }
+        );
+        // Where one of the places fails, the right document could have been there.
+        let fails_once = || server.fault_next(Endpoint::Discovery, Fault::Status { status: 503 });
+        let doubtful = error(&fails_once).await;
+        assert!(
+            matches!(
+                doubtful,
+                DiscoveryError::IssuerMismatch { certain: false, .. }
+            ),
+            "{doubtful:?}"
         );
         let insecure = error(&overlay("token_endpoint", "http://idp.example/t")).await;
         let why = Unusable::Endpoint(BadEndpoint::NotHttps);

@@ -42,6 +42,13 @@ pub(super) fn requests() -> Vec<Vector> {
         ),
         request("-empty", &req::TokenGet::default()),
         request(
+            "-by-resource",
+            &req::TokenGet {
+                resource: Some("https://mcp.example.com/mcp"),
+                ..req::TokenGet::default()
+            },
+        ),
+        request(
             "",
             &req::TokenReject {
                 account: "work",
@@ -99,6 +106,13 @@ pub(super) fn requests() -> Vec<Vector> {
             },
         ),
         request("", &req::AccountGet { account: account() }),
+        request(
+            "",
+            &req::AccountCheck {
+                account: account(),
+                wait_secs: Some(10),
+            },
+        ),
         request("", &req::AccountForget { account: account() }),
         request(
             "",

@@ -139,6 +139,26 @@ pub(super) fn responses() -> Vec<Vector> {
             },
         ),
         response::<req::AccountGet>("", &account()),
+        response::<req::AccountCheck>(
+            "",
+            &res::AccountCheckReply {
+                account: "work".into(),
+                metadata: res::MetadataState::Changed,
+                message: Some(
+                    "the provider is not what it was at login: the token endpoint moved from \
+                     https://idp.example.com/token to https://idp.example.com/v2/token"
+                        .into(),
+                ),
+            },
+        ),
+        response::<req::AccountCheck>(
+            "-unchanged",
+            &res::AccountCheckReply {
+                account: "work".into(),
+                metadata: res::MetadataState::Unchanged,
+                message: None,
+            },
+        ),
         response::<req::AccountForget>(
             "",
             &res::AccountForgetReply {

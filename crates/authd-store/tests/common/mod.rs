@@ -70,6 +70,7 @@ pub(crate) fn record(name: &str, grant: u64, generation: u64) -> Record {
             renewals: generation - 1,
             created_at: Wall(0),
             last_error: None,
+            metadata_seen: None,
         },
         secrets: Secrets {
             refresh_token: Some(Secret::new(refresh_token(name, grant, generation))),

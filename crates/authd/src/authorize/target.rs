@@ -4,6 +4,7 @@
 use authd_core::{
     grant::{ClientAuth, Endpoints, Profile, Provider, RenewedBy},
     id::Account,
+    metadata::Change,
     policy::LONGEST_RESOURCE,
     scope::ScopeSet,
     secret::Secret,
@@ -16,7 +17,7 @@ use authd_proto::{ErrorCode, WireError, request::LoginStart, response::ClientIdB
 
 use super::{
     client::{self, Named},
-    preset,
+    moved, preset,
     protection::{Protections, Wish},
     registration::{self, Identity},
     resource,
@@ -55,6 +56,8 @@ pub(super) struct Known {
     pub(super) renewable: bool,
     /// Its tokens are bound to a key (RFC 9449).
     pub(super) is_bound: bool,
+    /// What the person was told of its provider: that it is not what it was.
+    pub(super) told: Vec<Change>,
 }
 
 impl Known {
@@ -72,7 +75,9 @@ impl Known {
         let accounts = daemon.published.load();
         let snapshot = accounts.get(account)?;
         let grant = &snapshot.view.grant;
+        let told = grant.flags.metadata_changed.as_ref();
         Some(Self {
+            told: told.map(|told| told.reason.clone()).unwrap_or_default(),
             is_bound: snapshot.holds_key,
             provider: Provider::clone(&grant.provider),
             client_secret: None,
@@ -115,6 +120,11 @@ pub(super) async fn target(
             let known = known.as_ref().map(|known| &known.provider);
             preset::remembered(&presets, start.issuer.as_deref(), known)
         }
+    };
+    // An account that is logged in to again where it was.
+    let pinned = match (&chosen, &start.issuer, is_by_hand(start)) {
+        (None, None, false) => known.as_ref(),
+        _ => None,
     };
     let Place {
         mut provider,
@@ -172,9 +182,10 @@ pub(super) async fn target(
             .or_insert_with(|| "consent".to_owned());
     }
 
-    let same_place = known
-        .as_ref()
-        .filter(|known| known.provider.endpoints.token == provider.endpoints.token);
+    let same_place = pinned.or_else(|| {
+        let same = |known: &&Known| known.provider.endpoints.token == provider.endpoints.token;
+        known.as_ref().filter(same)
+    });
     let before = known.as_ref().filter(|known| known.is_at(&provider));
     if let Some(client_id) = &start.client_id {
         provider.client_id.clone_from(client_id);
@@ -219,6 +230,8 @@ pub(super) async fn target(
         provider.endpoints = metadata.endpoints_for(ClientAuth::Tls);
         fill(&mut provider.endpoints, start);
     }
+    let before = pinned.map(|known| &known.provider);
+    provider.stated = moved::stated(&provider, found.as_ref(), before);
     let is_bound = known.as_ref().is_some_and(|known| known.is_bound);
     let credential = client::fetch(daemon, &provider, client_secret.as_ref()).await?;
     // Where one tenant was logged in to, no other's tokens will do.
@@ -305,8 +318,9 @@ async fn place(
             metadata: None,
         },
         (None, None, false, Some(known)) => {
-            // The endpoints stay as they were pinned; only what the login is protected by is asked for
-            // again. Whoever can make that one request fail would else switch it off (decision 28).
+            // The endpoints stay as they were pinned, but for what the person was told of; what the login is
+            // protected by is asked for again. Whoever can make that one request fail would else switch it
+            // off (decision 28).
             let found = match &known.provider.issuer {
                 Some(issuer) => Some(
                     discover(http, issuer, template)
@@ -316,7 +330,7 @@ async fn place(
                 None => None,
             };
             Place {
-                provider: known.provider.clone(),
+                provider: moved::as_told(known, found.as_ref(), start)?,
                 found,
                 metadata: None,
             }

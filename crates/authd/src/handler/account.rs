@@ -115,7 +115,7 @@ async fn depart(
     }
 }
 
-fn stopping() -> WireError {
+pub(super) fn stopping() -> WireError {
     WireError::new(ErrorCode::ShuttingDown, "the daemon is stopping")
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use authd_core::{
     flag::{Ambiguity, Flags, Raised, Rejecting},
+    metadata::Change,
     time::Boot,
 };
 use authd_proto::response::{Flag, FlagName};
@@ -62,8 +63,22 @@ pub(crate) fn flags(flags: &Flags, now: Boot) -> Vec<Flag> {
             flags.scope_changed.as_ref(),
             |scopes| format!("the latest token has other scopes than the login: {scopes}"),
         ),
+        flag(
+            FlagName::MetadataChanged,
+            flags.metadata_changed.as_ref(),
+            |changes| metadata_changed(changes),
+        ),
     ];
     all.into_iter().flatten().collect()
+}
+
+/// What is not as it was at login, in a sentence.
+pub(crate) fn metadata_changed(changes: &[Change]) -> String {
+    let changes: Vec<_> = changes.iter().map(ToString::to_string).collect();
+    format!(
+        "the provider is not what it was at login: {}",
+        changes.join("; ")
+    )
 }
 
 fn offline(class: &str) -> &'static str {
@@ -134,6 +149,10 @@ mod tests {
             misconfigured: up("the provider answered 401 invalid_client: unknown".to_owned()),
             stale_store: up(StaleStore::OtherMachine),
             scope_changed: up(["api"].into_iter().collect::<ScopeSet>()),
+            metadata_changed: up(vec![
+                Change::GrantType("refresh_token".to_owned()),
+                Change::CodeChallenge,
+            ]),
         };
         let told = flags(&raised, Boot(1000));
         let expected = [
@@ -147,6 +166,8 @@ mod tests {
             "the provider answered 401 invalid_client: unknown",
             "the store was copied from another machine",
             "the latest token has other scopes than the login: api",
+            "the provider is not what it was at login: the grant type refresh_token is not offered \
+             any more; the code challenge method S256 is not offered any more",
         ];
         let reasons: Vec<_> = told.iter().map(|flag| flag.reason.as_str()).collect();
         assert_eq!(reasons, expected);

@@ -7,9 +7,11 @@ pub(crate) mod events;
 pub(crate) mod flag;
 pub(crate) mod import;
 pub(crate) mod login;
+pub(crate) mod metadata;
 pub(crate) mod provider;
 pub(crate) mod refusal;
 pub(crate) mod renew;
+pub(crate) mod resource;
 pub(crate) mod token;
 
 use std::time::Duration;

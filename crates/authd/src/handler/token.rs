@@ -16,13 +16,12 @@ use authd_proto::{
     request::{TokenGet, TokenReject},
 };
 
-use super::{refusal, scopes, wait, whole_secs};
+use super::{refusal, resource, scopes, wait, whole_secs};
 use crate::{
     daemon::Shared,
     dispatch::{Later, Reply},
     driver::{Ask, Question},
     journal::Origin,
-    published::Snapshot,
 };
 
 /// `token.get`: from the snapshot if it holds what is asked for, else through the engine.
@@ -61,7 +60,7 @@ fn cached(
         Some(name) => accounts
             .get(name)
             .ok_or_else(|| super::unknown_account(name))?,
-        None => the_only_one(accounts.values(), get.resource)?,
+        None => resource::account(&accounts, get.resource)?,
     };
     let key = snapshot.key(LeaseKey {
         resource: get.resource.map(str::to_owned),
@@ -94,43 +93,6 @@ fn cached(
         wait: wait(get.wait_secs),
         origin: Origin::default(),
     }))
-}
-
-/// The account that a client means who names none.
-fn the_only_one<'a>(
-    accounts: impl Iterator<Item = &'a Arc<Snapshot>>,
-    resource: Option<&str>,
-) -> Result<&'a Arc<Snapshot>, WireError> {
-    let serves = |snapshot: &Snapshot| {
-        resource.is_none_or(|resource| {
-            let grant = &snapshot.view.grant;
-            grant.resource.as_deref() == Some(resource)
-                || grant.resources.contains(resource)
-                || grant
-                    .leases
-                    .keys()
-                    .any(|key| key.resource.as_deref() == Some(resource))
-        })
-    };
-    let mut matching: Vec<_> = accounts.filter(|snapshot| serves(snapshot)).collect();
-    match matching.len() {
-        1 => Ok(matching.remove(0)),
-        0 => Err(
-            WireError::new(ErrorCode::UnknownAccount, "there is no account that fits")
-                .with_hint("run 'authctl login ACCOUNT'"),
-        ),
-        _ => {
-            let mut names: Vec<_> = matching
-                .iter()
-                .map(|snapshot| snapshot.view.grant.account.to_string())
-                .collect();
-            names.sort();
-            let message = format!("several accounts fit: {}", names.join(", "));
-            Err(WireError::new(ErrorCode::AmbiguousAccount, message)
-                .with_hint("name one")
-                .with_candidates(names))
-        }
-    }
 }
 
 /// `token.reject`: a report that an API refused a token.

@@ -9,7 +9,7 @@ use authd_core::{
 };
 use authd_proto::{ErrorCode, event::EventKind};
 
-use crate::handler::refusal;
+use crate::handler::{flag, refusal};
 
 /// What an event says of a decision.
 pub(super) struct Words {
@@ -144,6 +144,14 @@ fn in_words(record: &Record) -> Words {
         )
         .code(ErrorCode::ProviderRefused)
         .hint(format!("if you trust that host, {}", login())),
+        Decided::MetadataChanged(changes) => {
+            say("metadata_changed", &flag::metadata_changed(changes))
+                .hint(format!("if renewals fail, {}", login()))
+        }
+        Decided::MetadataRestored => say(
+            "metadata_restored",
+            "the provider is again what it was at login",
+        ),
         Decided::Adopted => say("adopted", "the store is trusted from now on"),
     }
 }

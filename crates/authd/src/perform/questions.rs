@@ -1,10 +1,9 @@
-//! Asking a provider about a token, and about itself.
+//! Asking a provider about a token.
 
 use std::{sync::Arc, time::Duration};
 
 use authd_core::{
     broker::{Check, Event, Finding, Means},
-    id::Account,
     secret::Secret,
     time::Wall,
 };
@@ -80,33 +79,6 @@ impl Performer {
         is_bound(&lease.token_type)
             .then(|| bound(&check.account, stored))
             .flatten()
-    }
-}
-
-impl Performer {
-    /// Fetches the metadata of the account's issuer again. The engine always gets an answer.
-    pub(super) fn rediscover(&self, account: Account) {
-        let mailbox = self.daemon.mailbox.clone();
-        let known = self.accounts.get(&account).and_then(|snapshot| {
-            let provider = &snapshot.view.grant.provider;
-            let template = provider.profile.issuer_template.clone();
-            Some((provider.issuer.clone()?, template, provider.client_auth))
-        });
-        let Some((issuer, template, client_auth)) = known else {
-            let endpoints = None;
-            return mailbox.event(Event::Rediscovered { account, endpoints });
-        };
-        let http = self.daemon.network.http();
-        self.daemon.network.spawn(async move {
-            let endpoints = match authd_oauth::discover(&http, &issuer, template.as_deref()).await {
-                Ok(metadata) => Some(metadata.endpoints_for(client_auth)),
-                Err(error) => {
-                    tracing::debug!(%account, %error, "the provider's metadata cannot be had");
-                    None
-                }
-            };
-            mailbox.event(Event::Rediscovered { account, endpoints });
-        });
     }
 }
 

@@ -201,6 +201,7 @@ fn login(grant: u64) -> Arc<Grant> {
         renewals: 0,
         created_at: Wall(0),
         last_error: None,
+        metadata_seen: None,
     })
 }
 

@@ -6,7 +6,7 @@ use authd_client::Instance;
 use authd_proto::request::DaemonStatus;
 use authd_proto::response::DaemonStatusReply;
 
-use super::{Finding, account, place};
+use super::{Finding, account, metadata, place};
 use crate::exit::Failure;
 use crate::{daemon, output};
 
@@ -19,16 +19,20 @@ pub(super) fn check(instance: &Instance, now: u64) -> Vec<Finding> {
     let asked = daemon::running().and_then(|mut client| {
         let status = daemon::ask(&mut client, &DaemonStatus {})?;
         let accounts = daemon::accounts(&mut client)?;
-        Ok((status, accounts))
+        let providers = metadata::check(&mut client, &accounts);
+        // What was found there is in their flags.
+        let accounts = daemon::accounts(&mut client)?;
+        Ok((status, accounts, providers))
     });
     match asked {
-        Ok((status, accounts)) => {
+        Ok((status, accounts, providers)) => {
             let mut findings = of_status(&status, &instance.directories.state, now);
             findings.push(status.config_path.as_ref().map_or_else(
                 || Finding::ok("config", "there is no file; the defaults apply"),
                 |path| place::config(Path::new(path)),
             ));
             findings.extend(account::check(&accounts, now));
+            findings.extend(providers);
             findings
         }
         Err(failure) => vec![unreachable(&failure)],

@@ -62,6 +62,7 @@ pub(super) fn grant(name: &str, now: Now) -> Grant {
         renewals: 0,
         created_at: now.wall,
         last_error: None,
+        metadata_seen: None,
     }
 }
 

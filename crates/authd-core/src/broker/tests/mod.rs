@@ -4,6 +4,7 @@
 mod clocks;
 mod demand;
 mod departure;
+mod drift;
 mod faults;
 mod fixture;
 mod import;

@@ -27,8 +27,8 @@ fn known() -> Known {
         renewed_by: RenewedBy::RefreshToken,
         scopes: ScopeSet::default(),
         resources: Vec::new(),
-        renewable: true,
         is_bound: false,
+        told: Vec::new(),
     }
 }
 
