@@ -11,6 +11,7 @@
 //! | Token endpoint (RFC 6749 §3.2) | [`exchange`](fn@exchange) |
 //! | Revocation (RFC 7009) | [`revoke`] |
 //! | Introspection (RFC 7662) | [`introspect`] |
+//! | A look that costs nothing | [`probe`](fn@probe) |
 //! | Proof of possession (RFC 9449) | [`DpopKey`], [`DpopServers`] |
 //! | What is known of providers, as data | [`preset`] |
 //! | Signed tokens (RFC 7515) | [`sign`], [`KeySet`] |
@@ -35,6 +36,7 @@ mod jws;
 mod loopback;
 mod metadata;
 pub mod preset;
+mod probe;
 mod pushed;
 mod request;
 mod response;
@@ -55,8 +57,9 @@ pub use self::{
     error::{EndpointError, Refusal},
     exchange::{ExchangeRequest, Exchanged, ID_TOKEN_REJECTED, Surroundings, exchange},
     http::{
-        BadEndpoint, Http, HttpConfig, HttpConfigError, ProxyConfig, TransportError,
-        TransportFailure,
+        BadEndpoint, BadHost, BadRoots, ExplicitProxy, HostList, Http, HttpConfig, HttpConfigError,
+        Later, PrivateAddresses, ProxyConfig, ProxyLogin, ProxyOrigin, ProxyPassword,
+        TransportError, TransportFailure, roots_from_pem,
     },
     id_token::IdTokenError,
     introspection::{Introspection, introspect},
@@ -64,6 +67,7 @@ pub use self::{
     jws::{Algorithm, BadKey, KeySet, SignatureError, SigningError, SigningKey, Verified, sign},
     loopback::{BadRedirectUri, DEFAULT_REDIRECT_URI, LoopbackError, LoopbackRedirect},
     metadata::{BadIssuer, DiscoveryError, Metadata, Unusable, check_endpoints, discover},
+    probe::{Portal, Probed, clock_ahead, probe},
     pushed::push,
     response::Tokens,
     revocation::{Revocation, RevocationFailure, TokenTypeHint, revoke},

@@ -20,8 +20,8 @@ use zeroize::Zeroizing;
 
 use crate::{
     http::{
-        BadEndpoint, Http, Incoming, METADATA_CAP, Outgoing, TransportError, TransportFailure,
-        endpoint, is_loopback,
+        BadEndpoint, Http, Incoming, METADATA_CAP, Outgoing, PrivateAddresses, TransportError,
+        TransportFailure, endpoint, is_loopback,
     },
     preset::is_issuer,
     response::Members,
@@ -267,7 +267,7 @@ fn optional(endpoints: &Endpoints) -> [(&'static str, &Option<String>); 6] {
     ]
 }
 
-fn places(issuer: &Url) -> Vec<Url> {
+pub(crate) fn places(issuer: &Url) -> Vec<Url> {
     const OAUTH: &str = "/.well-known/oauth-authorization-server";
     const OIDC: &str = "/.well-known/openid-configuration";
     let path = issuer.path().trim_end_matches('/');
@@ -287,19 +287,24 @@ fn places(issuer: &Url) -> Vec<Url> {
     places
 }
 
+/// One GET that holds nothing of ours.
+pub(crate) async fn look(http: &Http, place: &Url) -> Result<Incoming, TransportError> {
+    let outgoing = Outgoing {
+        method: Method::GET,
+        url: place.clone(),
+        headers: HeaderMap::new(),
+        body: Zeroizing::default(),
+        cap: METADATA_CAP,
+        certificate: None,
+    };
+    http.send(outgoing, &|| ()).await
+}
+
 async fn fetch(http: &Http, place: Url) -> Result<Incoming, TransportError> {
     let mut place = place;
     let mut redirects = 0;
     loop {
-        let outgoing = Outgoing {
-            method: Method::GET,
-            url: place.clone(),
-            headers: HeaderMap::new(),
-            body: Zeroizing::default(),
-            cap: METADATA_CAP,
-            certificate: None,
-        };
-        let response = http.send(outgoing, &|| ()).await?;
+        let response = look(http, &place).await?;
         let target = match response.status {
             301 | 302 | 303 | 307 | 308 if redirects < REDIRECTS => response
                 .headers
@@ -331,7 +336,7 @@ fn read(
     issuer: &str,
     template: Option<&str>,
     issuer_url: &Url,
-    private_allowed: bool,
+    private: &PrivateAddresses,
 ) -> Result<Metadata, DiscoveryError> {
     let status = response.status;
     let not_found = DiscoveryError::NotFound { status };
@@ -352,7 +357,7 @@ fn read(
     }
 
     let allowed = |text: &str| -> Result<(), BadEndpoint> {
-        let url = endpoint(text, private_allowed)?;
+        let url = endpoint(text, private)?;
         let loopback = |url: &Url| url.host().is_some_and(|host| is_loopback(&host));
         // A public issuer has no business on this machine.
         if loopback(&url) && !loopback(issuer_url) {

@@ -16,6 +16,10 @@ pub const MAX_PAGE: usize = 500;
 pub const DEFAULT_PAGE: usize = 100;
 /// Entries of `scopes`.
 pub const MAX_SCOPES: usize = 128;
+/// Seconds by which a clock may be off without a word: as much as most servers overlook in what is dated.
+pub const CLOCK_TOLERANCE_SECS: u64 = 120;
+/// Beyond so many seconds things fail for it: signed requests, certificates, other tools.
+pub const CLOCK_WRONG_SECS: u64 = 300;
 
 /// How long to wait for a request that says `wait_secs`, in seconds: the default and the cap applied.
 #[must_use]

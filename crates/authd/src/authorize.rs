@@ -32,7 +32,7 @@ use tokio::{
     time::Instant,
 };
 
-pub(crate) use begin::begin;
+pub(crate) use begin::{begin, no_randomness};
 pub(crate) use protection::Binding;
 
 use crate::{

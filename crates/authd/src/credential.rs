@@ -6,7 +6,8 @@
 
 mod command;
 mod configured;
-mod file;
+pub(crate) mod file;
+mod proxy;
 
 use std::{
     collections::BTreeMap,
@@ -26,8 +27,11 @@ use authd_oauth::{
 use authd_store::key::KeyStoreTrouble;
 use serde_json::Value;
 
-pub(crate) use self::configured::Configured;
-use self::{command::CommandTrouble, configured::Source, file::FileTrouble};
+use self::{command::CommandTrouble, file::FileTrouble};
+pub(crate) use self::{
+    configured::{Configured, Source},
+    proxy::ProxySecret,
+};
 use crate::daemon::Daemon;
 
 /// A command that failed is not run again before this has passed, however often a client asks: it may
@@ -105,6 +109,23 @@ struct Failed {
 }
 
 impl Credentials {
+    /// What the command prints. Blocks while it runs.
+    fn printed(
+        &self,
+        client: &str,
+        argv: &[String],
+        now: Boot,
+        wanted: Wanted,
+    ) -> Result<Secret, CredentialTrouble> {
+        let held = self.held(client, argv, now);
+        if let Some(held) = held.filter(|_| wanted == Wanted::Held) {
+            return held;
+        }
+        let outcome = command::run(argv).map_err(Into::into);
+        self.keep(client, argv, &outcome, now);
+        outcome
+    }
+
     fn held(
         &self,
         client: &str,
@@ -182,28 +203,14 @@ impl Configured {
     ) -> Result<Credential, CredentialTrouble> {
         match &self.source {
             Source::None => Ok(Credential::None),
-            Source::Command(argv) => {
-                let now = daemon.now().boot;
-                let held = daemon.credentials.held(name, argv, now);
-                if let Some(held) = held.filter(|_| wanted == Wanted::Held) {
-                    return held.map(Credential::Secret);
-                }
-                let outcome = command::run(argv).map_err(Into::into);
-                daemon.credentials.keep(name, argv, &outcome, now);
-                outcome.map(Credential::Secret)
-            }
+            Source::Command(argv) => daemon
+                .credentials
+                .printed(name, argv, daemon.now().boot, wanted)
+                .map(Credential::Secret),
             Source::File(path) => Ok(Credential::Secret(file::first_line(path)?)),
             Source::KeyStore(attributes) => {
                 let timeout = Duration::from_secs(daemon.config.load().key.timeout_secs);
-                let found = authd_store::key::KeyStore::new(timeout).find(attributes)?;
-                let found = found.ok_or_else(|| {
-                    let pairs = attributes
-                        .iter()
-                        .map(|(key, value)| format!("{key}={value}"));
-                    CredentialTrouble::NoEntry(pairs.collect::<Vec<_>>().join(" "))
-                })?;
-                let text = std::str::from_utf8(&found).map_err(|_| CredentialTrouble::NoText)?;
-                Ok(Credential::Secret(Secret::new(text)))
+                in_key_store(attributes, timeout).map(Credential::Secret)
             }
             Source::Key { path, options } => {
                 let text = file::read(path, file::Readers::Owner)?;
@@ -229,6 +236,22 @@ impl Configured {
             }
         }
     }
+}
+
+/// What the operating system's key store has under these attributes. Blocks.
+fn in_key_store(
+    attributes: &BTreeMap<String, String>,
+    timeout: Duration,
+) -> Result<Secret, CredentialTrouble> {
+    let found = authd_store::key::KeyStore::new(timeout).find(attributes)?;
+    let found = found.ok_or_else(|| {
+        let pairs = attributes
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"));
+        CredentialTrouble::NoEntry(pairs.collect::<Vec<_>>().join(" "))
+    })?;
+    let text = std::str::from_utf8(&found).map_err(|_| CredentialTrouble::NoText)?;
+    Ok(Secret::new(text))
 }
 
 /// A private key in PEM, as a JWK, or in the file that Google gives for a service account.

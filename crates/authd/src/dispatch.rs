@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::{
     connection::Session,
     daemon::Shared,
-    handler::{account, daemon as own, dpop, events, login, provider, renew, token},
+    handler::{account, daemon as own, doctor, dpop, events, login, provider, renew, token},
     journal::Origin,
     published::Token,
 };
@@ -93,6 +93,9 @@ pub(crate) fn dispatch(
         Call::Unsubscribe(_) => now(out, id, events::unsubscribe(session), shape),
         Call::EventsQuery(query) => {
             return later(daemon, id, shape, |daemon| events::query(daemon, query));
+        }
+        Call::DoctorCheck(check) => {
+            return later(daemon, id, shape, |daemon| doctor::check(daemon, check));
         }
         Call::DaemonStatus(_) => now(out, id, own::status(daemon), shape),
         Call::DaemonStop(_) => now(out, id, own::stop(daemon, session), shape),

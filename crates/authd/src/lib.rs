@@ -10,6 +10,7 @@
 
 mod authorize;
 mod clock;
+mod clocks;
 mod config;
 mod connection;
 mod credential;

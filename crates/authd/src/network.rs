@@ -1,12 +1,16 @@
 //! The thread that speaks to providers: a runtime of its own, so that a TLS verification or a
 //! resolver that blocks delays no client.
 
-use std::{future::Future, io, thread, time::Duration};
+use std::{future::Future, io, sync::Arc, thread, time::Duration};
 
-use authd_oauth::{Http, HttpConfig};
+use authd_oauth::{Http, ProxyLogin};
 use tokio::{runtime, sync::oneshot, task::JoinHandle};
 
-use crate::config::Network as Settings;
+use crate::{
+    clock::Clock,
+    config::{Config, Network as Settings},
+    credential::ProxySecret,
+};
 
 /// The thread and its client.
 pub(crate) struct Network {
@@ -22,19 +26,20 @@ pub enum NetworkError {
     /// The system gives no thread or runtime.
     #[error("no thread for the network: {0}")]
     Thread(#[from] io::Error),
-    /// The proxy settings are wrong; the user must mend the environment.
+    /// The settings are wrong; the user must mend the configuration.
     #[error(transparent)]
     Http(#[from] authd_oauth::HttpConfigError),
+    /// A file that they name has changed since they were read; the user must mend it.
+    #[error("{0}")]
+    Settings(String),
 }
 
 impl Network {
     /// Starts the thread.
-    pub(crate) fn start(settings: &Settings) -> Result<Self, NetworkError> {
-        let http = Http::new(HttpConfig {
-            request_timeout: Duration::from_secs(settings.request_timeout_secs),
-            private_addresses: settings.private_addresses,
-            ..HttpConfig::default()
-        })?;
+    pub(crate) fn start(config: &Config, clock: &Clock) -> Result<Self, NetworkError> {
+        let login = proxy_login(config, clock).map_err(NetworkError::Settings)?;
+        let settings = config.network.http(login).map_err(NetworkError::Settings)?;
+        let http = Http::new(settings)?;
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -66,4 +71,17 @@ impl Network {
     {
         self.handle.spawn(work)
     }
+}
+
+fn proxy_login(config: &Config, clock: &Clock) -> Result<Option<ProxyLogin>, String> {
+    let Settings { proxy_user, .. } = &config.network;
+    let Some(source) = config.network.password_source()? else {
+        return Ok(None);
+    };
+    let key_store_timeout = Duration::from_secs(config.key.timeout_secs);
+    let password = ProxySecret::new(source, key_store_timeout, clock.clone());
+    Ok(Some(ProxyLogin {
+        user: proxy_user.clone(),
+        password: Arc::new(password),
+    }))
 }

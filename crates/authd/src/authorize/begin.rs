@@ -569,7 +569,7 @@ fn register(
     Ok((id, login))
 }
 
-pub(super) fn no_randomness() -> WireError {
+pub(crate) fn no_randomness() -> WireError {
     WireError::new(ErrorCode::Internal, "the system gives no random bytes")
 }
 

@@ -36,8 +36,8 @@ pub(crate) enum FileTrouble {
     Readable { path: PathBuf, mode: u32 },
     #[error("others can write {path} (mode {mode:04o}); run: chmod go-w {path}", path = path.display())]
     Writable { path: PathBuf, mode: u32 },
-    #[error("{} is larger than {CAP} bytes", .0.display())]
-    TooLarge(PathBuf),
+    #[error("{} is larger than {cap} bytes", path.display())]
+    TooLarge { path: PathBuf, cap: usize },
     #[error("{} is empty", .0.display())]
     Empty(PathBuf),
     #[error("{} is no text", .0.display())]
@@ -55,13 +55,23 @@ pub(crate) fn first_line(path: &Path) -> Result<Secret, FileTrouble> {
 
 /// All of a file. Nothing that stands in its place (a pipe, a device) can make this hang.
 pub(crate) fn read(path: &Path, readers: Readers) -> Result<Secret, FileTrouble> {
+    read_up_to(path, readers, CAP)
+}
+
+/// Whether a file can be read and by whom, without reading it.
+pub(crate) fn look(path: &Path, readers: Readers) -> Result<(), FileTrouble> {
+    check(path, &open(path)?, readers)
+}
+
+/// The same for a file that may have `cap` bytes.
+pub(crate) fn read_up_to(path: &Path, readers: Readers, cap: usize) -> Result<Secret, FileTrouble> {
     let unreadable = |error: io::Error| FileTrouble::Unreadable {
         path: path.to_owned(),
         kind: error.kind(),
     };
     let mut file = open(path)?;
     check(path, &file, readers)?;
-    let mut bytes = Zeroizing::new(vec![0; CAP + 1]);
+    let mut bytes = Zeroizing::new(vec![0; cap + 1]);
     let mut length = 0;
     while length < bytes.len() {
         match file.read(&mut bytes[length..]).map_err(unreadable)? {
@@ -69,8 +79,9 @@ pub(crate) fn read(path: &Path, readers: Readers) -> Result<Secret, FileTrouble>
             read => length += read,
         }
     }
-    if length > CAP {
-        return Err(FileTrouble::TooLarge(path.to_owned()));
+    if length > cap {
+        let path = path.to_owned();
+        return Err(FileTrouble::TooLarge { path, cap });
     }
     let text =
         std::str::from_utf8(&bytes[..length]).map_err(|_| FileTrouble::NoText(path.to_owned()))?;

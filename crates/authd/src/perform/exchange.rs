@@ -101,6 +101,10 @@ impl Performer {
         }
         self.daemon.network.spawn(async move {
             let mut exchanged = send(&daemon, &material, &exchange).await;
+            let host = material.provider.host();
+            daemon
+                .clocks
+                .hear(host, &exchanged.answer, daemon.clock.now());
             failpoint::reach(Boundary::AnswerReceived);
             if exchange.login.is_some() {
                 who_signed_in(&daemon, &material, &mut exchanged).await;
