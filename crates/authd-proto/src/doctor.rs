@@ -1,6 +1,9 @@
 //! `doctor.check`: what the daemon alone can look at (PROTOCOL.md, section 9).
 
+use std::fmt::Write as _;
+
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 /// `doctor.check`: looks at providers, at the files of the configuration, and at the daemon's variables.
 /// Nothing is exchanged for it, and nothing of an account leaves the machine.
@@ -21,8 +24,7 @@ pub struct DoctorCheckReply {
     pub findings: Vec<DoctorFinding>,
     /// The variables that the daemon goes by, by fingerprint.
     pub variables: Vec<DoctorVariable>,
-    /// What the fingerprints were made with: each is the first 32 hexadecimal digits of
-    /// SHA-256(salt ‖ value), both as UTF-8. Another one each time.
+    /// What the [`fingerprint`]s were made with. Another one each time.
     pub salt: String,
 }
 
@@ -94,4 +96,35 @@ pub struct DoctorVariable {
     pub name: String,
     /// Names its value without revealing it; nil where it is not set.
     pub fingerprint: Option<String>,
+}
+
+/// Names a value without revealing it: the first 32 hexadecimal digits of SHA-256(salt ‖ value), both as
+/// UTF-8.
+#[must_use]
+pub fn fingerprint(salt: &str, value: &str) -> String {
+    let hash = Sha256::new()
+        .chain_update(salt)
+        .chain_update(value)
+        .finalize();
+    let mut text = String::with_capacity(32);
+    for byte in &hash[..16] {
+        // Writing into a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fingerprint;
+
+    #[test]
+    fn a_fingerprint_is_of_salt_and_value() {
+        // printf '%s' saltvalue | sha256sum
+        assert_eq!(
+            fingerprint("salt", "value"),
+            "d430a1da30afe1a9d07b3b36042151eb"
+        );
+        assert_ne!(fingerprint("salt", "value"), fingerprint("sale", "value"));
+    }
 }

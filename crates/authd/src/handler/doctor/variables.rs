@@ -1,10 +1,9 @@
 //! The variables that the daemon goes by, by fingerprint: so that a shell can be told that it has others,
 //! without a word of what is in them.
 
-use std::{env, fmt::Write as _};
+use std::env;
 
-use authd_proto::doctor::DoctorVariable;
-use sha2::{Digest as _, Sha256};
+use authd_proto::doctor::{DoctorVariable, fingerprint};
 
 use crate::config::Config;
 
@@ -39,33 +38,4 @@ fn value(name: &str) -> Option<String> {
     spellings
         .filter_map(|name| env::var(name).ok())
         .find(|value| !value.is_empty())
-}
-
-/// The first half of SHA-256 over both.
-fn fingerprint(salt: &str, value: &str) -> String {
-    let mut text = String::with_capacity(32);
-    for byte in &Sha256::new()
-        .chain_update(salt)
-        .chain_update(value)
-        .finalize()[..16]
-    {
-        // Writing into a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_fingerprint_is_of_salt_and_value() {
-        // printf '%s' saltvalue | sha256sum
-        assert_eq!(
-            fingerprint("salt", "value"),
-            "d430a1da30afe1a9d07b3b36042151eb"
-        );
-        assert_ne!(fingerprint("salt", "value"), fingerprint("sale", "value"));
-    }
 }
