@@ -30,6 +30,9 @@ use crate::wire::{self, Connection};
 use crate::workspace;
 
 const ACCOUNTS: usize = 100;
+/// As many renewals as the engine's bucket of a host lets through at once (32): the next ones would
+/// measure how it holds them back.
+const BURST: usize = 30;
 /// Long enough that nothing is renewed meanwhile.
 const TOKEN_TTL: Duration = Duration::from_secs(12 * 3600);
 
@@ -162,7 +165,7 @@ impl Bench {
     fn renewals(&mut self) -> Result<(), ChoreError> {
         println!("bench: renewals");
         let mut sample = Sample::default();
-        for number in 0..ACCOUNTS {
+        for number in 0..BURST {
             let begun = Instant::now();
             self.daemon
                 .call(&renew(number))
@@ -171,7 +174,7 @@ impl Bench {
         }
         self.table.time("a whole renewal, p50", sample.median());
         self.table
-            .time("a whole renewal, p99", sample.percentile(99));
+            .time("a whole renewal, worst", sample.percentile(100));
         Ok(())
     }
 
