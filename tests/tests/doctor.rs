@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use authd_e2e::{Instance, instance::is_flagged};
+use authd_e2e::{Finished, Instance, instance::is_flagged};
 use authd_proto::response::{FlagName, State};
 use authd_testkit::{
     Client, ClientAuthentication, Endpoint, FakeServer, Fault, ForwardProxy, ManualClock, Options,
@@ -148,8 +148,13 @@ impl Company {
     }
 
     fn login(&self) {
+        let logged_in = self.try_login();
+        assert_eq!(logged_in.code(), 0, "{logged_in:?}");
+    }
+
+    fn try_login(&self) -> Finished {
         let secret = self.instance.dir().join("secret");
-        let logged_in = self.instance.authctl(&[
+        self.instance.authctl(&[
             "login",
             "corp",
             "--json",
@@ -162,8 +167,7 @@ impl Company {
             secret.to_str().expect("a plain path"),
             "--scope",
             "api",
-        ]);
-        assert_eq!(logged_in.code(), 0, "{logged_in:?}");
+        ])
     }
 
     fn exchanges(&self) -> usize {
@@ -275,6 +279,32 @@ fn each_way_in_which_a_companys_network_fails_is_found_with_its_cure() {
     assert_eq!(renewed.code(), 0, "{renewed:?}");
     assert!(company.instance.account("corp").flags.is_empty());
     daemon.stop();
+}
+
+#[test]
+fn a_login_that_the_network_does_not_let_through_says_which_line_mends_it() {
+    let company = Company::new();
+    for (ca_file, password, words) in [
+        (
+            false,
+            PASSWORD,
+            "name its certificate by ca_file under [network]",
+        ),
+        (
+            true,
+            "canary-wrong",
+            "check proxy_user and proxy_password_file",
+        ),
+    ] {
+        company.configure(ca_file, &company.proxy.url());
+        private_file(&company.instance, "password", password);
+        let daemon = company.instance.start_daemon();
+        let refused = company.try_login();
+        assert_eq!(refused.code(), 5, "{refused:?}");
+        let said = refused.stdout + &refused.stderr;
+        assert!(said.contains(words) && !said.contains("canary"), "{said}");
+        daemon.stop();
+    }
 }
 
 #[test]

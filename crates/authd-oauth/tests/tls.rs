@@ -31,7 +31,7 @@ use common::{
 };
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional},
     net::TcpStream,
 };
 use tokio_rustls::{
@@ -51,8 +51,8 @@ async fn tls_server(name: &str) -> (Server, Vec<u8>) {
     tls_server_for(name, None).await
 }
 
-/// The same, for clients that prove themselves by this certificate alone.
-async fn tls_server_for(name: &str, client: Option<CertificateDer<'static>>) -> (Server, Vec<u8>) {
+/// TLS with a certificate of its own for `name`; and that certificate.
+fn acceptor(name: &str, client: Option<CertificateDer<'static>>) -> (TlsAcceptor, Vec<u8>) {
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed([name.to_owned()]).unwrap();
     let der = cert.der().clone();
@@ -71,7 +71,12 @@ async fn tls_server_for(name: &str, client: Option<CertificateDer<'static>>) -> 
         .with_client_cert_verifier(verifier)
         .with_single_cert(vec![der.clone()], key)
         .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    (TlsAcceptor::from(Arc::new(config)), der.to_vec())
+}
+
+/// The same, for clients that prove themselves by this certificate alone.
+async fn tls_server_for(name: &str, client: Option<CertificateDer<'static>>) -> (Server, Vec<u8>) {
+    let (acceptor, der) = acceptor(name, client);
     let server = Server::start(move |stream| {
         let acceptor = acceptor.clone();
         async move {
@@ -86,26 +91,74 @@ async fn tls_server_for(name: &str, client: Option<CertificateDer<'static>>) -> 
         }
     })
     .await;
-    (server, der.to_vec())
+    (server, der)
 }
 
 /// A CONNECT proxy that leads every name to `target`, once the credentials are right.
 async fn proxy(target: std::net::SocketAddr) -> Server {
+    Server::start(move |stream| lead(stream, target)).await
+}
+
+/// The same behind TLS with a certificate of its own for 127.0.0.1; and that certificate.
+async fn tls_proxy(target: std::net::SocketAddr) -> (Server, Vec<u8>) {
+    let (acceptor, der) = acceptor("127.0.0.1", None);
+    let server = Server::start(move |stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            if let Ok(stream) = acceptor.accept(stream).await {
+                lead(stream, target).await;
+            }
+        }
+    });
+    (server.await, der)
+}
+
+async fn lead<S>(mut stream: S, target: std::net::SocketAddr)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let request = read_request(&mut stream).await;
+    let head = request.to_ascii_lowercase();
+    let known = head.starts_with("connect idp.test:443 http/1.1\r\n")
+        && request.contains("Proxy-Authorization: Basic dXNlcjpwQHNz\r\n");
+    if !known {
+        let _ = stream
+            .write_all(b"HTTP/1.1 407 No\r\ncontent-length: 0\r\n\r\n")
+            .await;
+        return;
+    }
+    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
+    if let Ok(mut target) = TcpStream::connect(target).await {
+        let _ = copy_bidirectional(&mut stream, &mut target).await;
+    }
+}
+
+/// A SOCKS proxy (RFC 1928, RFC 1929) that leads every name to `target`, once the credentials are right.
+async fn socks(target: std::net::SocketAddr) -> Server {
     Server::start(move |mut stream| async move {
-        let request = read_request(&mut stream).await;
-        let head = request.to_ascii_lowercase();
-        let known = head.starts_with("connect idp.test:443 http/1.1\r\n")
-            && request.contains("Proxy-Authorization: Basic dXNlcjpwQHNz\r\n");
-        if !known {
-            let _ = stream
-                .write_all(b"HTTP/1.1 407 No\r\ncontent-length: 0\r\n\r\n")
-                .await;
-            return;
-        }
-        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
-        if let Ok(mut target) = TcpStream::connect(target).await {
-            let _ = copy_bidirectional(&mut stream, &mut target).await;
-        }
+        let served = async {
+            let mut greeting = vec![0; 2];
+            stream.read_exact(&mut greeting).await?;
+            let mut methods = vec![0; greeting[1].into()];
+            stream.read_exact(&mut methods).await?;
+            if !methods.contains(&2) {
+                return stream.write_all(&[5, 0xff]).await;
+            }
+            stream.write_all(&[5, 2]).await?;
+            let mut login = [0; 11];
+            stream.read_exact(&mut login).await?;
+            if login != *b"\x01\x04user\x04p@ss" {
+                return stream.write_all(&[1, 1]).await;
+            }
+            stream.write_all(&[1, 0]).await?;
+            let mut wish = [0; 15];
+            stream.read_exact(&mut wish).await?;
+            assert_eq!(wish, *b"\x05\x01\x00\x03\x08idp.test\x01\xbb");
+            stream.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).await?;
+            let mut target = TcpStream::connect(target).await?;
+            copy_bidirectional(&mut stream, &mut target).await.map(drop)
+        };
+        let _ = served.await;
     })
     .await
 }
@@ -262,6 +315,48 @@ async fn the_password_for_a_proxy_is_asked_for_when_needed_and_anew_when_it_was_
         assert_eq!(http.proxy_for("https://idp.test/x"), named);
         assert_eq!(http.proxy_for("https://a.direct.test/x"), None);
     }
+}
+
+#[tokio::test]
+async fn a_proxy_by_tls_and_one_by_socks_get_the_credentials_too() {
+    let (server, root) = tls_server("idp.test").await;
+    let (secure, own_root) = tls_proxy(server.address).await;
+    let socks = socks(server.address).await;
+    let outside = provider("https://idp.test/token");
+    for (at, roots) in [
+        (
+            format!("https://{{}}{}", secure.address),
+            vec![root.clone(), own_root],
+        ),
+        (
+            format!("socks5h://{{}}{}", socks.address),
+            vec![root.clone()],
+        ),
+    ] {
+        for (userinfo, expected) in [
+            ("user:p%40ss@", None),
+            ("user:wron@", Some(Failure::ProxyLogin)),
+            ("", Some(Failure::ProxyLogin)),
+        ] {
+            let http = http_with(|config| {
+                config.extra_roots.clone_from(&roots);
+                config.proxy = named(at.replace("{}", userinfo), "", None);
+            });
+            let answer = received(&http, &outside).await;
+            match expected {
+                Some(failure) => assert_eq!(answer, nothing(failure), "{at} {userinfo}"),
+                None => assert!(
+                    matches!(answer, Received::Response { status: 200, .. }),
+                    "{at} {answer:?}"
+                ),
+            }
+        }
+    }
+    // A proxy whose certificate nobody vouches for is the proxy's trouble, and no portal's.
+    let http = http_with(|config| {
+        config.proxy = named(format!("https://{}", secure.address), "", None);
+    });
+    assert_eq!(received(&http, &outside).await, nothing(Failure::Proxy));
 }
 
 #[tokio::test]

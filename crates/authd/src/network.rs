@@ -3,7 +3,7 @@
 
 use std::{future::Future, io, sync::Arc, thread, time::Duration};
 
-use authd_oauth::{Http, ProxyLogin};
+use authd_oauth::{Http, ProxyLogin, TransportFailure};
 use tokio::{runtime, sync::oneshot, task::JoinHandle};
 
 use crate::{
@@ -84,4 +84,29 @@ fn proxy_login(config: &Config, clock: &Clock) -> Result<Option<ProxyLogin>, Str
         user: proxy_user.clone(),
         password: Arc::new(password),
     }))
+}
+
+/// What mends the way to a provider.
+pub(crate) fn mends_the_way(failure: TransportFailure) -> &'static str {
+    match failure {
+        TransportFailure::UntrustedCertificate => {
+            "if your company vouches for it, name its certificate by ca_file under [network] in \
+             config.toml, then: authctl daemon stop"
+        }
+        TransportFailure::ForeignCertificate => {
+            "sign in to this network in a browser first, or check the address"
+        }
+        TransportFailure::OutdatedCertificate => "check the clock: timedatectl status",
+        TransportFailure::ProxyUnreachable | TransportFailure::Proxy => {
+            "check proxy under [network] in config.toml, or HTTPS_PROXY; then: authctl daemon stop"
+        }
+        TransportFailure::ProxyLogin | TransportFailure::ProxyPassword => {
+            "check proxy_user and proxy_password_file under [network] in config.toml"
+        }
+        TransportFailure::PrivateAddress => {
+            "if it is your own, name its host in private_addresses under [network] in \
+             config.toml, then: authctl daemon stop"
+        }
+        _ => "check the issuer's address and the network",
+    }
 }

@@ -36,6 +36,7 @@ use crate::{
     daemon::Shared,
     handler::{account_name, scopes},
     journal::Origin,
+    network::mends_the_way,
 };
 
 /// How long a person has at the provider.
@@ -575,10 +576,7 @@ pub(crate) fn no_randomness() -> WireError {
 
 fn discovery_failed(error: DiscoveryError) -> WireError {
     let (code, hint) = match &error {
-        DiscoveryError::Transport(_) => (
-            ErrorCode::Unavailable,
-            "check the issuer's address and the network",
-        ),
+        DiscoveryError::Transport(error) => (ErrorCode::Unavailable, mends_the_way(error.failure)),
         DiscoveryError::IssuerMismatch { .. } => (
             ErrorCode::DiscoveryFailed,
             "give --issuer exactly as the provider names itself, to the last slash",

@@ -32,7 +32,7 @@ pub(super) fn overrides(is_set: impl Fn(&str) -> bool) -> Vec<Finding> {
                 "environment",
                 "variable_overrides_login",
                 format!(
-                    "{name} is set, and used instead of the login that authd renews by {}",
+                    "{name} is set, and counts before any login for {}",
                     tools.join(", ")
                 ),
                 format!("unset {name}"),
