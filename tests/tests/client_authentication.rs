@@ -135,6 +135,47 @@ fn a_service_logs_in_by_its_own_credentials_and_is_renewed_without_a_refresh_tok
 }
 
 #[test]
+fn a_login_that_fails_leaves_the_clients_file_of_the_one_that_works() {
+    let provider = Provider::start(LONG);
+    let instance = Instance::new();
+    let _daemon = instance.start_daemon();
+    let login = |key: &Path| {
+        let issuer = ["--issuer", provider.issuer(), "--client-id", "service-key"];
+        let key = ["--client-credentials", "--client-key-file", text(key)];
+        instance.authctl(&[&["login", "ci"][..], &issuer, &key].concat())
+    };
+    let files = || {
+        let clients = fs::read_dir(instance.config_dir().join("clients")).expect("its folder");
+        let mut names: Vec<_> = clients
+            .map(|entry| entry.expect("a file").file_name())
+            .collect();
+        names.sort();
+        names
+    };
+    let key = file(&instance, "client.pem", Provider::CLIENT_KEY, 0o600);
+    assert_eq!(login(&key).code(), 0);
+    let written = client_file(&instance, "ci");
+
+    let unknown = include_str!("../../crates/authd-oauth/src/jws/keys/p256-pkcs8.pem");
+    let refused = login(&file(&instance, "unknown.pem", unknown, 0o600));
+    assert_eq!(refused.code(), 1, "{refused:?}");
+    assert_eq!(files(), ["ci.toml"]);
+    assert_eq!(client_file(&instance, "ci"), written);
+    let renewed = instance.authctl(&["renew", "ci"]);
+    assert_eq!(renewed.code(), 0, "{renewed:?}");
+
+    // One that succeeds takes the next name; the one before may be somebody's own.
+    let moved = login(&file(&instance, "moved.pem", Provider::CLIENT_KEY, 0o600));
+    assert_eq!(moved.code(), 0, "{moved:?}");
+    assert!(moved.stderr.contains("ci-2.toml"), "{moved:?}");
+    assert_eq!(files(), ["ci-2.toml", "ci.toml"]);
+    assert_eq!(client_file(&instance, "ci"), written);
+    fs::remove_file(key).expect("a file of ours");
+    let renewed = instance.authctl(&["renew", "ci"]);
+    assert_eq!(renewed.code(), 0, "{renewed:?}");
+}
+
+#[test]
 fn a_service_has_tokens_for_two_audiences_side_by_side_with_one_exchange_each() {
     let provider = Provider::start(LONG);
     let instance = Instance::new();

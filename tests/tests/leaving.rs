@@ -77,8 +77,18 @@ fn a_logout_killed_between_its_two_writes_is_finished_at_the_start() {
 
 #[test]
 fn a_revocation_that_fails_is_told_kept_over_a_restart_and_made_up_for() {
+    made_up_for(Fault::status(503));
+}
+
+#[test]
+fn a_revocation_that_is_refused_is_kept_as_well() {
+    made_up_for(Fault::oauth_error("invalid_client"));
+    made_up_for(Fault::oauth_error("invalid_request"));
+}
+
+fn made_up_for(fault: Fault) {
     let (server, instance, daemon) = logged_in();
-    server.fault_always(Endpoint::Revocation, Fault::status(503));
+    server.fault_always(Endpoint::Revocation, fault);
     let logout = instance.authctl(&["logout", "demo"]);
     assert_eq!(logout.code(), 0, "{logout:?}");
     let said = format!("{}{}", logout.stdout, logout.stderr);

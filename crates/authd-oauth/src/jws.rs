@@ -67,6 +67,9 @@ pub enum SigningError {
     Failed,
 }
 
+/// Of RSA with 4096 bits, in base64url.
+const LONGEST_SIGNATURE: usize = 683;
+
 /// `claims` signed by `key`. The header holds `alg` and the members of `header` (`typ`, `kid`, `jwk`);
 /// an `alg` among these is overruled.
 ///
@@ -81,9 +84,12 @@ pub fn sign(
     claims: &Map<String, Value>,
 ) -> Result<Secret, SigningError> {
     header.insert("alg".to_owned(), algorithm.name().into());
-    let mut token = encoded(&header);
+    let (header, claims) = (encoded(&header), encoded(claims));
+    // In one piece: what a growing one leaves behind is not wiped.
+    let mut token = String::with_capacity(header.len() + claims.len() + LONGEST_SIGNATURE + 2);
+    token.push_str(&header);
     token.push('.');
-    token.push_str(&encoded(claims));
+    token.push_str(&claims);
     let signature = key.sign(algorithm, token.as_bytes())?;
     token.push('.');
     URL_SAFE_NO_PAD.encode_string(signature, &mut token);

@@ -64,8 +64,8 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    /// How a client proves itself there: the first of basic, post and none that is offered and that
-    /// it can do.
+    /// How a client with a secret proves itself there: by `client_secret_post` where that is offered
+    /// and `client_secret_basic` is not, else by the latter (RFC 8414 §2). One without does not.
     #[must_use]
     pub fn client_auth(&self, has_secret: bool) -> ClientAuth {
         if !has_secret {

@@ -34,13 +34,10 @@ pub enum Revocation {
     Revoked,
     /// The provider has no revocation, or none for this kind of token. Nobody can mend it.
     Unsupported,
-    /// The token may still be worth something.
-    Failed {
-        /// Whether to keep it as pending and try again: the failure is a passing one.
-        retryable: bool,
-        /// What happened.
-        cause: RevocationFailure,
-    },
+    /// The token may still be worth something: it is kept, and tried again. That holds for a refusal as
+    /// well, because nearly every one can be mended: a secret that was rotated, a registration, a
+    /// portal that answered in the provider's place.
+    Failed(RevocationFailure),
 }
 
 /// Why a revocation failed.
@@ -49,6 +46,9 @@ pub enum RevocationFailure {
     /// No whole response came.
     #[error("no answer came: {0}")]
     Transport(TransportFailure),
+    /// Our client could not prove itself: the next try looks for its credential anew.
+    #[error("the provider did not accept the client (HTTP {0})")]
+    Client(u16),
     /// The client's registration or the request is at fault: the user must check the client.
     #[error("the provider refused (HTTP {0})")]
     Refused(u16),
@@ -79,13 +79,7 @@ pub async fn revoke(
     };
     match answer.await {
         Ok(response) => judge(response.status, &response.body),
-        Err(failure) => Revocation::Failed {
-            retryable: !matches!(
-                failure,
-                TransportFailure::BadEndpoint | TransportFailure::PrivateAddress
-            ),
-            cause: RevocationFailure::Transport(failure),
-        },
+        Err(failure) => Revocation::Failed(RevocationFailure::Transport(failure)),
     }
 }
 
@@ -103,18 +97,13 @@ fn judge(status: u16, body: &[u8]) -> Revocation {
         (408 | 429 | 500.., _) => unavailable(status),
         (_, Some("server_error" | "temporarily_unavailable")) => unavailable(status),
         (300..=399, _) | (_, None) => unavailable(status),
-        (_, Some(_)) => Revocation::Failed {
-            retryable: false,
-            cause: RevocationFailure::Refused(status),
-        },
+        (_, Some("invalid_client")) => Revocation::Failed(RevocationFailure::Client(status)),
+        (_, Some(_)) => Revocation::Failed(RevocationFailure::Refused(status)),
     }
 }
 
 fn unavailable(status: u16) -> Revocation {
-    Revocation::Failed {
-        retryable: true,
-        cause: RevocationFailure::Unavailable(status),
-    }
+    Revocation::Failed(RevocationFailure::Unavailable(status))
 }
 
 #[cfg(test)]
@@ -123,10 +112,8 @@ mod tests {
 
     #[test]
     fn answers_are_judged_by_rfc_7009_and_by_what_providers_do() {
-        let refused = |status| Revocation::Failed {
-            retryable: false,
-            cause: RevocationFailure::Refused(status),
-        };
+        let refused = |status| Revocation::Failed(RevocationFailure::Refused(status));
+        let client = |status| Revocation::Failed(RevocationFailure::Client(status));
         for (status, body, outcome) in [
             (200, "", Revocation::Revoked),
             (200, "{}", Revocation::Revoked),
@@ -138,8 +125,9 @@ mod tests {
                 Revocation::Unsupported,
             ),
             (404, "<html>", Revocation::Unsupported),
-            (200, r#"{"error":"invalid_client"}"#, refused(200)),
-            (401, r#"{"error":"invalid_client"}"#, refused(401)),
+            (200, r#"{"error":"invalid_client"}"#, client(200)),
+            (401, r#"{"error":"invalid_client"}"#, client(401)),
+            (400, r#"{"error":"unauthorized_client"}"#, refused(400)),
             (503, "", unavailable(503)),
             (429, r#"{"error":"invalid_request"}"#, unavailable(429)),
             (302, "", unavailable(302)),

@@ -1,6 +1,9 @@
 //! What can go wrong, and who must act.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use authd_core::id::{Account, Generation};
 
@@ -62,7 +65,7 @@ pub enum OpenError {
     #[error("the data key is not the one that this store was sealed with")]
     WrongKey,
     /// The disk does not let us.
-    #[error("{}: {trouble}", path.display())]
+    #[error("{}", at(path, trouble))]
     Disk {
         /// Where.
         path: PathBuf,
@@ -72,6 +75,14 @@ pub enum OpenError {
     /// The operating system gives no randomness, or no thread.
     #[error("the operating system refuses: {0}")]
     System(String),
+}
+
+fn at(path: &Path, trouble: &DiskTrouble) -> String {
+    match trouble {
+        // It names the very one, which may be a file in there.
+        DiskTrouble::NotPrivate(refused) => refused.to_string(),
+        trouble => format!("{}: {trouble}", path.display()),
+    }
 }
 
 /// Why an operation did not happen. Where it says so, nothing on disk has changed.

@@ -13,10 +13,13 @@ use authd_oauth::preset::{Entry, Presets, built_in};
 use serde::Deserialize;
 
 pub(crate) use self::network::Network;
-use crate::suggest::meant;
+use crate::{
+    credential::file::{self, FileTrouble},
+    suggest::meant,
+};
 
 /// Largest file that is read.
-const LARGEST: u64 = 1024 * 1024;
+const LARGEST: usize = 1024 * 1024;
 
 /// Most seconds for a request to a provider: a stop waits for those under way, and not for ever.
 pub(crate) const LONGEST_REQUEST: u64 = 60;
@@ -111,9 +114,9 @@ impl Default for Key {
 /// Why a configuration is not taken. The user must mend the file.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// It cannot be read.
-    #[error("{} cannot be read: {source}", path.display())]
-    Unreadable { path: PathBuf, source: io::Error },
+    /// It cannot be read, or somebody else can write it.
+    #[error(transparent)]
+    File(#[from] FileTrouble),
     /// It is not what it should be.
     #[error("{}: {message}", path.display())]
     Wrong { path: PathBuf, message: String },
@@ -122,23 +125,18 @@ pub enum ConfigError {
 impl Config {
     /// Reads the file; one that is not there means the defaults.
     pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
-        let unreadable = |source| ConfigError::Unreadable {
-            path: path.to_owned(),
-            source,
-        };
         let wrong = |message| ConfigError::Wrong {
             path: path.to_owned(),
             message,
         };
-        match std::fs::metadata(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(unreadable(error)),
-            Ok(metadata) if metadata.len() > LARGEST => {
-                return Err(wrong(format!("larger than {LARGEST} bytes")));
-            }
-            Ok(_) => {}
-        }
-        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        let text = match file::settings(path, LARGEST) {
+            Ok(text) => text,
+            Err(FileTrouble::Unreadable {
+                kind: io::ErrorKind::NotFound,
+                ..
+            }) => return Ok(Self::default()),
+            Err(trouble) => return Err(trouble.into()),
+        };
         let config: Self = toml::from_str(&text).map_err(|error| wrong(explain(&text, &error)))?;
         config.check().map_err(wrong)?;
         built_in().with(&config.providers).map_err(|error| {

@@ -12,7 +12,7 @@ mod proxy;
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -24,8 +24,9 @@ use authd_core::{
 use authd_oauth::{
     Ambient, BadCertificate, BadSigner, ClientCertificate, Credential, Signer, SignerOptions,
 };
-use authd_store::key::KeyStoreTrouble;
-use serde_json::Value;
+use authd_store::key::{KeyStore, KeyStoreTrouble};
+use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use self::{command::CommandTrouble, file::FileTrouble};
 pub(crate) use self::{
@@ -44,6 +45,9 @@ pub(crate) enum CredentialTrouble {
     /// The file that says where it is.
     #[error(transparent)]
     Configured(#[from] configured::ConfiguredTrouble),
+    /// The account proves itself in a way that the file has nothing for: the file was changed.
+    #[error("the client {0:?} has another kind of credential by now than the login was made with")]
+    OtherKind(String),
     /// A file that holds it.
     #[error(transparent)]
     File(#[from] FileTrouble),
@@ -88,41 +92,51 @@ fn place(path: &Option<PathBuf>) -> String {
 pub(crate) enum Wanted {
     /// What a command printed before will do.
     Held,
-    /// The one there was is refused, or a person has just said where it is.
-    Anew,
+    /// The one there was is refused, or a person has just said where it is. What was fetched for somebody
+    /// else since this moment is new enough.
+    Since(Boot),
 }
 
-/// What commands printed, so that they do not run at every exchange. In memory alone.
+impl Wanted {
+    /// One that is fetched from now on.
+    pub(crate) fn anew(ambient: &impl Ambient) -> Self {
+        Self::Since(ambient.now().boot)
+    }
+}
+
+/// What commands printed, so that they do not run at every exchange; in memory alone. And whose turn it
+/// is: what may put a question on the person's screen is asked once, however many want to know.
 #[derive(Default)]
 pub(crate) struct Credentials {
     printed: Mutex<BTreeMap<String, Printed>>,
+    turns: Mutex<BTreeMap<String, Arc<Turn>>>,
+    /// One, for it knows whether its last question still hangs.
+    key_store: Mutex<Option<KeyStore>>,
 }
+
+/// The right to fetch the credential of one client.
+type Turn = tokio::sync::Mutex<()>;
 
 struct Printed {
     argv: Vec<String>,
-    outcome: Result<Secret, Failed>,
-}
-
-struct Failed {
     at: Boot,
-    why: String,
+    outcome: Result<Secret, String>,
 }
 
 impl Credentials {
-    /// What the command prints. Blocks while it runs.
+    /// What the command prints. Blocks while it runs; whoever calls has the turn.
     fn printed(
         &self,
         client: &str,
         argv: &[String],
-        now: Boot,
         wanted: Wanted,
+        now: impl Fn() -> Boot,
     ) -> Result<Secret, CredentialTrouble> {
-        let held = self.held(client, argv, now);
-        if let Some(held) = held.filter(|_| wanted == Wanted::Held) {
+        if let Some(held) = self.held(client, argv, wanted, now()) {
             return held;
         }
         let outcome = command::run(argv).map_err(Into::into);
-        self.keep(client, argv, &outcome, now);
+        self.keep(client, argv, &outcome, now());
         outcome
     }
 
@@ -130,17 +144,19 @@ impl Credentials {
         &self,
         client: &str,
         argv: &[String],
+        wanted: Wanted,
         now: Boot,
     ) -> Option<Result<Secret, CredentialTrouble>> {
-        let printed = self.printed.lock().unwrap_or_else(PoisonError::into_inner);
+        let printed = lock(&self.printed);
         let printed = printed.get(client).filter(|printed| printed.argv == argv)?;
-        match &printed.outcome {
-            Ok(secret) => Some(Ok(secret.clone())),
-            Err(failed) if now.since(failed.at) < BETWEEN_FAILURES => {
-                Some(Err(CredentialTrouble::Lately(failed.why.clone())))
-            }
-            Err(_) => None,
-        }
+        let new_enough = match wanted {
+            Wanted::Held => printed.outcome.is_ok() || now.since(printed.at) < BETWEEN_FAILURES,
+            Wanted::Since(asked) => printed.at > asked,
+        };
+        new_enough.then(|| match &printed.outcome {
+            Ok(secret) => Ok(secret.clone()),
+            Err(why) => Err(CredentialTrouble::Lately(why.clone())),
+        })
     }
 
     fn keep(
@@ -150,17 +166,54 @@ impl Credentials {
         outcome: &Result<Secret, CredentialTrouble>,
         now: Boot,
     ) {
-        let outcome = match outcome {
-            Ok(secret) => Ok(secret.clone()),
-            Err(trouble) => Err(Failed {
-                at: now,
-                why: trouble.to_string(),
-            }),
+        let printed = Printed {
+            argv: argv.to_owned(),
+            at: now,
+            outcome: outcome.as_ref().cloned().map_err(ToString::to_string),
         };
-        let mut printed = self.printed.lock().unwrap_or_else(PoisonError::into_inner);
-        let argv = argv.to_owned();
-        printed.insert(client.to_owned(), Printed { argv, outcome });
+        lock(&self.printed).insert(client.to_owned(), printed);
     }
+
+    /// The turn of one client. Names of which nobody has a turn are forgotten, for anybody can make
+    /// them up.
+    fn turn(&self, client: &str) -> Arc<Turn> {
+        let mut turns = lock(&self.turns);
+        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        Arc::clone(turns.entry(client.to_owned()).or_default())
+    }
+
+    /// What the operating system's key store has under these attributes. Blocks.
+    fn in_key_store(
+        &self,
+        timeout: Duration,
+        attributes: &BTreeMap<String, String>,
+    ) -> Result<Secret, CredentialTrouble> {
+        let found = self.ask_key_store(timeout, attributes)?;
+        let found = found.ok_or_else(|| {
+            let pairs = attributes
+                .iter()
+                .map(|(key, value)| format!("{key}={value}"));
+            CredentialTrouble::NoEntry(pairs.collect::<Vec<_>>().join(" "))
+        })?;
+        let text = std::str::from_utf8(&found).map_err(|_| CredentialTrouble::NoText)?;
+        Ok(Secret::new(text))
+    }
+
+    fn ask_key_store(
+        &self,
+        timeout: Duration,
+        attributes: &BTreeMap<String, String>,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, KeyStoreTrouble> {
+        let mut key_store = lock(&self.key_store);
+        key_store.take_if(|key_store| key_store.timeout() != timeout);
+        key_store
+            .get_or_insert_with(|| KeyStore::new(timeout))
+            .find(attributes)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The credential of our client at `provider`; `stored` is what the store keeps for it.
@@ -183,9 +236,15 @@ pub(crate) async fn obtain(
         },
         CredentialPlace::Configured(name) => {
             let (daemon, name, provider) = (Arc::clone(daemon), name.clone(), provider.clone());
+            let turn = daemon.credentials.turn(&name).lock_owned().await;
             tokio::task::spawn_blocking(move || {
+                // Given back when the fetching ends, whether or not anybody still waits for it.
+                let _turn = turn;
                 let configured = Configured::load(&daemon.place.config_path, &name)?;
                 configured.check(&provider)?;
+                if !configured.fits(provider.client_auth) {
+                    return Err(CredentialTrouble::OtherKind(name));
+                }
                 configured.fetch(&daemon, &name, wanted)
             })
             .await
@@ -205,12 +264,13 @@ impl Configured {
             Source::None => Ok(Credential::None),
             Source::Command(argv) => daemon
                 .credentials
-                .printed(name, argv, daemon.now().boot, wanted)
+                .printed(name, argv, wanted, || daemon.now().boot)
                 .map(Credential::Secret),
             Source::File(path) => Ok(Credential::Secret(file::first_line(path)?)),
             Source::KeyStore(attributes) => {
                 let timeout = Duration::from_secs(daemon.config.load().key.timeout_secs);
-                in_key_store(attributes, timeout).map(Credential::Secret)
+                let found = daemon.credentials.in_key_store(timeout, attributes);
+                found.map(Credential::Secret)
             }
             Source::Key { path, options } => {
                 let text = file::read(path, file::Readers::Owner)?;
@@ -238,22 +298,6 @@ impl Configured {
     }
 }
 
-/// What the operating system's key store has under these attributes. Blocks.
-fn in_key_store(
-    attributes: &BTreeMap<String, String>,
-    timeout: Duration,
-) -> Result<Secret, CredentialTrouble> {
-    let found = authd_store::key::KeyStore::new(timeout).find(attributes)?;
-    let found = found.ok_or_else(|| {
-        let pairs = attributes
-            .iter()
-            .map(|(key, value)| format!("{key}={value}"));
-        CredentialTrouble::NoEntry(pairs.collect::<Vec<_>>().join(" "))
-    })?;
-    let text = std::str::from_utf8(&found).map_err(|_| CredentialTrouble::NoText)?;
-    Ok(Secret::new(text))
-}
-
 /// A private key in PEM, as a JWK, or in the file that Google gives for a service account.
 fn signer(text: &Secret, options: SignerOptions) -> Result<Signer, BadSigner> {
     match ServiceAccount::read(text) {
@@ -272,19 +316,17 @@ struct ServiceAccount {
 }
 
 impl ServiceAccount {
-    /// Reads one; `None` when it is something else.
+    /// Reads one; `None` when it is something else. Of that nothing is copied: it may be a key.
     fn read(text: &Secret) -> Option<Self> {
-        let Value::Object(mut members) = serde_json::from_str(text.expose()).ok()? else {
-            return None;
-        };
-        let mut take = |name: &str| match members.remove(name) {
-            Some(Value::String(text)) => Some(text),
-            _ => None,
-        };
-        let private_key = take("private_key").map(Secret::from)?;
+        #[derive(Deserialize)]
+        struct File {
+            private_key: String,
+            private_key_id: Option<String>,
+        }
+        let file: File = serde_json::from_str(text.expose()).ok()?;
         Some(Self {
-            private_key,
-            key_id: take("private_key_id"),
+            private_key: Secret::from(file.private_key),
+            key_id: file.private_key_id,
         })
     }
 }

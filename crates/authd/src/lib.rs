@@ -15,6 +15,7 @@ mod config;
 mod connection;
 mod credential;
 mod daemon;
+mod descriptors;
 mod dispatch;
 mod driver;
 mod failpoint;

@@ -9,7 +9,10 @@ mod story;
 mod tests;
 mod waiting;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use authd_core::{
     broker::{CommitOutcome, Effect, Event, Refusal, Served, View},
@@ -54,6 +57,8 @@ pub(crate) struct Performer {
     changed: bool,
     departures: BTreeMap<Account, Departure>,
     revocations: BTreeMap<u64, PendingRevocation>,
+    /// Those of them at which the provider did not accept the client's credential.
+    unproven: BTreeSet<u64>,
     stopping: bool,
 }
 
@@ -73,6 +78,7 @@ impl Performer {
             changed: false,
             departures: BTreeMap::new(),
             revocations: BTreeMap::new(),
+            unproven: BTreeSet::new(),
             stopping: false,
         }
     }

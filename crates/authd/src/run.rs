@@ -15,6 +15,7 @@ use crate::{
     config::{Config, ConfigError},
     credential::Credentials,
     daemon::{Daemon, Figures, Place, Shared, Standing},
+    descriptors,
     driver::{self, Mailbox},
     fingerprint::Fingerprinter,
     journal::Journal,
@@ -89,6 +90,7 @@ async fn serve_until_stopped(start: &mut Start) -> Result<(), RunError> {
     let socket = SocketPath::locate(&start.environment, &directories)?;
     let config_path = directories.config.join("config.toml");
     let config = Config::load(&config_path)?;
+    descriptors::raise();
     let lock = InstanceLock::acquire(&directories.state)?;
     #[cfg(unix)]
     let listener = match start.activated.take() {

@@ -11,18 +11,18 @@ use authd_core::id::ClientId;
 use authd_ipc::{Listener, Peer, PeerRule};
 use tokio::task::JoinSet;
 
-use crate::{connection, daemon::Shared};
+use crate::{connection, daemon::Shared, descriptors};
 
 /// Connections at most.
 const CONNECTIONS: usize = 2048;
-/// Connections of one process at most, so that it cannot shut the others out.
-const CONNECTIONS_OF_ONE: usize = 512;
+/// One process has this part of them at most, so that it cannot shut the others out.
+const SHARE: usize = 4;
 /// Pause after an error of the listener itself, so that it does not spin.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts until the daemon stops, then waits for the connections to end by themselves.
 pub(crate) async fn serve(listener: Listener, daemon: Shared) {
-    let admission = Arc::new(Admission::default());
+    let admission = Arc::new(Admission::of(descriptors::for_clients(CONNECTIONS)));
     let mut reserve = Reserve::new();
     let mut stop = daemon.stopping.subscribe();
     let mut connections = JoinSet::new();
@@ -90,8 +90,10 @@ fn admit(peer: io::Result<Peer>, admission: &Arc<Admission>, daemon: &Shared) ->
 }
 
 /// Counts connections, in all and for each process.
-#[derive(Default)]
-struct Admission(Mutex<HashMap<Option<u32>, usize>>);
+struct Admission {
+    most: usize,
+    counts: Mutex<HashMap<Option<u32>, usize>>,
+}
 
 /// One admitted connection.
 struct Place {
@@ -100,11 +102,18 @@ struct Place {
 }
 
 impl Admission {
+    fn of(most: usize) -> Self {
+        Self {
+            most,
+            counts: Mutex::default(),
+        }
+    }
+
     fn enter(self: &Arc<Self>, pid: Option<u32>) -> Option<Place> {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let own = counts.get(&pid).copied().unwrap_or(0);
         let all: usize = counts.values().sum();
-        if all >= CONNECTIONS || own >= CONNECTIONS_OF_ONE {
+        if all >= self.most || own >= self.most / SHARE {
             return None;
         }
         counts.insert(pid, own + 1);
@@ -119,7 +128,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut counts = self
             .admission
-            .0
+            .counts
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = counts.get_mut(&self.pid) {
@@ -162,11 +171,11 @@ mod tests {
 
     #[test]
     fn one_process_cannot_take_every_place() {
-        let admission = Arc::new(Admission::default());
+        let admission = Arc::new(Admission::of(CONNECTIONS));
         let greedy: Vec<_> = std::iter::from_fn(|| admission.enter(Some(1)))
             .take(CONNECTIONS)
             .collect();
-        assert_eq!(greedy.len(), CONNECTIONS_OF_ONE);
+        assert_eq!(greedy.len(), CONNECTIONS / SHARE);
         assert!(admission.enter(Some(2)).is_some());
         drop(greedy);
         assert!(admission.enter(Some(1)).is_some());
@@ -174,7 +183,7 @@ mod tests {
 
     #[test]
     fn the_total_is_capped() {
-        let admission = Arc::new(Admission::default());
+        let admission = Arc::new(Admission::of(CONNECTIONS));
         let places: Vec<_> = (0..)
             .map_while(|n| admission.enter(Some(n / 100)))
             .take(CONNECTIONS + 1)

@@ -3,6 +3,7 @@
 //! The daemon does the protocol; this command opens the browser, or shows what to open, and waits.
 
 mod client;
+mod client_file;
 mod interrupt;
 mod open;
 mod paste;
@@ -23,6 +24,7 @@ use clap::Args;
 use url::Url;
 
 use self::client::ClientArgs;
+use self::client_file::ClientFile;
 use self::interrupt::Interrupts;
 use self::place::{Asked, Surroundings, Way};
 use crate::cli::{Json, seconds, split_scopes};
@@ -177,8 +179,9 @@ fn log_in(mut args: LoginArgs) -> Result<LoginDone, Failure> {
     if let Some(keyboard) = &keyboard {
         wizard::complete(&mut args, &mut client, keyboard, way)?;
     }
+    let (request, client_file) = args.request(&mut client, way.flow())?;
     let mut login = Login {
-        request: args.request(&mut client, way.flow())?,
+        request,
         client,
         interrupts,
         keyboard,
@@ -186,7 +189,7 @@ fn log_in(mut args: LoginArgs) -> Result<LoginDone, Failure> {
         json,
         deadline,
     };
-    match login.attempt() {
+    let done = match login.attempt() {
         Err(failure) if login.can_ask_about(&failure) => {
             if !wizard::replace(login.keyboard.as_ref(), &failure) {
                 return Err(Failure::GivenUp);
@@ -195,7 +198,11 @@ fn log_in(mut args: LoginArgs) -> Result<LoginDone, Failure> {
             login.attempt()
         }
         ended => ended,
+    }?;
+    if let Some(client_file) = client_file {
+        client_file.keep(&login.request.account);
     }
+    Ok(done)
 }
 
 /// One login, with whatever its attempts have in common.
@@ -277,7 +284,11 @@ impl LoginArgs {
         }
     }
 
-    fn request(self, client: &mut Client, flow: Flow) -> Result<LoginStart, Failure> {
+    fn request(
+        self,
+        client: &mut Client,
+        flow: Flow,
+    ) -> Result<(LoginStart, Option<ClientFile>), Failure> {
         let account = self.account_name(client)?;
         self.check_enough(client, &account)?;
         let scopes: Vec<String> = split_scopes(&self.scope).map(str::to_owned).collect();
@@ -306,8 +317,8 @@ impl LoginArgs {
             replace_subject: self.replace_subject,
             extra: BTreeMap::from_iter(self.params),
         };
-        self.client.apply(&mut start)?;
-        Ok(start)
+        let client_file = self.client.apply(&mut start)?;
+        Ok((start, client_file))
     }
 
     /// Where a server is named on the command line.

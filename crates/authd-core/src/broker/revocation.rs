@@ -7,7 +7,8 @@ use fastrand::Rng;
 use crate::time::Boot;
 
 const FIRST_WAIT: Duration = Duration::from_secs(30);
-const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+/// A refusal that nobody mends is repeated for ever, so not often.
+const LONGEST_WAIT: Duration = Duration::from_secs(6 * 3600);
 /// Tries under way at most: what many logouts owe does not leave in one storm.
 const AT_ONCE: usize = 8;
 
@@ -101,7 +102,9 @@ mod tests {
         for id in 0..50 {
             let mut revocations = Revocations::default();
             revocations.owe(id, Boot(0));
-            for longest in [30, 60, 120, 240, 480, 960, 1920, 3600, 3600] {
+            for longest in [
+                30, 60, 120, 240, 480, 960, 1920, 3840, 7680, 15360, 21600, 21600,
+            ] {
                 assert_eq!(revocations.due(Boot(u64::MAX)).count(), 1);
                 revocations.tried(id, false, Boot(0), &mut rng);
                 let wait = revocations.wakes_at().unwrap().since(Boot(0));

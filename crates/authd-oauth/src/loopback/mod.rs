@@ -239,8 +239,8 @@ async fn accept(listeners: &[TcpListener]) -> Option<TcpStream> {
         Ok((stream, _)) => Some(stream),
         Err(error) => {
             tracing::debug!(%error, "a connection was lost before it was taken");
-            // Out of descriptors, say: leave the others a turn before the next try.
-            tokio::task::yield_now().await;
+            // Out of descriptors, say: asking again at once would only turn in circles.
+            tokio::time::sleep(MOMENT).await;
             None
         }
     }

@@ -127,12 +127,23 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
 
 /// A file or directory that others could read or have prepared. The user must look at it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}: {why}; it must belong to you and be closed to others", path.display())]
+#[error("{path} {why}; {}", mending(why, path), path = path.display())]
 pub struct NotPrivate {
     /// What.
     pub path: PathBuf,
     /// What is wrong with it.
     pub why: &'static str,
+}
+
+/// What is wrong where only the permissions are.
+pub(crate) const OPEN_TO_OTHERS: &str = "is open to others";
+
+fn mending(why: &str, path: &Path) -> String {
+    if why == OPEN_TO_OTHERS {
+        format!("run: chmod go-rwx {}", path.display())
+    } else {
+        "it must be your own, and no link".to_owned()
+    }
 }
 
 /// The whole content of a file; `None` when it does not exist.

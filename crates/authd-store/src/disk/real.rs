@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Disk, DiskFile, Held, NotPrivate, Open};
+use super::{Disk, DiskFile, Held, NotPrivate, OPEN_TO_OTHERS, Open};
 
 /// Files of the machine, private to their owner, links not followed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -184,7 +184,7 @@ fn open_private(path: &Path, how: Open) -> io::Result<fs::File> {
     } else if stat.st_uid != rustix::process::geteuid().as_raw() {
         "belongs to another user"
     } else if stat.st_mode & 0o077 != 0 {
-        "is open to others"
+        OPEN_TO_OTHERS
     } else {
         return Ok(file.into());
     };
@@ -241,7 +241,7 @@ fn make_private_dir(dir: &Path) -> io::Result<()> {
     } else if found.uid() != rustix::process::geteuid().as_raw() {
         "belongs to another user"
     } else if found.mode() & 0o077 != 0 {
-        "is open to others"
+        OPEN_TO_OTHERS
     } else {
         return Ok(());
     };
@@ -297,7 +297,11 @@ mod tests {
             .unwrap()
             .downcast_ref::<NotPrivate>()
             .unwrap();
-        assert_eq!(why.why, "is open to others");
+        let said = format!(
+            "{0} is open to others; run: chmod go-rwx {0}",
+            file.display()
+        );
+        assert_eq!(why.to_string(), said);
 
         let open_dir = dir.path().join("open");
         fs::create_dir(&open_dir).unwrap();

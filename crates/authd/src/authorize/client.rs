@@ -180,9 +180,14 @@ pub(super) async fn fetch(
     provider: &Provider,
     client_secret: Option<&Secret>,
 ) -> Result<Credential, WireError> {
-    credential::obtain(daemon, provider, client_secret.cloned(), Wanted::Anew)
-        .await
-        .map_err(|trouble| unproven(&trouble))
+    credential::obtain(
+        daemon,
+        provider,
+        client_secret.cloned(),
+        Wanted::anew(&**daemon),
+    )
+    .await
+    .map_err(|trouble| unproven(&trouble))
 }
 
 /// What a login without a person is renewed by; `None` where a person takes part.

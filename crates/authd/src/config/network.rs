@@ -8,10 +8,7 @@ use authd_oauth::{
 };
 use serde::Deserialize;
 
-use crate::credential::{
-    Source,
-    file::{self, Readers},
-};
+use crate::credential::{Source, file};
 
 /// Largest file with certificates that is read: all of the web's together have a quarter of that.
 const LARGEST_CA_FILE: usize = 1024 * 1024;
@@ -186,9 +183,9 @@ impl Network {
         if path.is_relative() {
             return Err("`network.ca_file` must be a whole path".to_owned());
         }
-        let text = file::read_up_to(path, Readers::Anybody, LARGEST_CA_FILE)
+        let text = file::settings(path, LARGEST_CA_FILE)
             .map_err(|why| format!("`network.ca_file`: {why}"))?;
-        roots_from_pem(text.expose().as_bytes())
+        roots_from_pem(text.as_bytes())
             .map_err(|why| format!("`network.ca_file`: {}: {why}", path.display()))
     }
 }

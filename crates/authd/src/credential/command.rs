@@ -69,7 +69,8 @@ fn run_within(argv: &[String], timeout: Duration) -> Result<Secret, CommandTroub
         return Err(CommandTrouble::Nothing(name));
     };
     let (sender, printed) = mpsc::sync_channel(1);
-    // Ends with the command's output: at the latest when the command and its children are ended.
+    // Ends with the command's output: at the latest when the command and its children are ended, but
+    // for a child that left their group and keeps the output open. That one keeps this thread as well.
     let reading = thread::Builder::new()
         .name("secret-command".to_owned())
         .spawn(move || {

@@ -1,4 +1,5 @@
-//! Files that hold a secret: whose they are and who can read them is looked at each time.
+//! Files that hold a secret, or say where one goes: whose they are and who can read or write them is
+//! looked at each time.
 
 use std::{
     fs::{File, OpenOptions},
@@ -9,7 +10,7 @@ use std::{
 use authd_core::secret::Secret;
 use zeroize::Zeroizing;
 
-/// Largest file that is read.
+/// Largest file with a credential that is read.
 const CAP: usize = 64 * 1024;
 
 /// Who may be able to read a file.
@@ -23,7 +24,7 @@ pub(crate) enum Readers {
 
 /// Why a file is not taken. The user must mend it.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum FileTrouble {
+pub enum FileTrouble {
     #[error("{} cannot be read: {kind}", path.display())]
     Unreadable { path: PathBuf, kind: io::ErrorKind },
     #[error("{} is a symbolic link; name the file itself", .0.display())]
@@ -55,22 +56,37 @@ pub(crate) fn first_line(path: &Path) -> Result<Secret, FileTrouble> {
 
 /// All of a file. Nothing that stands in its place (a pipe, a device) can make this hang.
 pub(crate) fn read(path: &Path, readers: Readers) -> Result<Secret, FileTrouble> {
-    read_up_to(path, readers, CAP)
+    let text = text(path, open(path, Links::Refused)?, readers, CAP)?;
+    if text.trim().is_empty() {
+        return Err(FileTrouble::Empty(path.to_owned()));
+    }
+    Ok(Secret::new(text.as_str()))
 }
 
-/// Whether a file can be read and by whom, without reading it.
+/// Whether a file can be read, and by whom else, without reading it.
 pub(crate) fn look(path: &Path, readers: Readers) -> Result<(), FileTrouble> {
-    check(path, &open(path)?, readers)
+    check(path, &open(path, Links::Refused)?, readers)
 }
 
-/// The same for a file that may have `cap` bytes.
-pub(crate) fn read_up_to(path: &Path, readers: Readers, cap: usize) -> Result<Secret, FileTrouble> {
+/// All of a file that holds no secret, but that nobody else may write: it says what is run, and where
+/// secrets go. A link is followed, for many keep such files elsewhere; what it leads to is looked at.
+pub(crate) fn settings(path: &Path, cap: usize) -> Result<String, FileTrouble> {
+    let text = text(path, open(path, Links::Followed)?, Readers::Anybody, cap)?;
+    Ok(text.to_string())
+}
+
+fn text(
+    path: &Path,
+    mut file: File,
+    readers: Readers,
+    cap: usize,
+) -> Result<Zeroizing<String>, FileTrouble> {
+    let path = || path.to_owned();
     let unreadable = |error: io::Error| FileTrouble::Unreadable {
-        path: path.to_owned(),
+        path: path(),
         kind: error.kind(),
     };
-    let mut file = open(path)?;
-    check(path, &file, readers)?;
+    check(&path(), &file, readers)?;
     let mut bytes = Zeroizing::new(vec![0; cap + 1]);
     let mut length = 0;
     while length < bytes.len() {
@@ -80,30 +96,36 @@ pub(crate) fn read_up_to(path: &Path, readers: Readers, cap: usize) -> Result<Se
         }
     }
     if length > cap {
-        let path = path.to_owned();
-        return Err(FileTrouble::TooLarge { path, cap });
+        return Err(FileTrouble::TooLarge { path: path(), cap });
     }
-    let text =
-        std::str::from_utf8(&bytes[..length]).map_err(|_| FileTrouble::NoText(path.to_owned()))?;
-    if text.trim().is_empty() {
-        return Err(FileTrouble::Empty(path.to_owned()));
+    match std::str::from_utf8(&bytes[..length]) {
+        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
+        Err(_) => Err(FileTrouble::NoText(path())),
     }
-    Ok(Secret::new(text))
+}
+
+/// What becomes of a symbolic link in a file's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Links {
+    Followed,
+    Refused,
 }
 
 #[cfg(unix)]
-fn open(path: &Path) -> Result<File, FileTrouble> {
+fn open(path: &Path, links: Links) -> Result<File, FileTrouble> {
     use rustix::fs::OFlags;
     use std::os::unix::fs::OpenOptionsExt as _;
 
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let mut flags = OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    flags.set(OFlags::NOFOLLOW, links == Links::Refused);
     OpenOptions::new()
         .read(true)
         .custom_flags(i32::try_from(flags.bits()).unwrap_or_default())
         .open(path)
         .map_err(|error| {
             let path = path.to_owned();
-            if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
+            let link = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
+            if link && links == Links::Refused {
                 return FileTrouble::Link(path);
             }
             let kind = error.kind();
@@ -112,7 +134,7 @@ fn open(path: &Path) -> Result<File, FileTrouble> {
 }
 
 #[cfg(not(unix))]
-fn open(path: &Path) -> Result<File, FileTrouble> {
+fn open(path: &Path, _: Links) -> Result<File, FileTrouble> {
     OpenOptions::new().read(true).open(path).map_err(|error| {
         let path = path.to_owned();
         let kind = error.kind();
@@ -212,6 +234,31 @@ mod tests {
         assert!(first_line(&path).is_ok());
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(first_line(&path).is_err());
+    }
+
+    #[test]
+    fn settings_may_be_linked_to_and_nobody_else_may_write_them() {
+        let (dir, path) = with_mode(0o644, "allow_root = true\n");
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert_eq!(settings(&link, CAP).unwrap(), "allow_root = true\n");
+        assert!(
+            settings(&link, 8)
+                .unwrap_err()
+                .to_string()
+                .ends_with("8 bytes")
+        );
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o664)).unwrap();
+        let said = settings(&link, CAP).unwrap_err().to_string();
+        assert!(said.contains("run: chmod go-w"), "{said}");
+        let fifo = dir.path().join("fifo");
+        make_fifo(&fifo);
+        assert!(
+            settings(&fifo, CAP)
+                .unwrap_err()
+                .to_string()
+                .ends_with("is no file")
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use authd_core::secret::Secret;
 use authd_oauth::{Later, ProxyPassword};
 
-use super::{CredentialTrouble, Credentials, Source, Wanted, file, in_key_store};
+use super::{CredentialTrouble, Credentials, Source, Wanted, file};
 use crate::clock::Clock;
 
 /// Under which name what a command printed is held.
@@ -35,9 +35,18 @@ impl ProxySecret {
 impl ProxyPassword for ProxySecret {
     fn password(&self, anew: bool) -> Later<'_, Option<Secret>> {
         let inner = Arc::clone(&self.0);
-        let wanted = if anew { Wanted::Anew } else { Wanted::Held };
+        let wanted = match anew {
+            true => Wanted::Since(inner.clock.now().boot),
+            false => Wanted::Held,
+        };
         Box::pin(async move {
-            let fetched = tokio::task::spawn_blocking(move || inner.fetch(wanted)).await;
+            // However many connections want it, it is fetched once.
+            let turn = inner.printed.turn(NAME).lock_owned().await;
+            let fetched = tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                inner.fetch(wanted)
+            })
+            .await;
             fetched
                 .unwrap_or(Err(CredentialTrouble::BrokeOff))
                 .inspect_err(|why| tracing::warn!(%why, "the password for the proxy cannot be had"))
@@ -50,11 +59,13 @@ impl Inner {
     fn fetch(&self, wanted: Wanted) -> Result<Secret, CredentialTrouble> {
         match &self.source {
             Source::Command(argv) => {
-                self.printed
-                    .printed(NAME, argv, self.clock.now().boot, wanted)
+                let now = || self.clock.now().boot;
+                self.printed.printed(NAME, argv, wanted, now)
             }
             Source::File(path) => Ok(file::first_line(path)?),
-            Source::KeyStore(attributes) => in_key_store(attributes, self.key_store_timeout),
+            Source::KeyStore(attributes) => self
+                .printed
+                .in_key_store(self.key_store_timeout, attributes),
             // The configuration has no other.
             Source::None | Source::Key { .. } | Source::Certificate { .. } => {
                 Err(CredentialTrouble::BrokeOff)

@@ -29,21 +29,53 @@ fn what_a_command_printed_is_held_until_its_line_changes_and_a_failure_for_a_mom
     let argv = ["pass".to_owned()];
     let held = |argv: &[String], now| {
         credentials
-            .held("work", argv, Boot(now))
+            .held("work", argv, Wanted::Held, Boot(now))
             .map(|held| held.map_err(|why| why.to_string()))
     };
     assert!(held(&argv, 0).is_none());
     credentials.keep("work", &argv, &Ok(Secret::new("s3")), Boot(0));
     assert!(held(&argv, u64::MAX).unwrap().ok().unwrap().matches("s3"));
     assert!(held(&["other".to_owned()], 0).is_none());
-    assert!(credentials.held("home", &argv, Boot(0)).is_none());
+    assert!(
+        credentials
+            .held("home", &argv, Wanted::Held, Boot(0))
+            .is_none()
+    );
     credentials.keep("work", &argv, &Err(CredentialTrouble::BrokeOff), Boot(0));
     let Some(Err(why)) = held(&argv, 1) else {
         panic!("it failed a moment ago");
     };
     assert_eq!(why, CredentialTrouble::BrokeOff.to_string());
     let later = Boot(0).after(BETWEEN_FAILURES);
-    assert!(credentials.held("work", &argv, later).is_none());
+    assert!(
+        credentials
+            .held("work", &argv, Wanted::Held, later)
+            .is_none()
+    );
+}
+
+#[test]
+fn what_was_fetched_while_one_waited_is_new_enough() {
+    let credentials = Credentials::default();
+    let argv = ["pass".to_owned()];
+    let since = |asked| credentials.held("work", &argv, Wanted::Since(Boot(asked)), Boot(9));
+    for outcome in [Ok(Secret::new("s3")), Err(CredentialTrouble::BrokeOff)] {
+        credentials.keep("work", &argv, &outcome, Boot(5));
+        assert_eq!(since(4).unwrap().is_ok(), outcome.is_ok());
+        assert!(since(5).is_none(), "then the command runs");
+    }
+}
+
+#[test]
+fn one_client_has_one_turn_and_names_that_were_made_up_are_forgotten() {
+    let credentials = Credentials::default();
+    let turn = credentials.turn("work");
+    let taken = turn.try_lock().unwrap();
+    assert!(credentials.turn("work").try_lock().is_err());
+    (0..100).for_each(|made_up| drop(credentials.turn(&made_up.to_string())));
+    assert!(lock(&credentials.turns).len() <= 2);
+    drop(taken);
+    assert!(credentials.turn("work").try_lock().is_ok());
 }
 
 #[test]

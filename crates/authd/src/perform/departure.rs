@@ -232,6 +232,10 @@ impl Performer {
                 outcome: Revocation::Revoked,
             });
         };
+        let wanted = match self.unproven.contains(&id) {
+            true => Wanted::anew(&*self.daemon),
+            false => Wanted::Held,
+        };
         let daemon = Arc::clone(&self.daemon);
         self.daemon.network.spawn(async move {
             let http = daemon.network.http();
@@ -244,17 +248,13 @@ impl Performer {
                 client_auth: owed.client_auth,
                 ..Provider::default()
             });
-            let obtained =
-                credential::obtain(&daemon, &provider, owed.client_secret, Wanted::Held).await;
+            let obtained = credential::obtain(&daemon, &provider, owed.client_secret, wanted).await;
             let credential = match obtained {
                 Ok(credential) => credential,
                 Err(error) => {
                     tracing::warn!(%error, "a revocation cannot be asked for yet");
                     let cause = RevocationFailure::Transport(TransportFailure::Unsigned);
-                    let outcome = Revocation::Failed {
-                        retryable: true,
-                        cause,
-                    };
+                    let outcome = Revocation::Failed(cause);
                     return mailbox.send(Message::RevocationTried { id, outcome });
                 }
             };
@@ -276,9 +276,12 @@ impl Performer {
     pub(crate) fn revocation_tried(&mut self, id: u64, outcome: Revocation) -> bool {
         let settled = match outcome {
             Revocation::Revoked | Revocation::Unsupported => true,
-            Revocation::Failed { retryable, cause } => {
-                tracing::warn!(%cause, retryable, "a revocation failed");
-                !retryable
+            Revocation::Failed(cause) => {
+                tracing::warn!(%cause, "a revocation failed, and is tried again");
+                if let RevocationFailure::Client(_) = cause {
+                    self.unproven.insert(id);
+                }
+                false
             }
         };
         let kind = self.revocations.get(&id).map(kind);
@@ -309,6 +312,7 @@ impl Performer {
 
     fn settle(&mut self, id: u64) {
         self.revocations.remove(&id);
+        self.unproven.remove(&id);
         if let Some(store) = &self.store {
             store.settle_revocation(id, move |result| {
                 if let Err(error) = result {

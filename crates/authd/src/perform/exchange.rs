@@ -301,7 +301,7 @@ async fn send(daemon: &Shared, material: &Material, exchange: &Exchange) -> Exch
         matches!(credential, Credential::Key(_)) && apart > CLOCKS_APART
     });
     let anew = match &material.provider.credential {
-        CredentialPlace::Configured(_) => obtain(daemon, material, Wanted::Anew).await,
+        CredentialPlace::Configured(_) => obtain(daemon, material, Wanted::anew(&**daemon)).await,
         CredentialPlace::Store => Ok(credential.clone()),
     };
     match (anew, theirs) {

@@ -9,11 +9,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf, absolute};
 
-use authd_client::Instance;
 use authd_proto::WireSecret;
 use authd_proto::request::{ClientAuth, Flow, LoginStart};
 use clap::{Args, ValueEnum};
 
+use super::client_file::ClientFile;
 use super::parameter;
 use crate::exit::Failure;
 use crate::input;
@@ -186,7 +186,7 @@ impl ClientArgs {
     }
 
     /// Completes what the daemon is asked, and writes down what it is not told.
-    pub(super) fn apply(self, start: &mut LoginStart) -> Result<(), Failure> {
+    pub(super) fn apply(self, start: &mut LoginStart) -> Result<Option<ClientFile>, Failure> {
         start.client_id.clone_from(&self.client_id);
         start.client_auth = self.client_auth.map(Authentication::wire);
         start.subject.clone_from(&self.subject);
@@ -219,12 +219,13 @@ impl ClientArgs {
             }
         } else if let Some(place) = self.place()? {
             let text = self.file(start, &place)?;
-            write(&start.account, &text)?;
-            start.client = Some(start.account.clone());
+            let file = ClientFile::write(&start.account, &text)?;
+            start.client = Some(file.name().to_owned());
+            return Ok(Some(file));
         } else {
             start.client = self.client;
         }
-        Ok(())
+        Ok(None)
     }
 
     /// The lines that say where the credential is.
@@ -326,43 +327,6 @@ fn read(path: &Path) -> Result<WireSecret, Failure> {
     fs::read_to_string(path)
         .map(WireSecret::new)
         .map_err(failed)
-}
-
-/// Replaces the client's file as a whole, readable by its owner alone.
-fn write(name: &str, text: &str) -> Result<(), Failure> {
-    let instance = Instance::of_process().map_err(Failure::Daemon)?;
-    let directory = instance.directories.config.join("clients");
-    let path = directory.join(format!("{name}.toml"));
-    let failed = |source| Failure::File {
-        path: path.clone(),
-        source,
-    };
-    // The daemon takes no other name for one of its files either.
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._@+-".contains(&byte);
-    if name.starts_with('.') || !name.bytes().all(plain) {
-        return Err(failed(io::ErrorKind::InvalidFilename.into()));
-    }
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(&directory).map_err(failed)?;
-    let draft = directory.join(format!(".{name}.toml.{}", std::process::id()));
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let written = options
-        .open(&draft)
-        .and_then(|mut file| {
-            io::Write::write_all(&mut file, text.as_bytes())?;
-            file.sync_all()
-        })
-        .and_then(|()| fs::rename(&draft, &path));
-    if written.is_err() {
-        let _ = fs::remove_file(&draft);
-    }
-    written.map_err(failed)
 }
 
 #[cfg(test)]
