@@ -287,6 +287,55 @@ fn a_key_that_the_provider_does_not_take_is_refused_before_the_browser_opens() {
 }
 
 #[test]
+fn a_binding_is_not_lost_at_a_later_login_without_a_word() {
+    let server = fake(|settings| settings.dpop = Support::Offered);
+    let instance = Instance::new();
+    let _daemon = instance.start_daemon();
+    let pending = instance.begin_login("demo", server.issuer(), &["--dpop"]);
+    assert_eq!(finish(pending)["dpop"], "bound");
+    // The provider says no more that it takes proofs.
+    server.update(|settings| settings.dpop = Support::Off);
+    let again = |more: &[&str]| {
+        let mut command = instance.command(authd_e2e::binaries::authctl());
+        command.args(["login", "demo", "--no-browser", "--json"]);
+        PendingLogin::start(command.args(more))
+    };
+    let (error, finished) = again(&[]).finish();
+    assert_eq!(error["code"], "bad_request", "{finished:?}");
+    let hint = error["hint"].as_str().unwrap();
+    assert!(hint.contains("--no-dpop"), "{hint}");
+    assert_eq!(instance.account("demo").dpop, Some(Dpop::Bound));
+    assert_eq!(finish(again(&["--no-dpop"])).get("dpop"), None);
+    assert_eq!(instance.account("demo").dpop, None);
+    // From then on there is nothing to lose.
+    assert_eq!(finish(again(&[])).get("dpop"), None);
+}
+
+#[test]
+fn what_protects_a_login_is_not_switched_off_by_metadata_that_does_not_come() {
+    let server = fake(|settings| settings.jarm = Support::Required);
+    let instance = Instance::new();
+    let _daemon = instance.start_daemon();
+    finish(instance.begin_login("demo", server.issuer(), &[]));
+    let asked = server.counts().requests(Endpoint::Authorization);
+    let again = || {
+        let mut command = instance.command(authd_e2e::binaries::authctl());
+        PendingLogin::start(command.args(["login", "demo", "--no-browser", "--json"]))
+    };
+    for fault in [Fault::status(503), Fault::HtmlOk, Fault::status(404)] {
+        server.fault_always(Endpoint::Discovery, fault);
+        let (error, finished) = again().finish();
+        assert_eq!(error["event"], "error", "{finished:?}");
+        assert_eq!(server.counts().requests(Endpoint::Authorization), asked);
+        assert_eq!(instance.authctl(&["token", "demo"]).code(), 0, "as it was");
+    }
+    server.clear_faults(Endpoint::Discovery);
+    let pending = again();
+    assert!(pending.url().contains("response_mode=query.jwt"));
+    finish(pending);
+}
+
+#[test]
 fn proofs_are_for_bound_tokens_and_well_formed_requests_alone() {
     let server = fake(|settings| settings.dpop = Support::Offered);
     let instance = Instance::new();

@@ -40,6 +40,36 @@ pub struct Endpoints {
     pub pushed_authorization_request: Option<String>,
 }
 
+impl Endpoints {
+    /// Those that are sent what proves the client, by their names of RFC 8414 §2: where one of them leads
+    /// elsewhere, so does the client's secret.
+    #[must_use]
+    pub fn that_get_the_credential(&self) -> [(&'static str, Option<&str>); 5] {
+        let Self {
+            authorization: _,
+            token,
+            device_authorization,
+            revocation,
+            introspection,
+            userinfo: _,
+            pushed_authorization_request,
+        } = self;
+        [
+            ("token_endpoint", Some(token)),
+            (
+                "device_authorization_endpoint",
+                device_authorization.as_deref(),
+            ),
+            ("revocation_endpoint", revocation.as_deref()),
+            ("introspection_endpoint", introspection.as_deref()),
+            (
+                "pushed_authorization_request_endpoint",
+                pushed_authorization_request.as_deref(),
+            ),
+        ]
+    }
+}
+
 /// How the client proves itself at the token endpoint (RFC 6749 §2.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -135,7 +165,8 @@ impl Providers {
 }
 
 /// Scheme, host and port of an endpoint.
-pub(crate) fn origin(endpoint: &str) -> Host {
+#[must_use]
+pub fn origin(endpoint: &str) -> Host {
     let after_scheme = endpoint.find("://").map_or(0, |at| at + 3);
     let end = endpoint[after_scheme..]
         .find(['/', '?', '#'])

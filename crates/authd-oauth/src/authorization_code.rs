@@ -24,6 +24,9 @@ use crate::{
 /// Bytes of randomness in `state`, in `nonce` and in the code verifier: 256 bits each.
 const RANDOM_BYTES: usize = 32;
 
+/// Parameters of an authorization response looked at. Each is compared with all before it, and whoever
+/// sends them may be anybody; providers send half a dozen.
+const MOST_PARAMETERS: usize = 64;
 /// A code that is pasted alone has so many bytes at least, ...
 const SHORTEST_CODE: usize = 8;
 /// ... and so many at most: those that are signed or encrypted tokens have some thousands.
@@ -162,10 +165,16 @@ pub struct AuthorizationResponse {
     response: Option<Secret>,
 }
 
-/// A parameter stands twice in an authorization response (RFC 6749 §3.1).
+/// Why a query is no authorization response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a parameter stands twice in the answer")]
-pub struct DuplicateParameter;
+pub enum BadQuery {
+    /// RFC 6749 §3.1.
+    #[error("a parameter stands twice in the answer")]
+    DuplicateParameter,
+    /// Far beyond what a provider sends: no work is done for it.
+    #[error("the answer has more than {MOST_PARAMETERS} parameters")]
+    TooManyParameters,
+}
 
 impl AuthorizationResponse {
     /// Whether it says neither yes nor no.
@@ -176,13 +185,16 @@ impl AuthorizationResponse {
     /// Reads a query string.
     ///
     /// # Errors
-    /// [`DuplicateParameter`]; even of a parameter that nobody asks for.
-    pub fn from_query(query: &str) -> Result<Self, DuplicateParameter> {
+    /// [`BadQuery`]; even because of a parameter that nobody asks for.
+    pub fn from_query(query: &str) -> Result<Self, BadQuery> {
         let mut seen: Vec<String> = Vec::new();
         let mut response = Self::default();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            if seen.len() == MOST_PARAMETERS {
+                return Err(BadQuery::TooManyParameters);
+            }
             if seen.iter().any(|earlier| *earlier == name) {
-                return Err(DuplicateParameter);
+                return Err(BadQuery::DuplicateParameter);
             }
             response.take(&name, value.into_owned());
             seen.push(name.into_owned());
@@ -367,7 +379,7 @@ impl AuthorizationAttempt {
     /// As [`AuthorizationAttempt::complete`]. Only the provider's own word,
     /// [`AuthorizationError::Denied`] or [`AuthorizationError::Refused`], ends the attempt: after any
     /// other the user may paste again. [`AuthorizationError::Malformed`] is also a parameter that
-    /// stands twice, found before `state` is looked at.
+    /// stands twice, or one too many, found before `state` is looked at.
     pub fn complete_pasted(&self, text: &str) -> Result<AuthorizationGrant, AuthorizationError> {
         let text = text.trim();
         // Some providers end the address with a fragment of no meaning.
@@ -385,7 +397,7 @@ impl AuthorizationAttempt {
         match query {
             Some(query) => {
                 let response = AuthorizationResponse::from_query(query)
-                    .map_err(|DuplicateParameter| AuthorizationError::Malformed)?;
+                    .map_err(|_| AuthorizationError::Malformed)?;
                 // As the address to open, which knows the state.
                 if response.is_empty() {
                     return Err(AuthorizationError::NoAnswer);

@@ -24,6 +24,9 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// Life of the codes when none is stated, against RFC 8628 §3.2.
 const EXPIRES_IN: Duration = Duration::from_secs(15 * 60);
 
+/// Longest life of the codes believed. A person needs minutes; the login is asked for as long as they live.
+const LONGEST_LIFE: Duration = Duration::from_secs(30 * 60);
+
 /// What a device authorization endpoint answered (RFC 8628 §3.2).
 pub struct DeviceAuthorization {
     /// What is polled with.
@@ -34,7 +37,7 @@ pub struct DeviceAuthorization {
     pub verification_uri: String,
     /// The same with the code in it, for a QR code.
     pub verification_uri_complete: Option<String>,
-    /// How long the codes live, counted from the request.
+    /// How long the codes live, counted from the request: half an hour at most.
     pub expires_in: Duration,
     /// Least pause between polls.
     pub interval: Duration,
@@ -87,7 +90,9 @@ pub async fn authorize_device(
         user_code,
         verification_uri,
         verification_uri_complete: members.text("verification_uri_complete").and_then(page),
-        expires_in: duration(members.value("expires_in")).unwrap_or(EXPIRES_IN),
+        expires_in: duration(members.value("expires_in"))
+            .unwrap_or(EXPIRES_IN)
+            .min(LONGEST_LIFE),
         interval: duration(members.value("interval")).unwrap_or(INTERVAL),
         device_code: members.take_secret("device_code").ok_or(unintelligible)?,
     })

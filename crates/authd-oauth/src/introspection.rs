@@ -47,7 +47,13 @@ pub async fn introspect(
         .with("token_type_hint", hint.as_str())
         .post(http.endpoint(endpoint)?, client)?;
     let response = http.send(outgoing, &|| ()).await?;
-    let members = object(&response, &[token])?;
+    let sent: Vec<&Secret> = client
+        .credential
+        .sent()
+        .into_iter()
+        .chain([token])
+        .collect();
+    let members = object(&response, &sent)?;
     let Some(Value::Bool(active)) = members.value("active") else {
         return Err(EndpointError::Unintelligible {
             status: response.status,

@@ -48,7 +48,7 @@ pub use self::{
     assertion::{BadSigner, Signer, SignerOptions},
     authorization_code::{
         AuthorizationAttempt, AuthorizationError, AuthorizationGrant, AuthorizationRequest,
-        AuthorizationResponse, BadAuthorizationRequest, DuplicateParameter,
+        AuthorizationResponse, BadAuthorizationRequest, BadQuery,
     },
     certificate::{BadCertificate, ClientCertificate},
     client::{Ambient, Client, Credential},

@@ -47,7 +47,9 @@ pub async fn push(
     let outgoing = form.post(http.endpoint(endpoint)?, client)?;
     let response = http.send(outgoing, &|| ()).await?;
     let status = response.status;
-    let members = object(&response, &attempt.secrets())?;
+    let mut sent = attempt.secrets();
+    sent.extend(client.credential.sent());
+    let members = object(&response, &sent)?;
     let request_uri = members
         .text("request_uri")
         .filter(|uri| uri.len() <= REQUEST_URI_LEN && uri.bytes().all(|b| b.is_ascii_graphic()))

@@ -71,7 +71,12 @@ impl Login {
         let loopback = LoopbackRedirect::bind(redirect_uri).await.unwrap();
         let uri = url::Url::parse(loopback.redirect_uri()).unwrap();
         let address = uri.socket_addrs(|| None).unwrap()[0];
-        let authority = format!("{}:{}", uri.host_str().unwrap(), uri.port().unwrap());
+        let host = uri.host_str().unwrap();
+        // As a browser writes it: port 80 is not named.
+        let authority = match uri.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        };
         let attempt = attempt(loopback.redirect_uri());
         let url = url::Url::parse(attempt.url()).unwrap();
         let state = url
@@ -534,4 +539,31 @@ async fn it_listens_on_loopback_alone() {
             _ => panic!("{uri} was listened on"),
         }
     }
+}
+
+#[tokio::test]
+async fn a_redirect_to_port_80_is_listened_for_there_or_not_at_all() {
+    bounded(async {
+        for uri in [
+            "http://127.0.0.1:80/callback",
+            "http://127.0.0.1:080/callback",
+        ] {
+            match LoopbackRedirect::bind(uri).await {
+                Ok(loopback) => {
+                    assert_eq!(loopback.redirect_uri(), uri, "as registered, to the letter");
+                    drop(loopback);
+                    Login::begin_at(uri).await.succeeds().await;
+                }
+                // Not everybody may listen there, and somebody may do so already.
+                Err(LoopbackError::Bind { address, .. }) => assert_eq!(address.port(), 80),
+                Err(other) => panic!("{other}"),
+            }
+        }
+        for uri in ["http://127.0.0.1/callback", "http://127.0.0.1:/callback"] {
+            let loopback = LoopbackRedirect::bind(uri).await.unwrap();
+            let found = url::Url::parse(loopback.redirect_uri()).unwrap();
+            assert!(found.port().is_some(), "{found}");
+        }
+    })
+    .await;
 }

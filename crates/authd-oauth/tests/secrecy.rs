@@ -12,11 +12,11 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use authd_core::{scope::ScopeSet, secret::Secret};
+use authd_core::{grant::ClientAuth, scope::ScopeSet, secret::Secret};
 use authd_oauth::{
     AuthorizationAttempt, AuthorizationRequest, Credential, DEFAULT_REDIRECT_URI, ExplicitProxy,
-    HostList, HttpConfig, LoopbackRedirect, ProxyConfig, TokenTypeHint, discover, exchange,
-    introspect, revoke, userinfo,
+    HostList, HttpConfig, LoopbackRedirect, ProxyConfig, TokenTypeHint, authorize_device, discover,
+    exchange, introspect, push, revoke, userinfo,
 };
 use authd_testkit::{Browser, Client, ClientAuthentication, FakeServer, Options};
 use common::{Server, bounded, client, fingerprint, http, http_with, provider, refresh, response};
@@ -171,6 +171,7 @@ async fn failures(log: &Log) {
         let text = format!("{:?}", exchanged.answer);
         assert!(!text.contains(CANARY), "{text}");
     }
+    a_provider_that_quotes_the_request().await;
     let config = HttpConfig {
         proxy: ProxyConfig::Explicit(ExplicitProxy {
             proxy: "http://user:canary@127.0.0.1:1".into(),
@@ -185,4 +186,49 @@ async fn failures(log: &Log) {
     let text = format!("{:?}", refresh(&http, &unreachable).await.0.answer);
     assert!(!text.contains(CANARY), "{text}");
     assert!(!log.text().contains(CANARY), "{}", log.text());
+}
+
+/// Whatever was sent in a request's body may come back in its refusal.
+async fn a_provider_that_quotes_the_request() {
+    let echo = r#"{"error":"invalid_request","error_description":
+        "in client_id=client&client_secret=canary-client-secret&token=canary-token"}"#;
+    let server = Server::answering(response("400 Bad", "", echo)).await;
+    let credential = Credential::Secret(Secret::new("canary-client-secret"));
+    let url = || Some(server.url("/there"));
+    let mut provider = provider(server.url("/token"));
+    provider.client_auth = ClientAuth::Post;
+    provider.endpoints.authorization = url();
+    provider.endpoints.pushed_authorization_request = url();
+    provider.endpoints.introspection = url();
+    provider.endpoints.revocation = url();
+    provider.endpoints.device_authorization = url();
+    let client = client(&provider, &credential);
+    let (scopes, token) = (ScopeSet::default(), Secret::new("canary-token"));
+
+    let request = AuthorizationRequest {
+        provider: &provider,
+        redirect_uri: "http://127.0.0.1:1/callback",
+        scopes: &scopes,
+        resources: &[],
+        extra: &[],
+        scope_separator: None,
+        iss_expected: false,
+        dpop_jkt: None,
+        jarm: None,
+    };
+    let mut attempt = AuthorizationAttempt::begin(request, &mut |bytes| bytes.fill(0xfe)).unwrap();
+    let http = http();
+    let pushed = push(&http, client, &mut attempt).await.err().unwrap();
+    let hint = TokenTypeHint::AccessToken;
+    let introspected = introspect(&http, client, &token, hint).await.unwrap_err();
+    let begun = authorize_device(&http, client, &scopes, &[]).await;
+    let begun = begun.err().unwrap();
+    let revoked = revoke(&http, client, &token, hint).await;
+    for text in [pushed, introspected, begun].map(|error| format!("{error} {error:?}")) {
+        assert!(text.contains("invalid_request"), "{text}");
+        // The token is none of a pushed or a device request's secrets.
+        assert!(!text.contains("canary-client-secret"), "{text}");
+    }
+    let text = format!("{revoked:?}");
+    assert!(!text.contains(CANARY), "{text}");
 }

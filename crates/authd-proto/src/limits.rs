@@ -20,6 +20,8 @@ pub const MAX_SCOPES: usize = 128;
 pub const CLOCK_TOLERANCE_SECS: u64 = 120;
 /// Beyond so many seconds things fail for it: signed requests, certificates, other tools.
 pub const CLOCK_WRONG_SECS: u64 = 300;
+/// Entries of `resources`.
+pub const MAX_RESOURCES: usize = 64;
 
 /// How long to wait for a request that says `wait_secs`, in seconds: the default and the cap applied.
 #[must_use]

@@ -249,9 +249,10 @@ pub struct LoginStart {
     /// Absent: `http://127.0.0.1:PORT/callback`. Given: a loopback URL, used to the letter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redirect_uri: Option<String>,
-    /// Has the tokens bound to a key that stays in the daemon (RFC 9449).
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub dpop: bool,
+    /// Whether the tokens are to be bound to a key that stays in the daemon (RFC 9449). Absent: as they
+    /// were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dpop: Option<bool>,
     /// Allows a login by someone else than the account belongs to.
     #[serde(default, skip_serializing_if = "is_false")]
     pub replace_subject: bool,

@@ -2,11 +2,12 @@
 
 mod begin;
 mod client;
+mod ends;
 pub(crate) mod preset;
 mod protection;
+mod stored;
 
 use std::{
-    collections::BTreeMap,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
@@ -14,7 +15,7 @@ use std::{
 use authd_core::{
     broker::{Event, LoginFailure},
     grant::{Grant, Provider, RenewedBy},
-    id::{Account, LoginId},
+    id::{Account, ClientId, LoginId},
     lease::{Lease, LeaseKey},
     scope::ScopeSet,
     secret::Secret,
@@ -26,16 +27,14 @@ use authd_proto::{
     event::EventKind,
     response::{Dpop as WireDpop, Expiry, LoginDone},
 };
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
-    task::AbortHandle,
-    time::Instant,
-};
+use tokio::{sync::watch, task::AbortHandle, time::Instant};
 
 pub(crate) use begin::{begin, no_randomness};
 pub(crate) use protection::Binding;
 
+use self::ends::{End, Ends};
 use crate::{
+    admission::{Admission, Full, Place},
     daemon::Shared,
     handler::refusal,
     journal::Origin,
@@ -51,6 +50,8 @@ const ROUND: Duration = Duration::from_secs(60);
 const UNTOLD: Duration = Duration::from_secs(600);
 /// Logins under way at most: each holds a listener, and descriptors are for the store too.
 const UNDER_WAY: usize = 64;
+/// Logins of one process under way at most.
+const UNDER_WAY_OF_ONE: usize = 16;
 
 /// What is exchanged for tokens.
 pub(crate) enum Proof {
@@ -93,11 +94,8 @@ pub(crate) struct Login {
     /// The browser's side of it; `None` for the device flow.
     attempt: Option<Arc<AuthorizationAttempt>>,
     proof: Mutex<Option<Arc<Proof>>>,
-    outcome: watch::Sender<Option<Outcome>>,
-    /// Turns true when a client was told the outcome.
-    told: watch::Sender<bool>,
     /// One of the places for logins under way.
-    place: Mutex<Option<OwnedSemaphorePermit>>,
+    place: Mutex<Option<Place>>,
     /// The listener for the redirect, to be closed when the login ends otherwise.
     listener: Mutex<Option<AbortHandle>>,
     origin: Origin,
@@ -105,41 +103,48 @@ pub(crate) struct Login {
 
 /// All logins, by id.
 pub(crate) struct Logins {
-    by_id: Mutex<BTreeMap<LoginId, Arc<Login>>>,
-    places: Arc<Semaphore>,
+    by_id: Mutex<Ends>,
+    places: Arc<Admission>,
 }
 
 impl Default for Logins {
     fn default() -> Self {
         Self {
             by_id: Mutex::default(),
-            places: Arc::new(Semaphore::new(UNDER_WAY)),
+            places: Admission::new(UNDER_WAY, UNDER_WAY_OF_ONE),
         }
     }
 }
 
 impl Logins {
-    /// A place for one more login.
-    fn enter(&self) -> Result<OwnedSemaphorePermit, WireError> {
-        Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
-            WireError::new(
-                ErrorCode::Busy,
-                format!("{UNDER_WAY} logins are under way already"),
-            )
-            .with_hint("finish or cancel one of them")
+    /// A place for one more login of the process.
+    pub(crate) fn enter(&self, process: ClientId) -> Result<Place, WireError> {
+        self.places.enter(process).map_err(|full| {
+            let message = match full {
+                Full::ForAll => format!("{UNDER_WAY} logins are under way already"),
+                Full::ForThisProcess => {
+                    format!("{UNDER_WAY_OF_ONE} logins of this program are under way already")
+                }
+            };
+            WireError::new(ErrorCode::Busy, message).with_hint("finish or cancel one of them")
         })
     }
 
-    fn with<R>(&self, read: impl FnOnce(&mut BTreeMap<LoginId, Arc<Login>>) -> R) -> R {
+    fn with<R>(&self, read: impl FnOnce(&mut Ends) -> R) -> R {
         read(&mut self.by_id.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn insert(&self, id: LoginId, login: Arc<Login>) {
-        self.with(|logins| logins.insert(id, login));
+        self.with(|logins| logins.begin(id, login));
     }
 
+    /// A login that has not ended.
     fn find(&self, id: LoginId) -> Option<Arc<Login>> {
-        self.with(|logins| logins.get(&id).cloned())
+        self.with(|logins| logins.under_way(id))
+    }
+
+    fn end(&self, id: LoginId) -> Result<Arc<End>, WireError> {
+        self.with(|logins| logins.end(id)).ok_or_else(unknown_login)
     }
 
     /// What an exchange of this login is made with.
@@ -176,12 +181,12 @@ impl Logins {
         id: LoginId,
         wait: Duration,
     ) -> Result<Option<Arc<LoginDone>>, WireError> {
-        let login = self.find(id).ok_or_else(unknown_login)?;
-        let mut outcome = login.outcome.subscribe();
+        let end = self.end(id)?;
+        let mut outcome = end.outcome.subscribe();
         let ended = tokio::time::timeout(wait, outcome.wait_for(Option::is_some)).await;
         match ended {
             Ok(Ok(outcome)) => {
-                login.told.send_replace(true);
+                end.told.send_replace(true);
                 outcome.clone().transpose()
             }
             Ok(Err(_)) | Err(_) => Ok(None),
@@ -195,7 +200,11 @@ impl Logins {
         id: LoginId,
         pasted: &str,
     ) -> Result<(), WireError> {
-        let login = self.find(id).ok_or_else(unknown_login)?;
+        self.check(id)?;
+        let Some(login) = self.find(id) else {
+            // It has ended: its answer stands.
+            return Ok(());
+        };
         let Some(attempt) = &login.attempt else {
             return Err(WireError::new(
                 ErrorCode::BadRequest,
@@ -203,8 +212,8 @@ impl Logins {
             ));
         };
         let proof = login.proof.lock().unwrap_or_else(PoisonError::into_inner);
-        if proof.is_some() || login.outcome.borrow().is_some() {
-            // The redirect has come before, or the login has ended: its answer stands.
+        if proof.is_some() {
+            // The redirect has come before.
             return Ok(());
         }
         drop(proof);
@@ -233,7 +242,7 @@ impl Logins {
 
     /// Whether there is such a login.
     pub(crate) fn check(&self, id: LoginId) -> Result<(), WireError> {
-        self.find(id).map(drop).ok_or_else(unknown_login)
+        self.end(id).map(drop)
     }
 
     /// The engine ended a login.
@@ -243,8 +252,11 @@ impl Logins {
         id: LoginId,
         result: Result<Arc<Grant>, LoginFailure>,
     ) {
-        let Some(login) = self.find(id) else { return };
+        let Some((login, end)) = self.with(|logins| logins.take(id)) else {
+            return;
+        };
         login.close_listener();
+        // Whoever still holds the login holds neither its place nor its code and verifier.
         drop(
             login
                 .place
@@ -252,7 +264,6 @@ impl Logins {
                 .unwrap_or_else(PoisonError::into_inner)
                 .take(),
         );
-        // The code and the verifier have served.
         *login.proof.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let word = match &result {
             Ok(_) => "ok",
@@ -279,14 +290,14 @@ impl Logins {
                 event.hint.clone_from(&error.hint);
             }
         });
-        login.outcome.send_replace(Some(outcome));
+        end.outcome.send_replace(Some(outcome));
         let daemon = Arc::clone(daemon);
-        let told = login.told.subscribe();
+        let told = end.told.subscribe();
         tokio::spawn(async move {
             if heard(told, UNTOLD).await {
                 tokio::time::sleep_until(round(Instant::now() + KEPT)).await;
             }
-            daemon.logins.with(|logins| logins.remove(&id));
+            daemon.logins.with(|logins| logins.forget(id));
         });
     }
 }

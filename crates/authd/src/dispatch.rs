@@ -110,9 +110,9 @@ pub(crate) fn dispatch(
             return later(daemon, id, shape, |daemon| account::logout(daemon, logout));
         }
         Call::LoginStart(start) => {
-            let origin = origin();
+            let (process, origin) = (session.process, origin());
             return later(daemon, id, shape, |daemon| {
-                login::start(daemon, *start, origin)
+                login::start(daemon, *start, process, origin)
             });
         }
         Call::LoginWait(wait) => {

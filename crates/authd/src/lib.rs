@@ -8,6 +8,7 @@
 //! run the whole daemon, with its socket, its store and its requests to a provider, on a [`Clock`]
 //! that the test drives. Nothing else is meant to link it.
 
+mod admission;
 mod authorize;
 mod clock;
 mod clocks;

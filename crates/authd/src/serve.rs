@@ -1,9 +1,8 @@
 //! Accepts clients: eagerly, within caps, and never spinning when descriptors run out.
 
 use std::{
-    collections::HashMap,
     io,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -11,7 +10,12 @@ use authd_core::id::ClientId;
 use authd_ipc::{Listener, Peer, PeerRule};
 use tokio::task::JoinSet;
 
-use crate::{connection, daemon::Shared, descriptors};
+use crate::{
+    admission::{Admission, Place},
+    connection,
+    daemon::Shared,
+    descriptors,
+};
 
 /// Connections at most.
 const CONNECTIONS: usize = 2048;
@@ -22,7 +26,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts until the daemon stops, then waits for the connections to end by themselves.
 pub(crate) async fn serve(listener: Listener, daemon: Shared) {
-    let admission = Arc::new(Admission::of(descriptors::for_clients(CONNECTIONS)));
+    let places = descriptors::for_clients(CONNECTIONS);
+    let admission = Admission::new(places, places / SHARE);
     let mut reserve = Reserve::new();
     let mut stop = daemon.stopping.subscribe();
     let mut connections = JoinSet::new();
@@ -37,10 +42,9 @@ pub(crate) async fn serve(listener: Listener, daemon: Shared) {
             Ok((stream, peer)) => {
                 if let Some(place) = admit(peer, &admission, &daemon) {
                     let daemon = Arc::clone(&daemon);
-                    let process = ClientId(place.pid.map_or(0, u64::from));
                     connections.spawn(async move {
                         daemon.figures.connections.fetch_add(1, Ordering::Relaxed);
-                        connection::run(stream, process, &daemon).await;
+                        connection::run(stream, place.process, &daemon).await;
                         daemon.figures.connections.fetch_sub(1, Ordering::Relaxed);
                         drop(place);
                     });
@@ -73,7 +77,8 @@ fn admit(peer: io::Result<Peer>, admission: &Arc<Admission>, daemon: &Shared) ->
     });
     match admitted {
         Ok(peer) => {
-            let place = admission.enter(peer.pid);
+            let process = ClientId(peer.pid.map_or(0, u64::from));
+            let place = admission.enter(process).ok();
             if place.is_none() {
                 tracing::warn!(
                     pid = peer.pid,
@@ -85,57 +90,6 @@ fn admit(peer: io::Result<Peer>, admission: &Arc<Admission>, daemon: &Shared) ->
         Err(why) => {
             tracing::warn!(%why, "a client was refused");
             None
-        }
-    }
-}
-
-/// Counts connections, in all and for each process.
-struct Admission {
-    most: usize,
-    counts: Mutex<HashMap<Option<u32>, usize>>,
-}
-
-/// One admitted connection.
-struct Place {
-    admission: Arc<Admission>,
-    pid: Option<u32>,
-}
-
-impl Admission {
-    fn of(most: usize) -> Self {
-        Self {
-            most,
-            counts: Mutex::default(),
-        }
-    }
-
-    fn enter(self: &Arc<Self>, pid: Option<u32>) -> Option<Place> {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = counts.get(&pid).copied().unwrap_or(0);
-        let all: usize = counts.values().sum();
-        if all >= self.most || own >= self.most / SHARE {
-            return None;
-        }
-        counts.insert(pid, own + 1);
-        Some(Place {
-            admission: Arc::clone(self),
-            pid,
-        })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counts = self
-            .admission
-            .counts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.pid) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.pid);
-            }
         }
     }
 }
@@ -162,32 +116,5 @@ impl Reserve {
 
     fn release(&mut self) {
         self.0 = None;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_process_cannot_take_every_place() {
-        let admission = Arc::new(Admission::of(CONNECTIONS));
-        let greedy: Vec<_> = std::iter::from_fn(|| admission.enter(Some(1)))
-            .take(CONNECTIONS)
-            .collect();
-        assert_eq!(greedy.len(), CONNECTIONS / SHARE);
-        assert!(admission.enter(Some(2)).is_some());
-        drop(greedy);
-        assert!(admission.enter(Some(1)).is_some());
-    }
-
-    #[test]
-    fn the_total_is_capped() {
-        let admission = Arc::new(Admission::of(CONNECTIONS));
-        let places: Vec<_> = (0..)
-            .map_while(|n| admission.enter(Some(n / 100)))
-            .take(CONNECTIONS + 1)
-            .collect();
-        assert_eq!(places.len(), CONNECTIONS);
     }
 }

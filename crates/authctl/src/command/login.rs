@@ -120,6 +120,10 @@ pub(crate) struct LoginArgs {
     #[arg(long, help_heading = "The login")]
     dpop: bool,
 
+    /// Do without such a key, where the account's tokens had one
+    #[arg(long, conflicts_with = "dpop", help_heading = "The login")]
+    no_dpop: bool,
+
     /// Let someone else sign in than the account belongs to
     #[arg(long, help_heading = "The login")]
     replace_subject: bool,
@@ -313,7 +317,11 @@ impl LoginArgs {
             resources: resources.collect(),
             flow,
             redirect_uri: self.redirect_uri,
-            dpop: self.dpop,
+            dpop: match (self.dpop, self.no_dpop) {
+                (true, _) => Some(true),
+                (_, true) => Some(false),
+                _ => None,
+            },
             replace_subject: self.replace_subject,
             extra: BTreeMap::from_iter(self.params),
         };

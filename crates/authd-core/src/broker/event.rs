@@ -299,6 +299,14 @@ pub enum LoginFailure {
         /// The login's.
         found: String,
     },
+    /// Another client logged in than the account's, and nobody is known whom both would be about.
+    #[error("this account was logged in to as the client {expected}, not as {found}")]
+    ClientMismatch {
+        /// The account's client id.
+        expected: String,
+        /// The login's.
+        found: String,
+    },
     /// The grant could not be written.
     #[error("the login could not be stored: {0}")]
     Store(String),

@@ -393,10 +393,11 @@ impl Renewal {
     }
 }
 
-/// Why a login is not known to be the account's owner's. An account without a known owner is
-/// anybody's who can log in.
+/// Why a login is not known to be the account's owner's.
+///
+/// Where nobody is known to own it, only the provider and the client tell one login from another: as the
+/// same client at the same provider it is anybody's who can log in. A known owner may come by another client.
 fn stranger(grant: &Grant, provider: &Provider, tokens: &TokenSummary) -> Option<LoginFailure> {
-    let expected = grant.subject.as_ref()?;
     let same_issuer = match (&grant.provider.issuer, &provider.issuer) {
         (Some(before), Some(now)) => before == now,
         _ => grant.provider.host() == provider.host(),
@@ -409,6 +410,13 @@ fn stranger(grant: &Grant, provider: &Provider, tokens: &TokenSummary) -> Option
         let (expected, found) = (name(&grant.provider), name(provider));
         return Some(LoginFailure::IssuerMismatch { expected, found });
     }
+    let Some(expected) = &grant.subject else {
+        let is_same = grant.provider.client_id == provider.client_id;
+        return (!is_same).then(|| LoginFailure::ClientMismatch {
+            expected: grant.provider.client_id.clone(),
+            found: provider.client_id.clone(),
+        });
+    };
     let found = tokens.subject.as_ref();
     let is_owner = found.is_some_and(|found| found.sub == expected.sub);
     (!is_owner).then(|| LoginFailure::SubjectMismatch {

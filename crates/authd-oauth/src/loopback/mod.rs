@@ -44,6 +44,8 @@ pub const DEFAULT_REDIRECT_URI: &str = "http://127.0.0.1/callback";
 
 /// Largest head of a request, in bytes.
 const HEAD_CAP: usize = 8 * 1024;
+/// The port of `http` where none is named.
+const HTTP: u16 = 80;
 /// Longest life of a connection.
 const CONNECTION_LIFE: Duration = Duration::from_secs(5);
 /// Most connections at a time.
@@ -138,7 +140,7 @@ impl LoopbackRedirect {
             return Err(BadRedirectUri::Decorated.into());
         }
 
-        let asked_port = url.port().unwrap_or(0);
+        let asked_port = asked_port(redirect_uri, &url);
         let (listener, port) = listen(SocketAddr::new(first, asked_port)).await?;
         let mut listeners = vec![listener];
         if let Some(second) = second {
@@ -150,7 +152,12 @@ impl LoopbackRedirect {
                 Err(_) => {}
             }
         }
-        let authority = format!("{}:{port}", url.host_str().unwrap_or_default());
+        let host = url.host_str().unwrap_or_default();
+        let authority = match port {
+            // As browsers write it.
+            HTTP => host.to_owned(),
+            _ => format!("{host}:{port}"),
+        };
         Ok(Self {
             listeners,
             // As registered to the byte when the port was given, for such registrations are exact.
@@ -212,6 +219,18 @@ impl LoopbackRedirect {
             }
         }
     }
+}
+
+/// The port that the redirect URI names; 0, for any, where it names none. A URL's own port is none both
+/// where nothing is said and where 80 is.
+fn asked_port(text: &str, url: &Url) -> u16 {
+    let after_scheme = text.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = after_scheme.split(['/', '?', '#']).next();
+    let port = authority.and_then(|authority| authority.rsplit_once(':'));
+    let is_said = port.is_some_and(|(_, port)| {
+        !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())
+    });
+    url.port().unwrap_or(if is_said { HTTP } else { 0 })
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, u16), LoopbackError> {

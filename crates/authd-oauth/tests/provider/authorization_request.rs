@@ -8,7 +8,7 @@ use authd_core::{
 };
 use authd_oauth::{
     AuthorizationAttempt, AuthorizationError, AuthorizationRequest, AuthorizationResponse,
-    BadAuthorizationRequest, BadEndpoint, ExchangeRequest,
+    BadAuthorizationRequest, BadEndpoint, BadQuery, ExchangeRequest,
 };
 
 use super::random;
@@ -187,6 +187,30 @@ fn an_answer_can_be_pasted() {
         state(&strict)
     );
     assert_eq!(code(&strict, &whole), Ok("c".to_owned()));
+}
+
+#[test]
+fn an_answer_of_very_many_parameters_is_none() {
+    let query = |number: usize| -> String {
+        let names = (0..number).map(|it| format!("p{it}&"));
+        names.chain(["code=c".to_owned()]).collect()
+    };
+    assert!(AuthorizationResponse::from_query(&query(63)).is_ok());
+    // A frame's worth of names is not compared each with each: the 65th ends it.
+    for number in [64, 30_000] {
+        let refused = AuthorizationResponse::from_query(&query(number)).err();
+        assert_eq!(refused, Some(BadQuery::TooManyParameters));
+    }
+    let twice = AuthorizationResponse::from_query("x=1&x=2&code=c").err();
+    assert_eq!(twice, Some(BadQuery::DuplicateParameter));
+
+    let (provider, scopes) = (by_hand(), ScopeSet::default());
+    let attempt =
+        AuthorizationAttempt::begin(request(&provider, &scopes, &[]), &mut random).unwrap();
+    let pasted = attempt
+        .complete_pasted(&format!("x://?{}", query(64)))
+        .err();
+    assert_eq!(pasted, Some(AuthorizationError::Malformed));
 }
 
 proptest::proptest! {

@@ -265,6 +265,11 @@ async fn device_authorization_reads_what_providers_really_send() {
         );
         assert!(device.device_code.matches("DC"));
 
+        // Nobody is waited for for ten years.
+        let patient = google.replace("1800", "315360000");
+        let device = authorize("200 OK", &patient).await.ok().unwrap();
+        assert_eq!(device.expires_in.as_secs(), 1800);
+
         let refused = authorize("200 OK", r#"{"error":"device_flow_disabled"}"#)
             .await
             .err();

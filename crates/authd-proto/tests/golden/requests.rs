@@ -265,7 +265,7 @@ fn login_start() -> req::LoginStart {
         resources: vec!["https://mail.example.com/".to_owned()],
         flow: req::Flow::Browser,
         redirect_uri: Some("http://127.0.0.1:8123/callback".into()),
-        dpop: true,
+        dpop: Some(true),
         replace_subject: true,
         extra: [("login_hint".to_owned(), "jane@example.com".to_owned())].into(),
     }

@@ -24,7 +24,6 @@ use authd_proto::{
     request::{Flow, LoginStart},
     response::LoginStartReply,
 };
-use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::{
     Login, Proof,
@@ -33,6 +32,7 @@ use super::{
     protection::{Protections, Wish},
 };
 use crate::{
+    admission::Place,
     daemon::Shared,
     handler::{account_name, scopes},
     journal::Origin,
@@ -62,9 +62,9 @@ pub(crate) async fn begin(
     daemon: Shared,
     start: LoginStart,
     origin: Origin,
+    place: Place,
 ) -> Result<LoginStartReply, WireError> {
     let account = account_name(&start.account)?;
-    let place = daemon.logins.enter()?;
     let http = daemon.network.http();
     let known = match Known::of(&daemon, &account) {
         Some(known) => {
@@ -119,10 +119,10 @@ pub(super) struct Known {
     pub(super) provider: Provider,
     pub(super) client_secret: Option<Secret>,
     pub(super) renewed_by: RenewedBy,
-    scopes: ScopeSet,
-    resources: Vec<String>,
+    pub(super) scopes: ScopeSet,
+    pub(super) resources: Vec<String>,
     /// Its tokens are bound to a key (RFC 9449).
-    is_bound: bool,
+    pub(super) is_bound: bool,
 }
 
 impl Known {
@@ -191,9 +191,13 @@ async fn target(
         (None, None, true, _) => (Provider::default(), None, None),
         (None, None, false, Some(known)) => {
             // The endpoints stay as they were pinned; only what the login is protected by is asked for
-            // again.
+            // again. Whoever can make that one request fail would else switch it off (decision 28).
             let found = match &known.provider.issuer {
-                Some(issuer) => discover(http, issuer, template).await.ok(),
+                Some(issuer) => Some(
+                    discover(http, issuer, template)
+                        .await
+                        .map_err(unprotected)?,
+                ),
                 None => None,
             };
             (known.provider.clone(), found, None)
@@ -349,7 +353,7 @@ async fn browser(
     target: Target,
     start: &LoginStart,
     origin: Origin,
-    place: OwnedSemaphorePermit,
+    place: Place,
 ) -> Result<LoginStartReply, WireError> {
     let asked = start
         .redirect_uri
@@ -426,6 +430,10 @@ async fn browser(
         .listener
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(waiting.abort_handle());
+    if daemon.logins.find(id).is_none() {
+        // It ended before there was a listener to close.
+        login.close_listener();
+    }
     Ok(LoginStartReply {
         login_id: login_id(id),
         ..reply
@@ -451,7 +459,7 @@ fn device(
     target: Target,
     start: &LoginStart,
     origin: Origin,
-    place: OwnedSemaphorePermit,
+    place: Place,
 ) -> Result<LoginStartReply, WireError> {
     let DeviceAuthorization {
         device_code,
@@ -493,7 +501,7 @@ fn direct(
     start: &LoginStart,
     by: RenewedBy,
     origin: Origin,
-    place: OwnedSemaphorePermit,
+    place: Place,
 ) -> Result<LoginStartReply, WireError> {
     let account = target.account.to_string();
     let under_way = UnderWay {
@@ -527,7 +535,7 @@ struct UnderWay {
     method: LoginMethod,
     patience: Duration,
     origin: Origin,
-    place: OwnedSemaphorePermit,
+    place: Place,
 }
 
 fn register(
@@ -548,8 +556,6 @@ fn register(
         asked: target.scopes.clone(),
         attempt: under_way.attempt,
         proof: Mutex::new(under_way.proof),
-        outcome: watch::Sender::new(None),
-        told: watch::Sender::new(false),
         place: Mutex::new(Some(under_way.place)),
         listener: Mutex::default(),
         origin: under_way.origin,
@@ -594,6 +600,17 @@ fn discovery_failed(error: DiscoveryError) -> WireError {
         }
     };
     WireError::new(code, error.to_string()).with_hint(hint)
+}
+
+/// What an account's own issuer promises could not be read.
+fn unprotected(error: DiscoveryError) -> WireError {
+    let hint = match &error {
+        DiscoveryError::IssuerMismatch { .. } | DiscoveryError::BadIssuer(_) => {
+            "find out whose server that is; log in with --issuer once you know it"
+        }
+        _ => "try again later: what the provider says there is what protects the login",
+    };
+    discovery_failed(error).with_hint(hint)
 }
 
 fn no_listener(error: LoopbackError) -> WireError {

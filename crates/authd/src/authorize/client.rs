@@ -11,7 +11,7 @@ use authd_proto::{
     request::{ClientAuth as WireAuth, Flow, LoginStart},
 };
 
-use super::{begin::Known, preset};
+use super::{begin::Known, preset, stored};
 use crate::{
     credential::{self, Configured, CredentialTrouble, Wanted},
     daemon::Shared,
@@ -146,7 +146,13 @@ pub(super) fn choose(
     });
     let given = start.client_secret.as_ref();
     let given = given.map(|secret| Secret::new(secret.expose()));
-    let client_secret = given.or_else(|| same_client?.client_secret.clone());
+    let client_secret = match (given, same_client) {
+        (Some(given), _) => Some(given),
+        (None, Some(known)) if wished != Some(ClientAuth::None) => {
+            stored::secret(known, provider, metadata)?
+        }
+        (None, _) => None,
+    };
     let before = same_client.map(|known| known.provider.client_auth);
     provider.credential = CredentialPlace::Store;
     provider.client_auth = match (wished, before) {
@@ -223,3 +229,6 @@ fn unproven(trouble: &CredentialTrouble) -> WireError {
 fn bad(message: &str, hint: &str) -> WireError {
     WireError::new(ErrorCode::BadRequest, message).with_hint(hint)
 }
+
+#[cfg(test)]
+mod tests;

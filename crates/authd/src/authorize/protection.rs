@@ -39,8 +39,8 @@ enum Signed {
 /// Who wants tokens bound to a key.
 #[derive(Clone, Copy)]
 pub(super) struct Wish {
-    /// The person, at this login.
-    pub(super) asked: bool,
+    /// The person, at this login: that they are, or that they are not any more.
+    pub(super) asked: Option<bool>,
     /// The account's tokens are bound already.
     pub(super) before: bool,
 }
@@ -53,14 +53,20 @@ impl Protections {
         metadata: Option<&Metadata>,
     ) -> Result<Self, WireError> {
         let takes_dpop = metadata.map(Metadata::takes_dpop);
-        if wish.asked && takes_dpop == Some(false) {
+        let wanted = wish.asked.unwrap_or(wish.before || provider.profile.dpop);
+        if wanted && takes_dpop == Some(false) {
             return Err(WireError::new(
                 ErrorCode::BadRequest,
                 "the provider takes no proofs of possession by ES256",
             )
-            .with_hint("log in without --dpop"));
+            .with_hint(match wish.asked {
+                Some(_) => "log in without --dpop",
+                // Nobody is to find out later that their tokens work for whoever has them.
+                None => {
+                    "the account's tokens were bound to a key; log in with --no-dpop to do without"
+                }
+            }));
         }
-        let wanted = wish.asked || wish.before || provider.profile.dpop;
         let when = match (wanted, takes_dpop) {
             (true, None | Some(true)) => Some(Proving::Always),
             (false, Some(true)) => Some(Proving::WhenDemanded),

@@ -11,7 +11,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use authd_core::grant::{AssertionAudience, ClientAuth, FurtherResources, Provider};
+use authd_core::grant::{
+    AssertionAudience, ClientAuth, Endpoints, FurtherResources, Provider, origin,
+};
 use authd_oauth::SignerOptions;
 use authd_proto::request::LoginStart;
 use serde::Deserialize;
@@ -65,6 +67,10 @@ pub(crate) enum ConfiguredTrouble {
     Wrong { path: PathBuf, message: String },
     #[error("{} is for another provider or client than this login: {member}", path.display())]
     Elsewhere { path: PathBuf, member: &'static str },
+    #[error(
+        "the {member} is at another host than the token endpoint, and {} names neither it nor an issuer", path.display()
+    )]
+    NotNamed { path: PathBuf, member: &'static str },
 }
 
 /// The file's own shape.
@@ -214,7 +220,35 @@ impl Configured {
         if !is(&self.client_id, Some(&provider.client_id)) {
             return Err(self.elsewhere("client_id"));
         }
-        Ok(())
+        match self.not_named(endpoints) {
+            Some(member) => Err(ConfiguredTrouble::NotNamed {
+                path: self.path.clone(),
+                member,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// The first endpoint that the secret must not go to. An issuer's word on where else it is counts where
+    /// the file names the issuer; a token endpoint speaks for its own host alone, because what is beside it
+    /// comes from whatever metadata the request led to.
+    fn not_named(&self, endpoints: &Endpoints) -> Option<&'static str> {
+        if self.issuer.is_some() || self.source == Source::None {
+            return None;
+        }
+        let named = [
+            &self.device_authorization_endpoint,
+            &self.revocation_endpoint,
+        ];
+        let host = origin(&endpoints.token);
+        endpoints
+            .that_get_the_credential()
+            .into_iter()
+            .find(|(_, url)| {
+                let is_named = named.iter().any(|named| named.as_deref() == *url);
+                url.is_some_and(|url| origin(url) != host) && !is_named
+            })
+            .map(|(member, _)| member)
     }
 
     fn elsewhere(&self, member: &'static str) -> ConfiguredTrouble {
@@ -300,8 +334,6 @@ impl Form {
 #[cfg(test)]
 mod tests {
     use std::fs;
-
-    use authd_core::grant::Endpoints;
 
     use super::*;
 
@@ -452,5 +484,58 @@ mod tests {
         assert!(by_hand.check(&there).is_ok());
         there.endpoints.token = "https://evil.example/token".to_owned();
         assert!(by_hand.check(&there).is_err());
+    }
+    #[test]
+    fn without_an_issuer_a_secret_stays_at_the_token_endpoint_s_host_or_where_the_file_says() {
+        const TOKEN: &str = "token_endpoint = \"https://idp.example/token\"\n";
+        const EVIL: &str = "https://evil.example/x";
+        let provider = |change: fn(&mut Endpoints, String), to: &str| {
+            let mut provider = Provider::default();
+            provider.endpoints.token = "https://idp.example/token".to_owned();
+            change(&mut provider.endpoints, to.to_owned());
+            provider
+        };
+        let changes: [(&str, fn(&mut Endpoints, String)); 4] = [
+            ("device_authorization_endpoint", |it, url| {
+                it.device_authorization = Some(url);
+            }),
+            ("revocation_endpoint", |it, url| it.revocation = Some(url)),
+            ("introspection_endpoint", |it, url| {
+                it.introspection = Some(url);
+            }),
+            ("pushed_authorization_request_endpoint", |it, url| {
+                it.pushed_authorization_request = Some(url);
+            }),
+        ];
+        for (name, change) in changes {
+            let client = load(&format!("{TOKEN}secret_file = \"/s\"")).unwrap();
+            let error = client.check(&provider(change, EVIL)).unwrap_err();
+            assert!(error.to_string().contains(name), "{error}");
+            let near = provider(change, "https://idp.example/x");
+            assert!(client.check(&near).is_ok(), "{name}");
+            for far in [
+                "https://idp.example.evil.example/x",
+                "https://idp.example@evil.example/x",
+                "https://idp.example:444/x",
+                "http://idp.example/x",
+            ] {
+                assert!(client.check(&provider(change, far)).is_err(), "{far}");
+            }
+            let public = load(TOKEN).unwrap();
+            assert!(public.check(&provider(change, EVIL)).is_ok(), "{name}");
+            // Whose issuer the file names, is believed where else it is.
+            let named = load(&format!("{ISSUER}secret_file = \"/s\"")).unwrap();
+            let mut theirs = provider(change, "https://idp-too.example/x");
+            theirs.issuer = Some("https://idp.example".to_owned());
+            assert!(named.check(&theirs).is_ok(), "{name}");
+        }
+        let client = load(&format!(
+            "{TOKEN}secret_file = \"/s\"\nrevocation_endpoint = \"https://idp-too.example/r\""
+        ))
+        .unwrap();
+        let [_, (_, revocation), ..] = changes;
+        let said = provider(revocation, "https://idp-too.example/r");
+        assert!(client.check(&said).is_ok());
+        assert!(client.check(&provider(revocation, EVIL)).is_err());
     }
 }

@@ -202,7 +202,10 @@ pub(crate) fn info(daemon: &Shared, snapshot: &Arc<Snapshot>, now: Now) -> Accou
             .map(|lease| dpop(&lease.token_type)),
         created_at: unix(grant.created_at),
         login_ends_at: login_ends_at(grant).map(unix),
-        clock_ahead_secs: daemon.clocks.ahead_of(&grant.provider.host()),
+        clock_ahead_secs: daemon
+            .clocks
+            .ahead_of(&grant.provider.host())
+            .filter(|ahead| ahead.unsigned_abs() > limits::CLOCK_TOLERANCE_SECS),
         leases,
     }
 }

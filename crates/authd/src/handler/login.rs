@@ -1,8 +1,8 @@
 //! `login.*`.
 
-use authd_core::broker::LoginFailure;
+use authd_core::{broker::LoginFailure, id::ClientId};
 use authd_proto::{
-    WireError,
+    ErrorCode, WireError, limits,
     request::{LoginCancel, LoginComplete, LoginStart, LoginWait},
     response::{LoginCancelReply, LoginDone, LoginProgress, LoginStartReply},
 };
@@ -18,10 +18,22 @@ use crate::{
 pub(crate) async fn start(
     daemon: Shared,
     start: LoginStart,
+    process: ClientId,
     origin: Origin,
 ) -> Result<LoginStartReply, WireError> {
     daemon.check_open()?;
-    authorize::begin(daemon, start, origin).await
+    check(&start)?;
+    let place = daemon.logins.enter(process)?;
+    authorize::begin(daemon, start, origin, place).await
+}
+
+/// That there is not too much of what is compared with each other.
+fn check(start: &LoginStart) -> Result<(), WireError> {
+    if start.resources.len() > limits::MAX_RESOURCES {
+        let message = format!("more than {} resources", limits::MAX_RESOURCES);
+        return Err(WireError::new(ErrorCode::BadRequest, message));
+    }
+    Ok(())
 }
 
 /// `login.wait`.
@@ -58,4 +70,22 @@ fn progress(done: Option<&LoginDone>) -> LoginProgress {
     done.map_or(LoginProgress::Pending, |done| {
         LoginProgress::Done(Box::new(done.clone()))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_names_a_bounded_number_of_resources() {
+        let start = |number: usize| LoginStart {
+            resources: (0..number)
+                .map(|it| format!("https://{it}.example"))
+                .collect(),
+            ..LoginStart::default()
+        };
+        assert!(check(&start(limits::MAX_RESOURCES)).is_ok());
+        let error = check(&start(limits::MAX_RESOURCES + 1)).unwrap_err();
+        assert_eq!(error.code, ErrorCode::BadRequest);
+    }
 }

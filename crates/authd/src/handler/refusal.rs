@@ -160,11 +160,13 @@ pub(crate) fn login(account: &Account, failure: &LoginFailure) -> WireError {
                 ),
             }
         }
-        LoginFailure::IssuerMismatch { .. } => WireError::new(
-            ErrorCode::SubjectMismatch,
-            format!("{message}; nothing was changed"),
-        )
-        .with_hint("choose another account name, or log in with --replace-subject"),
+        LoginFailure::IssuerMismatch { .. } | LoginFailure::ClientMismatch { .. } => {
+            WireError::new(
+                ErrorCode::SubjectMismatch,
+                format!("{message}; nothing was changed"),
+            )
+            .with_hint("choose another account name, or log in with --replace-subject")
+        }
         LoginFailure::Store(_) => {
             WireError::new(ErrorCode::StoreFailed, message).with_hint("run 'authctl doctor'")
         }

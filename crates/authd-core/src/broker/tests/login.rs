@@ -271,6 +271,51 @@ fn inv_13_the_same_subject_of_another_issuer_is_somebody_else() {
 }
 
 #[test]
+fn inv_13_where_no_owner_is_known_another_provider_or_client_is_somebody_else() {
+    let provider = |host: &str, client: &str| Provider {
+        client_id: client.to_owned(),
+        ..provider(host)
+    };
+    type Is = fn(&LoginFailure) -> bool;
+    let at_another: Is = |it| matches!(it, LoginFailure::IssuerMismatch { .. });
+    let by_another: Is = |it| matches!(it, LoginFailure::ClientMismatch { .. });
+    for (now, refused) in [
+        (provider("a", "us"), None),
+        (provider("b", "us"), Some(at_another)),
+        (provider("a", "them"), Some(by_another)),
+    ] {
+        for replace_subject in [false, true] {
+            let mut bench = Bench::with(|grant| {
+                grant.subject = None;
+                grant.provider = provider("a", "us").into();
+            });
+            begin(&mut bench, LoginMethod::Code, |begun| {
+                begun.provider = now.clone();
+                begun.replace_subject = replace_subject;
+            });
+            bench.happen(Event::CodeReceived { login: LOGIN });
+            // Whether somebody is known now makes no difference.
+            bench.answer(if replace_subject { anns() } else { tokens() });
+            match refused.filter(|_| !replace_subject) {
+                None => assert!(succeeded(&bench), "{now:?}"),
+                Some(refused) => {
+                    assert!(refused(failed(&bench)), "{now:?}");
+                    assert_eq!(bench.grant().id, GrantId(1));
+                }
+            }
+        }
+    }
+    // Ann is Ann, whatever client she comes by.
+    let mut bench = Bench::with(|grant| grant.provider = provider("a", "us").into());
+    begin(&mut bench, LoginMethod::Code, |begun| {
+        begun.provider = provider("a", "them");
+    });
+    bench.happen(Event::CodeReceived { login: LOGIN });
+    bench.answer(anns());
+    assert!(succeeded(&bench));
+}
+
+#[test]
 fn inv_22_a_login_mends_every_broken_state() {
     type Breaks = fn(&mut Bench);
     let broken: [(&str, Breaks); 9] = [
