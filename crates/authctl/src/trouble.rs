@@ -1,5 +1,6 @@
 //! What is not well with an account, in a sentence, with what mends it: for `status` and `doctor`.
 
+use authd_proto::limits::CLOCK_TOLERANCE_SECS;
 use authd_proto::response::{AccountInfo, Dpop, Flag, FlagName, LeaseInfo, State};
 
 use crate::output::span;
@@ -18,6 +19,8 @@ pub(crate) enum Severity {
 /// One thing. Texts are not cleaned yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Trouble {
+    /// What it is, in one stable word.
+    pub(crate) code: &'static str,
     pub(crate) severity: Severity,
     /// A sentence.
     pub(crate) what: String,
@@ -42,8 +45,10 @@ pub(crate) fn of(account: &AccountInfo, now: u64) -> Vec<Trouble> {
         troubles.push(of_flag(&flag, account, now));
     }
     troubles.extend(account.leases.iter().filter_map(learned));
+    troubles.extend(clock(account));
     if account.dpop == Some(Dpop::Bearer) {
         troubles.push(Trouble {
+            code: "not_bound",
             severity: Severity::Know,
             what: "its tokens are bound to no key, although one was shown to the provider"
                 .to_owned(),
@@ -51,6 +56,47 @@ pub(crate) fn of(account: &AccountInfo, now: u64) -> Vec<Trouble> {
         });
     }
     troubles
+}
+
+/// The code of a trouble with the clock.
+pub(crate) const CLOCK: &str = "clock_skew";
+
+/// A clock that is not the provider's.
+fn clock(account: &AccountInfo) -> Option<Trouble> {
+    let ahead = account.clock_ahead_secs?;
+    let off = ahead.unsigned_abs();
+    if off <= CLOCK_TOLERANCE_SECS {
+        return None;
+    }
+    let which = if ahead > 0 { "ahead of" } else { "behind" };
+    Some(Trouble {
+        code: CLOCK,
+        severity: Severity::Watch,
+        what: format!(
+            "this machine's clock is {} {which} the provider's",
+            span(off)
+        ),
+        mend: "set the clock: timedatectl set-ntp true".to_owned(),
+    })
+}
+
+/// A flag in one stable word.
+fn code(flag: FlagName) -> &'static str {
+    match flag {
+        FlagName::Offline => "offline",
+        FlagName::Throttled => "throttled",
+        FlagName::Ambiguous => "ambiguous",
+        FlagName::Suspect => "suspect",
+        FlagName::NeedsLogin => "needs_login",
+        FlagName::ProviderRejects => "provider_rejects",
+        FlagName::StoreDegraded => "store_degraded",
+        FlagName::Misconfigured => "misconfigured",
+        FlagName::StaleStore => "stale_store",
+        FlagName::ScopeChanged => "scope_changed",
+        FlagName::Locked => "locked",
+        FlagName::MetadataChanged => "metadata_changed",
+        FlagName::Unknown => "unknown_flag",
+    }
 }
 
 /// Tokens that end earlier than the provider says.
@@ -61,6 +107,7 @@ fn learned(lease: &LeaseInfo) -> Option<Trouble> {
         None => "its tokens".to_owned(),
     };
     Some(Trouble {
+        code: "learned_lifetime",
         severity: Severity::Know,
         what: format!(
             "{whose} end earlier than the provider says: after {} instead of {}, learned from \
@@ -167,6 +214,7 @@ fn of_flag(flag: &Flag, account: &AccountInfo, now: u64) -> Trouble {
         reason => reason.to_owned(),
     };
     Trouble {
+        code: code(flag.flag),
         severity,
         what,
         mend,

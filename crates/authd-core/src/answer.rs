@@ -59,8 +59,18 @@ pub enum Failure {
     Dns,
     /// No connection.
     Connect,
-    /// The TLS handshake failed or the certificate is not the host's: somebody else answers.
+    /// The proxy in between cannot be reached, or refuses.
+    Proxy,
+    /// The proxy in between wants another name and password.
+    ProxyLogin,
+    /// The TLS handshake failed: somebody else answers.
     Tls,
+    /// Nobody whom this machine trusts vouches for the certificate.
+    UntrustedCertificate,
+    /// The certificate is another host's: somebody else answers.
+    ForeignCertificate,
+    /// The certificate is not valid now, by this machine's clock.
+    OutdatedCertificate,
     /// The time-out ran out.
     Timeout,
     /// The connection broke, or the response ended early.

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use crate::{
     error::Refusal,
     exchange::ExchangeRequest,
-    http::{BadEndpoint, endpoint},
+    http::{BadEndpoint, PrivateAddresses, endpoint},
     jarm::{Jarm, JarmError},
     preset::is_issuer,
     text::clean,
@@ -251,7 +251,7 @@ impl AuthorizationAttempt {
             .as_deref()
             .ok_or(BadAuthorizationRequest::NoEndpoint)?;
         // authd never speaks to it, the browser does; so a private address does no harm here.
-        let endpoint = endpoint(authorization, true)?;
+        let endpoint = endpoint(authorization, &PrivateAddresses::Allowed)?;
         let authorization = AuthUrl::from_url(endpoint.clone());
         let redirect = RedirectUrl::new(redirect_uri.to_owned())
             .map_err(|_| BadAuthorizationRequest::RedirectUri)?;

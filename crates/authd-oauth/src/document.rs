@@ -7,7 +7,8 @@ use zeroize::Zeroizing;
 
 use crate::{
     http::{
-        BadEndpoint, Http, Incoming, METADATA_CAP, Outgoing, TransportError, endpoint, is_loopback,
+        BadEndpoint, Http, Incoming, METADATA_CAP, Outgoing, PrivateAddresses, TransportError,
+        endpoint, is_loopback,
     },
     response::Members,
 };
@@ -15,20 +16,25 @@ use crate::{
 /// Most redirects followed to one document.
 const REDIRECTS: usize = 3;
 
+/// One GET that holds nothing of ours.
+pub(crate) async fn look(http: &Http, place: &Url) -> Result<Incoming, TransportError> {
+    let outgoing = Outgoing {
+        method: Method::GET,
+        url: place.clone(),
+        headers: HeaderMap::new(),
+        body: Zeroizing::default(),
+        cap: METADATA_CAP,
+        certificate: None,
+    };
+    http.send(outgoing, &|| ()).await
+}
+
 /// Fetches one. A redirect is followed within the same scheme, host and port alone.
 pub(crate) async fn fetch(http: &Http, place: Url) -> Result<Incoming, TransportError> {
     let mut place = place;
     let mut redirects = 0;
     loop {
-        let outgoing = Outgoing {
-            method: Method::GET,
-            url: place.clone(),
-            headers: HeaderMap::new(),
-            body: Zeroizing::default(),
-            cap: METADATA_CAP,
-            certificate: None,
-        };
-        let response = http.send(outgoing, &|| ()).await?;
+        let response = look(http, &place).await?;
         let target = match response.status {
             301 | 302 | 303 | 307 | 308 if redirects < REDIRECTS => response
                 .headers
@@ -49,9 +55,9 @@ pub(crate) async fn fetch(http: &Http, place: Url) -> Result<Incoming, Transport
 pub(crate) fn named_by(
     author: &Url,
     text: &str,
-    private_allowed: bool,
+    private: &PrivateAddresses,
 ) -> Result<Url, BadEndpoint> {
-    let url = endpoint(text, private_allowed)?;
+    let url = endpoint(text, private)?;
     let is_here = |url: &Url| url.host().is_some_and(|host| is_loopback(&host));
     if is_here(&url) && !is_here(author) {
         return Err(BadEndpoint::Loopback);

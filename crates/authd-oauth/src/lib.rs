@@ -15,6 +15,7 @@
 //! | End of the browser's session (RP-Initiated Logout) | [`end_session_url`] |
 //! | Introspection (RFC 7662) | [`introspect`] |
 //! | Whether two resource indicators are one (RFC 8707) | [`ResourceIndicator`] |
+//! | A look that costs nothing | [`probe`](fn@probe) |
 //! | Proof of possession (RFC 9449) | [`DpopKey`], [`DpopServers`] |
 //! | What is known of providers, as data | [`preset`] |
 //! | Signed tokens (RFC 7515) | [`sign`], [`KeySet`] |
@@ -42,6 +43,7 @@ mod jws;
 mod loopback;
 mod metadata;
 pub mod preset;
+mod probe;
 mod protected_resource;
 mod pushed;
 mod registration;
@@ -67,8 +69,9 @@ pub use self::{
     error::{EndpointError, Refusal},
     exchange::{ExchangeRequest, Exchanged, ID_TOKEN_REJECTED, Surroundings, exchange},
     http::{
-        BadEndpoint, Http, HttpConfig, HttpConfigError, ProxyConfig, TransportError,
-        TransportFailure,
+        BadEndpoint, BadHost, BadRoots, ExplicitProxy, HostList, Http, HttpConfig, HttpConfigError,
+        Later, PrivateAddresses, ProxyConfig, ProxyLogin, ProxyOrigin, ProxyPassword,
+        TransportError, TransportFailure, roots_from_pem,
     },
     id_token::IdTokenError,
     introspection::{Introspection, introspect},
@@ -76,6 +79,7 @@ pub use self::{
     jws::{Algorithm, BadKey, KeySet, SignatureError, SigningError, SigningKey, Verified, sign},
     loopback::{BadRedirectUri, DEFAULT_REDIRECT_URI, LoopbackError, LoopbackRedirect},
     metadata::{BadIssuer, DiscoveryError, Metadata, Unusable, check_endpoints, discover},
+    probe::{Portal, Probed, clock_ahead, probe},
     protected_resource::{ProtectedResource, ResourceError, is_same_resource, protected_resource},
     pushed::push,
     registration::{Registered, RegistrationError, RegistrationRequest, Unfit, register},

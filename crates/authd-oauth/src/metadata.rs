@@ -22,7 +22,9 @@ use url::Url;
 
 use crate::{
     document::{fetch, list, named_by},
-    http::{BadEndpoint, Http, Incoming, TransportError, TransportFailure, endpoint},
+    http::{
+        BadEndpoint, Http, Incoming, PrivateAddresses, TransportError, TransportFailure, endpoint,
+    },
     preset::is_issuer,
     response::Members,
     text::clean,
@@ -299,7 +301,7 @@ fn optional(endpoints: &Endpoints) -> [(&'static str, &Option<String>); 7] {
     ]
 }
 
-fn places(issuer: &Url) -> Vec<Url> {
+pub(crate) fn places(issuer: &Url) -> Vec<Url> {
     const OAUTH: &str = "/.well-known/oauth-authorization-server";
     const OIDC: &str = "/.well-known/openid-configuration";
     let path = issuer.path().trim_end_matches('/');
@@ -334,7 +336,7 @@ fn read(
     issuer: &str,
     template: Option<&str>,
     issuer_url: &Url,
-    private_allowed: bool,
+    private: &PrivateAddresses,
 ) -> Result<Metadata, DiscoveryError> {
     let status = response.status;
     let not_found = DiscoveryError::NotFound { status };
@@ -355,7 +357,7 @@ fn read(
         });
     }
 
-    let allowed = |text: &str| named_by(issuer_url, text, private_allowed);
+    let allowed = |text: &str| named_by(issuer_url, text, private);
     let required = |member: &'static str, text: &str| {
         allowed(text)
             .map(drop)

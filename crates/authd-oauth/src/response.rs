@@ -247,7 +247,7 @@ fn is_html(content_type: &str) -> bool {
         .any(|html| essence.eq_ignore_ascii_case(html))
 }
 
-fn looks_like_html(body: &[u8]) -> bool {
+pub(crate) fn looks_like_html(body: &[u8]) -> bool {
     const STARTS: [&str; 10] = [
         "<!doctype html",
         "<html",

@@ -14,9 +14,9 @@ use std::{
 
 use authd_core::{grant::ClientAuth, scope::ScopeSet, secret::Secret};
 use authd_oauth::{
-    AuthorizationAttempt, AuthorizationRequest, Credential, DEFAULT_REDIRECT_URI, HttpConfig,
-    LoopbackRedirect, ProxyConfig, TokenTypeHint, authorize_device, discover, exchange, introspect,
-    push, revoke, userinfo,
+    AuthorizationAttempt, AuthorizationRequest, Credential, DEFAULT_REDIRECT_URI, ExplicitProxy,
+    HostList, HttpConfig, LoopbackRedirect, ProxyConfig, TokenTypeHint, authorize_device, discover,
+    exchange, introspect, push, revoke, userinfo,
 };
 use authd_testkit::{Browser, Client, ClientAuthentication, FakeServer, Options};
 use common::{Server, bounded, client, fingerprint, http, http_with, provider, refresh, response};
@@ -173,10 +173,11 @@ async fn failures(log: &Log) {
     }
     a_provider_that_quotes_the_request().await;
     let config = HttpConfig {
-        proxy: ProxyConfig::Explicit {
+        proxy: ProxyConfig::Explicit(ExplicitProxy {
             proxy: "http://user:canary@127.0.0.1:1".into(),
-            except: String::new(),
-        },
+            except: HostList::default(),
+            login: None,
+        }),
         ..HttpConfig::default()
     };
     assert!(!format!("{config:?}").contains(CANARY));

@@ -7,7 +7,11 @@
 
 mod common;
 
-use std::{env, process::Command, sync::Arc};
+use std::{
+    env,
+    process::Command,
+    sync::{Arc, Mutex},
+};
 
 use authd_core::{
     answer::{Failure, Received},
@@ -17,16 +21,17 @@ use authd_core::{
     time::Wall,
 };
 use authd_oauth::{
-    ClientCertificate, Credential, ExchangeRequest, Http, HttpConfig, HttpConfigError, ProxyConfig,
-    Surroundings, exchange,
+    ClientCertificate, Credential, ExchangeRequest, ExplicitProxy, HostList, Http, HttpConfig,
+    HttpConfigError, Later, Portal, ProxyConfig, ProxyLogin, ProxyOrigin, ProxyPassword,
+    Surroundings, TransportFailure, exchange, probe,
 };
 use common::{
-    Server, bounded, client, fingerprint, http, http_with, provider, read_request, refresh,
+    At, Server, bounded, client, fingerprint, http, http_with, provider, read_request, refresh,
     response,
 };
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional},
     net::TcpStream,
 };
 use tokio_rustls::{
@@ -46,8 +51,8 @@ async fn tls_server(name: &str) -> (Server, Vec<u8>) {
     tls_server_for(name, None).await
 }
 
-/// The same, for clients that prove themselves by this certificate alone.
-async fn tls_server_for(name: &str, client: Option<CertificateDer<'static>>) -> (Server, Vec<u8>) {
+/// TLS with a certificate of its own for `name`; and that certificate.
+fn acceptor(name: &str, client: Option<CertificateDer<'static>>) -> (TlsAcceptor, Vec<u8>) {
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed([name.to_owned()]).unwrap();
     let der = cert.der().clone();
@@ -66,7 +71,12 @@ async fn tls_server_for(name: &str, client: Option<CertificateDer<'static>>) -> 
         .with_client_cert_verifier(verifier)
         .with_single_cert(vec![der.clone()], key)
         .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    (TlsAcceptor::from(Arc::new(config)), der.to_vec())
+}
+
+/// The same, for clients that prove themselves by this certificate alone.
+async fn tls_server_for(name: &str, client: Option<CertificateDer<'static>>) -> (Server, Vec<u8>) {
+    let (acceptor, der) = acceptor(name, client);
     let server = Server::start(move |stream| {
         let acceptor = acceptor.clone();
         async move {
@@ -81,28 +91,85 @@ async fn tls_server_for(name: &str, client: Option<CertificateDer<'static>>) -> 
         }
     })
     .await;
-    (server, der.to_vec())
+    (server, der)
 }
 
 /// A CONNECT proxy that leads every name to `target`, once the credentials are right.
 async fn proxy(target: std::net::SocketAddr) -> Server {
+    Server::start(move |stream| lead(stream, target)).await
+}
+
+/// The same behind TLS with a certificate of its own for 127.0.0.1; and that certificate.
+async fn tls_proxy(target: std::net::SocketAddr) -> (Server, Vec<u8>) {
+    let (acceptor, der) = acceptor("127.0.0.1", None);
+    let server = Server::start(move |stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            if let Ok(stream) = acceptor.accept(stream).await {
+                lead(stream, target).await;
+            }
+        }
+    });
+    (server.await, der)
+}
+
+async fn lead<S>(mut stream: S, target: std::net::SocketAddr)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let request = read_request(&mut stream).await;
+    let head = request.to_ascii_lowercase();
+    let known = head.starts_with("connect idp.test:443 http/1.1\r\n")
+        && request.contains("Proxy-Authorization: Basic dXNlcjpwQHNz\r\n");
+    if !known {
+        let _ = stream
+            .write_all(b"HTTP/1.1 407 No\r\ncontent-length: 0\r\n\r\n")
+            .await;
+        return;
+    }
+    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
+    if let Ok(mut target) = TcpStream::connect(target).await {
+        let _ = copy_bidirectional(&mut stream, &mut target).await;
+    }
+}
+
+/// A SOCKS proxy (RFC 1928, RFC 1929) that leads every name to `target`, once the credentials are right.
+async fn socks(target: std::net::SocketAddr) -> Server {
     Server::start(move |mut stream| async move {
-        let request = read_request(&mut stream).await;
-        let head = request.to_ascii_lowercase();
-        let known = head.starts_with("connect idp.test:443 http/1.1\r\n")
-            && request.contains("Proxy-Authorization: Basic dXNlcjpwQHNz\r\n");
-        if !known {
-            let _ = stream
-                .write_all(b"HTTP/1.1 407 No\r\ncontent-length: 0\r\n\r\n")
-                .await;
-            return;
-        }
-        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
-        if let Ok(mut target) = TcpStream::connect(target).await {
-            let _ = copy_bidirectional(&mut stream, &mut target).await;
-        }
+        let served = async {
+            let mut greeting = vec![0; 2];
+            stream.read_exact(&mut greeting).await?;
+            let mut methods = vec![0; greeting[1].into()];
+            stream.read_exact(&mut methods).await?;
+            if !methods.contains(&2) {
+                return stream.write_all(&[5, 0xff]).await;
+            }
+            stream.write_all(&[5, 2]).await?;
+            let mut login = [0; 11];
+            stream.read_exact(&mut login).await?;
+            if login != *b"\x01\x04user\x04p@ss" {
+                return stream.write_all(&[1, 1]).await;
+            }
+            stream.write_all(&[1, 0]).await?;
+            let mut wish = [0; 15];
+            stream.read_exact(&mut wish).await?;
+            assert_eq!(wish, *b"\x05\x01\x00\x03\x08idp.test\x01\xbb");
+            stream.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).await?;
+            let mut target = TcpStream::connect(target).await?;
+            copy_bidirectional(&mut stream, &mut target).await.map(drop)
+        };
+        let _ = served.await;
     })
     .await
+}
+
+/// This proxy, and no other.
+fn named(proxy: String, except: &str, login: Option<ProxyLogin>) -> ProxyConfig {
+    ProxyConfig::Explicit(ExplicitProxy {
+        proxy,
+        except: HostList::from_variable(except),
+        login,
+    })
 }
 
 fn trusting(root: &[u8], proxy: ProxyConfig) -> Http {
@@ -145,9 +212,10 @@ async fn a_trusted_certificate_is_spoken_to_and_any_other_is_not() {
         "{answer:?}"
     );
     // Nobody vouches for it.
-    assert_eq!(received(&http(), &by_address).await, nothing(Failure::Tls));
-    // The certificate is another host's.
-    assert_eq!(received(&trusting, &by_name).await, nothing(Failure::Tls));
+    let answer = received(&http(), &by_address).await;
+    assert_eq!(answer, nothing(Failure::UntrustedCertificate));
+    let answer = received(&trusting, &by_name).await;
+    assert_eq!(answer, nothing(Failure::ForeignCertificate));
 }
 
 #[tokio::test]
@@ -171,9 +239,8 @@ async fn a_proxy_is_used_with_its_credentials_but_not_for_loopback() {
     let (server, root) = tls_server("idp.test").await;
     let proxy = proxy(server.address).await;
     let outside = provider("https://idp.test/token");
-    let via = |userinfo: &str, except: &str| ProxyConfig::Explicit {
-        proxy: format!("http://{userinfo}{}", proxy.address),
-        except: except.into(),
+    let via = |userinfo: &str, except: &str| {
+        named(format!("http://{userinfo}{}", proxy.address), except, None)
     };
 
     let answer = received(&trusting(&root, via("user:p%40ss@", "")), &outside).await;
@@ -184,7 +251,7 @@ async fn a_proxy_is_used_with_its_credentials_but_not_for_loopback() {
     assert_eq!(proxy.count(), 1);
 
     let refused = received(&trusting(&root, via("", "")), &outside).await;
-    assert_eq!(refused, nothing(Failure::Connect));
+    assert_eq!(refused, nothing(Failure::ProxyLogin));
     assert_eq!(proxy.count(), 2);
 
     let excepted = received(&trusting(&root, via("", "idp.test")), &outside).await;
@@ -199,14 +266,173 @@ async fn a_proxy_is_used_with_its_credentials_but_not_for_loopback() {
     assert_eq!(proxy.count(), 2);
 }
 
+/// A password that is another one each time it is asked for anew.
+struct Changing {
+    passwords: &'static [&'static str],
+    asked: Mutex<Vec<bool>>,
+}
+
+impl ProxyPassword for Changing {
+    fn password(&self, anew: bool) -> Later<'_, Option<Secret>> {
+        let mut asked = self.asked.lock().unwrap();
+        asked.push(anew);
+        let password = self.passwords.get(asked.len() - 1).copied();
+        Box::pin(async move { password.map(Secret::new) })
+    }
+}
+
+#[tokio::test]
+async fn the_password_for_a_proxy_is_asked_for_when_needed_and_anew_when_it_was_refused() {
+    let (server, root) = tls_server("idp.test").await;
+    let proxy = proxy(server.address).await;
+    let outside = provider("https://idp.test/token");
+    for (passwords, expected, connections) in [
+        (&["p@ss"] as &[_], None, 1),
+        (&["old", "p@ss"], None, 2),
+        (&["old", "older"], Some(Failure::ProxyLogin), 2),
+        (&["old"], Some(Failure::ProxyLogin), 1),
+        (&[], Some(Failure::ProxyLogin), 0),
+    ] {
+        let before = proxy.count();
+        let password = Arc::new(Changing {
+            passwords,
+            asked: Mutex::default(),
+        });
+        let login = ProxyLogin {
+            user: "user".to_owned(),
+            password: password.clone(),
+        };
+        let at = format!("http://{}", proxy.address);
+        let http = trusting(&root, named(at.clone(), "direct.test", Some(login)));
+        assert_eq!(password.asked.lock().unwrap().len(), 0, "too early");
+        let answer = received(&http, &outside).await;
+        match expected {
+            Some(failure) => assert_eq!(answer, nothing(failure), "{passwords:?}"),
+            None => assert!(matches!(answer, Received::Response { status: 200, .. })),
+        }
+        assert_eq!(proxy.count() - before, connections, "{passwords:?}");
+        let named = Some((at, ProxyOrigin::Config));
+        assert_eq!(http.proxy_for("https://idp.test/x"), named);
+        assert_eq!(http.proxy_for("https://a.direct.test/x"), None);
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_by_tls_and_one_by_socks_get_the_credentials_too() {
+    let (server, root) = tls_server("idp.test").await;
+    let (secure, own_root) = tls_proxy(server.address).await;
+    let socks = socks(server.address).await;
+    let outside = provider("https://idp.test/token");
+    for (at, roots) in [
+        (
+            format!("https://{{}}{}", secure.address),
+            vec![root.clone(), own_root],
+        ),
+        (
+            format!("socks5h://{{}}{}", socks.address),
+            vec![root.clone()],
+        ),
+    ] {
+        for (userinfo, expected) in [
+            ("user:p%40ss@", None),
+            ("user:wron@", Some(Failure::ProxyLogin)),
+            ("", Some(Failure::ProxyLogin)),
+        ] {
+            let http = http_with(|config| {
+                config.extra_roots.clone_from(&roots);
+                config.proxy = named(at.replace("{}", userinfo), "", None);
+            });
+            let answer = received(&http, &outside).await;
+            match expected {
+                Some(failure) => assert_eq!(answer, nothing(failure), "{at} {userinfo}"),
+                None => assert!(
+                    matches!(answer, Received::Response { status: 200, .. }),
+                    "{at} {answer:?}"
+                ),
+            }
+        }
+    }
+    // A proxy whose certificate nobody vouches for is the proxy's trouble, and no portal's.
+    let http = http_with(|config| {
+        config.proxy = named(format!("https://{}", secure.address), "", None);
+    });
+    assert_eq!(received(&http, &outside).await, nothing(Failure::Proxy));
+}
+
+#[tokio::test]
+async fn a_proxy_that_cannot_be_reached_is_told_from_one_that_refuses() {
+    let refusing = Server::answering("HTTP/1.1 403 No\r\ncontent-length: 0\r\n\r\n").await;
+    let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gone_at = gone.local_addr().unwrap();
+    drop(gone);
+    for (at, failure) in [
+        (
+            format!("http://{}", refusing.address),
+            TransportFailure::Proxy,
+        ),
+        (
+            format!("http://{gone_at}"),
+            TransportFailure::ProxyUnreachable,
+        ),
+        (
+            format!("socks5h://{gone_at}"),
+            TransportFailure::ProxyUnreachable,
+        ),
+        (
+            "http://proxy.invalid:3128".to_owned(),
+            TransportFailure::ProxyUnreachable,
+        ),
+    ] {
+        let http = http_with(|config| config.proxy = named(at.clone(), "", None));
+        let outside = provider("https://idp.test/token");
+        assert_eq!(
+            received(&http, &outside).await,
+            nothing(Failure::Proxy),
+            "{at}"
+        );
+        let seen = probe(&http, None, "https://idp.test/token", &At(common::now)).await;
+        assert_eq!(seen.reached, Err(failure), "{at}");
+    }
+}
+
+#[tokio::test]
+async fn a_look_tells_a_portal_from_a_provider_and_gives_nothing_away() {
+    let date = "date: Tue, 14 Nov 2023 21:13:20 GMT\r\n";
+    let metadata = response("200 OK", date, "{\"issuer\":\"x\"}");
+    let page = response(
+        "200 OK",
+        date,
+        "<!DOCTYPE html><title>Welcome to the Wi-Fi</title>",
+    );
+    let leaving = "location: http://portal.test/login?to=x\r\n";
+    let elsewhere = response("302 Found", leaving, "");
+    let wants_login = response("511 Network Authentication Required", "", "");
+    let nowhere = response("404 Not Found", date, "<html>no</html>");
+    for (answer, portal) in [
+        (metadata, None),
+        (page, Some(Portal::Page)),
+        (elsewhere, Some(Portal::Redirects("portal.test".to_owned()))),
+        (wants_login, Some(Portal::Says)),
+        (nowhere, None),
+    ] {
+        let server = Server::answering(answer).await;
+        let (issuer, token) = (server.url(""), server.url("/token"));
+        let seen = probe(&http(), Some(&issuer), &token, &At(common::now)).await;
+        assert_eq!((seen.reached, seen.portal), (Ok(()), portal));
+    }
+    let answer = response("405 No", date, "<html>no</html>");
+    let server = Server::answering(answer).await;
+    let seen = probe(&http(), None, &server.url("/token"), &At(common::now)).await;
+    // The clock of these tests says 22:13:20.
+    assert_eq!((seen.portal, seen.clock_ahead), (None, Some(3_599)));
+    assert_eq!(server.count(), 1);
+}
+
 #[tokio::test]
 async fn a_private_address_behind_a_proxy_is_refused_all_the_same() {
     let proxy = Server::answering("").await;
     let http = http_with(|config| {
-        config.proxy = ProxyConfig::Explicit {
-            proxy: format!("http://{}", proxy.address),
-            except: String::new(),
-        };
+        config.proxy = named(format!("http://{}", proxy.address), "", None);
     });
     let provider = provider("https://192.168.0.1/token");
     assert_eq!(received(&http, &provider).await, nothing(Failure::Connect));
@@ -216,12 +442,8 @@ async fn a_private_address_behind_a_proxy_is_refused_all_the_same() {
 #[test]
 fn a_configuration_that_cannot_work_is_refused() {
     for proxy in ["", "gopher://proxy:1", "not a url"] {
-        let proxy = ProxyConfig::Explicit {
-            proxy: proxy.into(),
-            except: String::new(),
-        };
         let config = HttpConfig {
-            proxy,
+            proxy: named(proxy.into(), "", None),
             ..HttpConfig::default()
         };
         assert_eq!(Http::new(config).err(), Some(HttpConfigError::Proxy));

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::doctor as doc;
 use crate::error::{ErrorCode, WireError};
 use crate::message::Params;
 use crate::provider as pro;
@@ -128,6 +129,8 @@ methods! {
     Unsubscribe = "unsubscribe": req::Unsubscribe => res::UnsubscribeReply,
     /// Events still remembered.
     EventsQuery = "events.query": req::EventsQuery => res::EventsQueryReply,
+    /// What is not as it should be, as far as the daemon alone can look.
+    DoctorCheck = "doctor.check": doc::DoctorCheck => doc::DoctorCheckReply,
     /// How the daemon is.
     DaemonStatus = "daemon.status": req::DaemonStatus => res::DaemonStatusReply,
     /// Reads the configuration again.
@@ -144,7 +147,6 @@ const RESERVED: &[&str] = &[
     "approval.",
     "key.",
     "socket.",
-    "doctor.check",
     "sink.",
     "audit.query",
 ];

@@ -22,6 +22,7 @@
 //! ```
 
 pub mod call;
+pub mod doctor;
 pub mod encode;
 pub mod error;
 pub mod event;

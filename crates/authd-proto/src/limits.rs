@@ -16,6 +16,10 @@ pub const MAX_PAGE: usize = 500;
 pub const DEFAULT_PAGE: usize = 100;
 /// Entries of `scopes`.
 pub const MAX_SCOPES: usize = 128;
+/// Seconds by which a clock may be off without a word: as much as most servers overlook in what is dated.
+pub const CLOCK_TOLERANCE_SECS: u64 = 120;
+/// Beyond so many seconds things fail for it: signed requests, certificates, other tools.
+pub const CLOCK_WRONG_SECS: u64 = 300;
 /// Entries of `resources`.
 pub const MAX_RESOURCES: usize = 64;
 

@@ -265,6 +265,10 @@ pub struct AccountInfo {
     /// that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login_ends_at: Option<u64>,
+    /// By how many seconds this machine's clock was ahead of the provider's when that was last heard;
+    /// negative when it was behind. Absent up to [`crate::limits::CLOCK_TOLERANCE_SECS`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_ahead_secs: Option<i64>,
     /// Every access token it has.
     pub leases: Vec<LeaseInfo>,
 }

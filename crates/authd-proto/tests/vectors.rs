@@ -10,7 +10,7 @@ use authd_proto::encode::{self, EncodedToken, TokenTail};
 use authd_proto::error::{ErrorCode, ErrorShape};
 use authd_proto::event::Event;
 use authd_proto::message::{Message, Outcome};
-use authd_proto::{provider as pro, request as req, response as res};
+use authd_proto::{doctor as doc, provider as pro, request as req, response as res};
 
 fn read(name: &str) -> Vec<u8> {
     fs::read(golden::directory().join(format!("{name}.msgpack"))).expect("the vector is committed")
@@ -118,6 +118,7 @@ fn again(call: &Call<'_>) -> Vec<u8> {
         Call::Subscribe(request) => encoded(request),
         Call::Unsubscribe(request) => encoded(request),
         Call::EventsQuery(request) => encoded(request),
+        Call::DoctorCheck(request) => encoded(request),
         Call::DaemonStatus(request) => encoded(request),
         Call::DaemonReload(request) => encoded(request),
         Call::DaemonStop(request) => encoded(request),
@@ -222,6 +223,7 @@ fn every_response_decodes_and_encodes_to_the_same_bytes() {
             Method::Subscribe => response_again::<req::Subscribe>(&vector.bytes),
             Method::Unsubscribe => response_again::<req::Unsubscribe>(&vector.bytes),
             Method::EventsQuery => response_again::<req::EventsQuery>(&vector.bytes),
+            Method::DoctorCheck => response_again::<doc::DoctorCheck>(&vector.bytes),
             Method::DaemonStatus => response_again::<req::DaemonStatus>(&vector.bytes),
             Method::DaemonReload => response_again::<req::DaemonReload>(&vector.bytes),
             Method::DaemonStop => response_again::<req::DaemonStop>(&vector.bytes),

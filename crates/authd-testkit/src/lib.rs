@@ -13,6 +13,7 @@
 //! - [`Ledger`], [`Counts`]: what was issued and seen, by [`Fingerprint`].
 //! - [`Browser`], [`send_raw`]: the person's side of a login, and a hostile page's.
 //! - [`Clock`], [`ManualClock`]: tokens that expire without waiting.
+//! - [`ForwardProxy`], [`TlsFront`]: a company's network before it.
 //! - [`Control`] and the binary `fake-as`: the same for other processes.
 //!
 //! Every secret begins with a canary (`canary-at-`, `canary-rt-`, `canary-code-`, `canary-dc-`), so a
@@ -39,6 +40,7 @@ pub mod browser;
 pub mod client;
 pub mod clock;
 pub mod control;
+pub mod corporate;
 pub mod fault;
 pub mod ledger;
 pub mod server;
@@ -49,6 +51,7 @@ pub use self::{
     client::{Client, ClientAuthentication},
     clock::{Clock, ManualClock},
     control::Control,
+    corporate::{ForwardProxy, PrivateAuthority, TlsFront, TlsFrontError},
     fault::{Endpoint, Fault, Phase, RetryAfter, Rule},
     ledger::{Counts, Fingerprint, Ledger, RefreshTokenOutcome, Revocation},
     server::{FakeServer, NoSuchUserCode, Options, StartError, TimedOut},

@@ -39,6 +39,7 @@ use tokio::{sync::watch, task::AbortHandle, time::Instant};
 pub(crate) use begin::begin;
 pub(crate) use import::{Imported, import};
 pub(crate) use protection::Binding;
+pub(crate) use trouble::no_randomness;
 
 use self::ends::{End, Ends};
 use crate::{

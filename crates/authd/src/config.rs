@@ -1,5 +1,7 @@
 //! The configuration: one TOML file. Unknown keys are refused, with a suggestion.
 
+mod network;
+
 use std::{
     collections::BTreeMap,
     io,
@@ -10,6 +12,7 @@ use std::{
 use authd_oauth::preset::{Entry, Presets, built_in};
 use serde::Deserialize;
 
+pub(crate) use self::network::Network;
 use crate::{
     credential::file::{self, FileTrouble},
     suggest::meant,
@@ -60,16 +63,6 @@ pub(crate) struct Login {
     pub(crate) client_id_metadata_document: String,
 }
 
-/// `[network]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Network {
-    /// Whether providers may be in a private network.
-    pub(crate) private_addresses: bool,
-    /// Seconds for a whole request.
-    pub(crate) request_timeout_secs: u64,
-}
-
 /// `[notify]`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -107,15 +100,6 @@ impl Default for Renewal {
         Self {
             idle_after_secs: engine.idle_after.as_secs(),
             validate_every_secs: engine.validate_every.map_or(0, |every| every.as_secs()),
-        }
-    }
-}
-
-impl Default for Network {
-    fn default() -> Self {
-        Self {
-            private_addresses: false,
-            request_timeout_secs: 30,
         }
     }
 }
@@ -205,7 +189,7 @@ impl Config {
                 "`network.request_timeout_secs` must be at most {LONGEST_REQUEST}"
             ));
         }
-        Ok(())
+        self.network.check()
     }
 
     /// What of it the engine needs.

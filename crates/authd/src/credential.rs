@@ -7,6 +7,7 @@
 mod command;
 mod configured;
 pub(crate) mod file;
+mod proxy;
 
 use std::{
     collections::BTreeMap,
@@ -27,8 +28,11 @@ use authd_store::key::{KeyStore, KeyStoreTrouble};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-pub(crate) use self::configured::Configured;
-use self::{command::CommandTrouble, configured::Source, file::FileTrouble};
+use self::{command::CommandTrouble, file::FileTrouble};
+pub(crate) use self::{
+    configured::{Configured, Source},
+    proxy::ProxySecret,
+};
 use crate::daemon::Daemon;
 
 /// A command that failed is not run again before this has passed, however often a client asks: it may
@@ -120,6 +124,22 @@ struct Printed {
 }
 
 impl Credentials {
+    /// What the command prints. Blocks while it runs; whoever calls has the turn.
+    fn printed(
+        &self,
+        client: &str,
+        argv: &[String],
+        wanted: Wanted,
+        now: impl Fn() -> Boot,
+    ) -> Result<Secret, CredentialTrouble> {
+        if let Some(held) = self.held(client, argv, wanted, now()) {
+            return held;
+        }
+        let outcome = command::run(argv).map_err(Into::into);
+        self.keep(client, argv, &outcome, now());
+        outcome
+    }
+
     fn held(
         &self,
         client: &str,
@@ -162,7 +182,24 @@ impl Credentials {
         Arc::clone(turns.entry(client.to_owned()).or_default())
     }
 
+    /// What the operating system's key store has under these attributes. Blocks.
     fn in_key_store(
+        &self,
+        timeout: Duration,
+        attributes: &BTreeMap<String, String>,
+    ) -> Result<Secret, CredentialTrouble> {
+        let found = self.ask_key_store(timeout, attributes)?;
+        let found = found.ok_or_else(|| {
+            let pairs = attributes
+                .iter()
+                .map(|(key, value)| format!("{key}={value}"));
+            CredentialTrouble::NoEntry(pairs.collect::<Vec<_>>().join(" "))
+        })?;
+        let text = std::str::from_utf8(&found).map_err(|_| CredentialTrouble::NoText)?;
+        Ok(Secret::new(text))
+    }
+
+    fn ask_key_store(
         &self,
         timeout: Duration,
         attributes: &BTreeMap<String, String>,
@@ -225,28 +262,15 @@ impl Configured {
     ) -> Result<Credential, CredentialTrouble> {
         match &self.source {
             Source::None => Ok(Credential::None),
-            Source::Command(argv) => {
-                let credentials = &daemon.credentials;
-                let held = credentials.held(name, argv, wanted, daemon.now().boot);
-                if let Some(held) = held {
-                    return held.map(Credential::Secret);
-                }
-                let outcome = command::run(argv).map_err(Into::into);
-                credentials.keep(name, argv, &outcome, daemon.now().boot);
-                outcome.map(Credential::Secret)
-            }
+            Source::Command(argv) => daemon
+                .credentials
+                .printed(name, argv, wanted, || daemon.now().boot)
+                .map(Credential::Secret),
             Source::File(path) => Ok(Credential::Secret(file::first_line(path)?)),
             Source::KeyStore(attributes) => {
                 let timeout = Duration::from_secs(daemon.config.load().key.timeout_secs);
-                let found = daemon.credentials.in_key_store(timeout, attributes)?;
-                let found = found.ok_or_else(|| {
-                    let pairs = attributes
-                        .iter()
-                        .map(|(key, value)| format!("{key}={value}"));
-                    CredentialTrouble::NoEntry(pairs.collect::<Vec<_>>().join(" "))
-                })?;
-                let text = std::str::from_utf8(&found).map_err(|_| CredentialTrouble::NoText)?;
-                Ok(Credential::Secret(Secret::new(text)))
+                let found = daemon.credentials.in_key_store(timeout, attributes);
+                found.map(Credential::Secret)
             }
             Source::Key { path, options } => {
                 let text = file::read(path, file::Readers::Owner)?;

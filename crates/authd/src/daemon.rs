@@ -18,8 +18,9 @@ use authd_proto::{
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    authorize::Logins, clock::Clock, config::Config, credential::Credentials, driver::Mailbox,
-    fingerprint::Fingerprinter, journal::Journal, network::Network, published::Published,
+    authorize::Logins, clock::Clock, clocks::Clocks, config::Config, credential::Credentials,
+    driver::Mailbox, fingerprint::Fingerprinter, journal::Journal, network::Network,
+    published::Published,
 };
 
 /// One running daemon.
@@ -40,6 +41,8 @@ pub(crate) struct Daemon {
     pub(crate) credentials: Credentials,
     /// Logins under way.
     pub(crate) logins: Logins,
+    /// What time providers have.
+    pub(crate) clocks: Clocks,
     /// What servers want to see in proofs of possession.
     pub(crate) dpop: DpopServers,
     /// The configuration in force.

@@ -12,7 +12,8 @@ use crate::{
     connection::Session,
     daemon::Shared,
     handler::{
-        account, daemon as own, dpop, events, import, login, metadata, provider, renew, token,
+        account, daemon as own, doctor, dpop, events, import, login, metadata, provider, renew,
+        token,
     },
     journal::Origin,
     published::Token,
@@ -95,6 +96,9 @@ pub(crate) fn dispatch(
         Call::Unsubscribe(_) => now(out, id, events::unsubscribe(session), shape),
         Call::EventsQuery(query) => {
             return later(daemon, id, shape, |daemon| events::query(daemon, query));
+        }
+        Call::DoctorCheck(check) => {
+            return later(daemon, id, shape, |daemon| doctor::check(daemon, check));
         }
         Call::DaemonStatus(_) => now(out, id, own::status(daemon), shape),
         Call::DaemonStop(_) => now(out, id, own::stop(daemon, session), shape),

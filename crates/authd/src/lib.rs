@@ -11,6 +11,7 @@
 mod admission;
 mod authorize;
 mod clock;
+mod clocks;
 mod config;
 mod connection;
 mod credential;

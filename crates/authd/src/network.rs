@@ -1,12 +1,16 @@
 //! The thread that speaks to providers: a runtime of its own, so that a TLS verification or a
 //! resolver that blocks delays no client.
 
-use std::{future::Future, io, thread, time::Duration};
+use std::{future::Future, io, sync::Arc, thread, time::Duration};
 
-use authd_oauth::{Http, HttpConfig};
+use authd_oauth::{Http, ProxyLogin, TransportFailure};
 use tokio::{runtime, sync::oneshot, task::JoinHandle};
 
-use crate::config::Network as Settings;
+use crate::{
+    clock::Clock,
+    config::{Config, Network as Settings},
+    credential::ProxySecret,
+};
 
 /// The thread and its client.
 pub(crate) struct Network {
@@ -22,19 +26,20 @@ pub enum NetworkError {
     /// The system gives no thread or runtime.
     #[error("no thread for the network: {0}")]
     Thread(#[from] io::Error),
-    /// The proxy settings are wrong; the user must mend the environment.
+    /// The settings are wrong; the user must mend the configuration.
     #[error(transparent)]
     Http(#[from] authd_oauth::HttpConfigError),
+    /// A file that they name has changed since they were read; the user must mend it.
+    #[error("{0}")]
+    Settings(String),
 }
 
 impl Network {
     /// Starts the thread.
-    pub(crate) fn start(settings: &Settings) -> Result<Self, NetworkError> {
-        let http = Http::new(HttpConfig {
-            request_timeout: Duration::from_secs(settings.request_timeout_secs),
-            private_addresses: settings.private_addresses,
-            ..HttpConfig::default()
-        })?;
+    pub(crate) fn start(config: &Config, clock: &Clock) -> Result<Self, NetworkError> {
+        let login = proxy_login(config, clock).map_err(NetworkError::Settings)?;
+        let settings = config.network.http(login).map_err(NetworkError::Settings)?;
+        let http = Http::new(settings)?;
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -65,5 +70,43 @@ impl Network {
         F: Future<Output: Send> + Send + 'static,
     {
         self.handle.spawn(work)
+    }
+}
+
+fn proxy_login(config: &Config, clock: &Clock) -> Result<Option<ProxyLogin>, String> {
+    let Settings { proxy_user, .. } = &config.network;
+    let Some(source) = config.network.password_source()? else {
+        return Ok(None);
+    };
+    let key_store_timeout = Duration::from_secs(config.key.timeout_secs);
+    let password = ProxySecret::new(source, key_store_timeout, clock.clone());
+    Ok(Some(ProxyLogin {
+        user: proxy_user.clone(),
+        password: Arc::new(password),
+    }))
+}
+
+/// What mends the way to a provider.
+pub(crate) fn mends_the_way(failure: TransportFailure) -> &'static str {
+    match failure {
+        TransportFailure::UntrustedCertificate => {
+            "if your company vouches for it, name its certificate by ca_file under [network] in \
+             config.toml, then: authctl daemon stop"
+        }
+        TransportFailure::ForeignCertificate => {
+            "sign in to this network in a browser first, or check the address"
+        }
+        TransportFailure::OutdatedCertificate => "check the clock: timedatectl status",
+        TransportFailure::ProxyUnreachable | TransportFailure::Proxy => {
+            "check proxy under [network] in config.toml, or HTTPS_PROXY; then: authctl daemon stop"
+        }
+        TransportFailure::ProxyLogin | TransportFailure::ProxyPassword => {
+            "check proxy_user and proxy_password_file under [network] in config.toml"
+        }
+        TransportFailure::PrivateAddress => {
+            "if it is your own, name its host in private_addresses under [network] in \
+             config.toml, then: authctl daemon stop"
+        }
+        _ => "check the issuer's address and the network",
     }
 }

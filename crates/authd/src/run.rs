@@ -11,6 +11,7 @@ use tokio::sync::{Notify, watch};
 use crate::{
     authorize::Logins,
     clock::Clock,
+    clocks::Clocks,
     config::{Config, ConfigError},
     credential::Credentials,
     daemon::{Daemon, Figures, Place, Shared, Standing},
@@ -111,11 +112,12 @@ async fn serve_until_stopped(start: &mut Start) -> Result<(), RunError> {
     let daemon: Shared = Arc::new(Daemon {
         published: Published::new(clock.boot_id()),
         mailbox: mailbox.clone(),
-        network: Network::start(&config.network)?,
+        network: Network::start(&config, &clock)?,
         fingerprints: Fingerprinter::default(),
         journal: Journal::open(place.state_dir.join("events"), clock.clone()),
         credentials: Credentials::default(),
         logins: Logins::default(),
+        clocks: Clocks::default(),
         dpop: DpopServers::default(),
         standing: ArcSwap::from_pointee(Standing::opening()),
         figures: Figures::new(&clock),

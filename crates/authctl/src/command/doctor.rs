@@ -1,17 +1,21 @@
 //! `authctl doctor`: what is not as it should be, and the command that mends it.
 //!
-//! It looks and changes nothing; the daemon is not started.
+//! It looks and changes nothing; the daemon is not started, and nothing is exchanged.
 
 mod account;
 mod daemon;
 mod environment;
+mod forks;
 mod metadata;
 mod place;
+mod tools;
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
+use anstyle::Style;
 use authd_client::Instance;
+use authd_proto::doctor::{DoctorFinding, FindingLevel};
 use clap::Args;
 use serde::Serialize;
 
@@ -21,7 +25,8 @@ use crate::output::{self, BAD, GOOD, WARN, clean, styled};
 
 /// Find what is not as it should be, and how to mend it
 ///
-/// Exit status: 1 when something fails, 0 otherwise; warnings are no failure.
+/// Providers are asked for what they publish; nothing is exchanged, and nothing is changed. Exit status: 1
+/// when something fails, 0 otherwise; warnings are no failure.
 #[derive(Args)]
 pub(crate) struct DoctorArgs {
     #[command(flatten)]
@@ -29,10 +34,12 @@ pub(crate) struct DoctorArgs {
 }
 
 /// How a check went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Level {
     Ok,
+    /// Nothing is wrong, and it is worth knowing.
+    Note,
     /// It works, but not as well or as safely as it could.
     Warn,
     /// Something does not work.
@@ -43,38 +50,67 @@ enum Level {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Finding {
     /// What was looked at.
-    check: &'static str,
+    check: String,
+    /// What was found, in one word that does not change.
+    code: String,
     level: Level,
     message: String,
     /// The command that mends it.
     fix: Option<String>,
+    /// Which provider it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider: Option<String>,
+    /// Which accounts it concerns.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    accounts: Vec<String>,
 }
 
 impl Finding {
-    fn ok(check: &'static str, message: impl Into<String>) -> Self {
+    fn new(check: &str, code: &str, level: Level, message: String, fix: Option<String>) -> Self {
         Self {
-            check,
-            level: Level::Ok,
-            message: message.into(),
-            fix: None,
+            check: check.to_owned(),
+            code: code.to_owned(),
+            level,
+            message,
+            fix,
+            provider: None,
+            accounts: Vec::new(),
         }
     }
 
-    fn warn(check: &'static str, message: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self {
-            check,
-            level: Level::Warn,
-            message: message.into(),
-            fix: Some(fix.into()),
-        }
+    fn ok(check: &str, message: impl Into<String>) -> Self {
+        Self::new(check, "ok", Level::Ok, message.into(), None)
     }
 
-    fn fail(check: &'static str, message: impl Into<String>, fix: impl Into<String>) -> Self {
+    fn note(check: &str, code: &str, message: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self::new(check, code, Level::Note, message.into(), Some(fix.into()))
+    }
+
+    fn warn(check: &str, code: &str, message: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self::new(check, code, Level::Warn, message.into(), Some(fix.into()))
+    }
+
+    fn fail(check: &str, code: &str, message: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self::new(check, code, Level::Fail, message.into(), Some(fix.into()))
+    }
+}
+
+/// What the daemon found.
+impl From<DoctorFinding> for Finding {
+    fn from(found: DoctorFinding) -> Self {
         Self {
-            check,
-            level: Level::Fail,
-            message: message.into(),
-            fix: Some(fix.into()),
+            check: found.check,
+            code: found.code,
+            level: match found.level {
+                FindingLevel::Ok => Level::Ok,
+                FindingLevel::Note => Level::Note,
+                FindingLevel::Warn | FindingLevel::Unknown => Level::Warn,
+                FindingLevel::Fail => Level::Fail,
+            },
+            message: found.message,
+            fix: found.fix,
+            provider: found.provider,
+            accounts: found.accounts,
         }
     }
 }
@@ -89,12 +125,8 @@ struct Diagnosis {
 
 pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
     let findings = examine();
-    let is = |level| findings.iter().any(|finding| finding.level == level);
-    let level = match (is(Level::Fail), is(Level::Warn)) {
-        (true, _) => Level::Fail,
-        (_, true) => Level::Warn,
-        _ => Level::Ok,
-    };
+    let worst = findings.iter().map(|finding| finding.level).max();
+    let level = worst.unwrap_or(Level::Ok);
     if args.json.json {
         output::json(&Diagnosis { level, findings })?;
     } else {
@@ -102,7 +134,7 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
     }
     Ok(match level {
         Level::Fail => ExitCode::FAILURE,
-        Level::Ok | Level::Warn => ExitCode::SUCCESS,
+        Level::Ok | Level::Note | Level::Warn => ExitCode::SUCCESS,
     })
 }
 
@@ -118,13 +150,12 @@ fn examine() -> Vec<Finding> {
         }
         Err(error) => findings.push(Finding::fail(
             "paths",
+            "paths_unusable",
             error.to_string(),
             "set the variable it names to an absolute path, or unset it",
         )),
     }
-    findings.extend(environment::overrides(|name| {
-        std::env::var_os(name).is_some_and(|value| !value.is_empty())
-    }));
+    findings.extend(environment::overrides(environment::is_set));
     findings
 }
 
@@ -136,6 +167,7 @@ fn render(findings: &[Finding]) -> String {
         }
         let (style, word) = match finding.level {
             Level::Ok => (GOOD, "ok  "),
+            Level::Note => (Style::new(), "note"),
             Level::Warn => (WARN, "warn"),
             Level::Fail => (BAD, "FAIL"),
         };
@@ -144,7 +176,7 @@ fn render(findings: &[Finding]) -> String {
             text,
             "{}  {:<13}{}",
             styled(style, word),
-            finding.check,
+            clean(&finding.check),
             clean(&finding.message)
         );
         if let Some(fix) = &finding.fix {

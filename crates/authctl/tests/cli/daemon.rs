@@ -214,6 +214,7 @@ pub(crate) fn account(name: &str) -> res::AccountInfo {
         dpop: None,
         created_at: 1_700_000_000,
         login_ends_at: None,
+        clock_ahead_secs: None,
         leases: vec![lease],
     }
 }
@@ -255,6 +256,11 @@ pub(crate) fn state_of(
 ) -> impl Fn(Call<'_>, &mut Reply<'_>) + Send + Sync + 'static {
     move |call, reply| match call {
         Call::DaemonStatus(_) => reply.ok(&status),
+        Call::DoctorCheck(_) => reply.ok(&authd_proto::doctor::DoctorCheckReply {
+            findings: Vec::new(),
+            variables: Vec::new(),
+            salt: "salt".to_owned(),
+        }),
         Call::AccountList(_) => reply.ok(&res::AccountListReply {
             accounts: accounts.clone(),
             cursor: None,

@@ -92,7 +92,9 @@ fn a_person_reads_a_line_each_and_the_cure_beneath() {
         "{out}"
     );
     assert!(
-        out.contains("\nwarn  environment  HF_TOKEN is set: huggingface_hub use"),
+        out.contains(
+            "\nwarn  environment  HF_TOKEN is set, and counts before any login for huggingface_hub"
+        ),
         "{out}"
     );
     assert!(

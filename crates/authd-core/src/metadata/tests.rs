@@ -234,6 +234,7 @@ fn an_endpoint_is_taken_over_by_its_name() {
         introspection: Some("i".to_owned()),
         userinfo: Some("u".to_owned()),
         pushed_authorization_request: Some("p".to_owned()),
+        end_session: None,
     };
     let mut taken = Endpoints::default();
     for (name, url) in all.named() {

@@ -52,7 +52,11 @@ pub fn classify(answer: &Answer, grant_type: GrantType, profile: &Profile) -> Ve
     match &answer.received {
         Received::Nothing {
             bytes_left: false,
-            failure: Failure::Tls,
+            failure:
+                Failure::Tls
+                | Failure::UntrustedCertificate
+                | Failure::ForeignCertificate
+                | Failure::OutdatedCertificate,
         } => Verdict::Offline,
         Received::Nothing {
             bytes_left: false, ..

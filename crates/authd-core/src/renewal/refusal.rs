@@ -410,7 +410,12 @@ fn class(answer: &Answer) -> &'static str {
         Received::Nothing { failure, .. } => match failure {
             Failure::Dns => "dns",
             Failure::Connect => "connect",
+            Failure::Proxy => "proxy",
+            Failure::ProxyLogin => "proxy_login",
             Failure::Tls => "tls",
+            Failure::UntrustedCertificate => "certificate_untrusted",
+            Failure::ForeignCertificate => "certificate_foreign",
+            Failure::OutdatedCertificate => "certificate_outdated",
             Failure::Timeout => "timeout",
             Failure::Broken => "connection_broken",
             Failure::TooLarge => "response_too_large",
@@ -419,6 +424,12 @@ fn class(answer: &Answer) -> &'static str {
         Received::Response {
             body: Body::Html, ..
         } => "html_page",
+        // Of RFC 6585 §6, and RFC 9110 §15.5.8.
+        Received::Response { status: 511, .. } => "portal",
+        Received::Response { status: 407, .. } => "proxy_login",
+        Received::Response {
+            status: 300..400, ..
+        } => "redirect",
         Received::Response { .. } => "provider_error",
     }
 }

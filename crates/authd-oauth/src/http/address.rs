@@ -8,6 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use url::{Host, Url};
 
+use super::PrivateAddresses;
+
 /// Why a URL is no endpoint that authd will speak to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadEndpoint {
@@ -33,7 +35,7 @@ pub enum BadEndpoint {
 
 /// Reads an endpoint's URL by the rules above. Addresses behind names are judged when they are
 /// resolved.
-pub(crate) fn endpoint(text: &str, private_allowed: bool) -> Result<Url, BadEndpoint> {
+pub(crate) fn endpoint(text: &str, private: &PrivateAddresses) -> Result<Url, BadEndpoint> {
     let url = Url::parse(text).map_err(|_| BadEndpoint::NotAUrl)?;
     let Some(host) = url.host() else {
         return Err(BadEndpoint::NotAUrl);
@@ -51,7 +53,7 @@ pub(crate) fn endpoint(text: &str, private_allowed: bool) -> Result<Url, BadEndp
         return Err(BadEndpoint::Fragment);
     }
     match literal(&host) {
-        Some(ip) if !loopback && !private_allowed && !is_public(ip) => Err(BadEndpoint::Private),
+        Some(ip) if !loopback && !private.allow(&host, ip) => Err(BadEndpoint::Private),
         _ => Ok(url),
     }
 }
@@ -128,7 +130,7 @@ mod tests {
             "http://localhost/token",
             "https://127.9.9.9/token?tenant=a",
         ] {
-            assert!(endpoint(good, false).is_ok(), "{good}");
+            assert!(endpoint(good, &PrivateAddresses::Refused).is_ok(), "{good}");
         }
         for (bad, why) in [
             ("http://idp.example/token", BadEndpoint::NotHttps),
@@ -144,9 +146,9 @@ mod tests {
             ("https://[::ffff:10.0.0.1]/token", BadEndpoint::Private),
             ("https://169.254.169.254/latest", BadEndpoint::Private),
         ] {
-            assert_eq!(endpoint(bad, false), Err(why), "{bad}");
+            assert_eq!(endpoint(bad, &PrivateAddresses::Refused), Err(why), "{bad}");
         }
-        assert!(endpoint("https://10.0.0.1/token", true).is_ok());
+        assert!(endpoint("https://10.0.0.1/token", &PrivateAddresses::Allowed).is_ok());
     }
 
     #[test]

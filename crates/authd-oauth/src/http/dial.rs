@@ -10,25 +10,25 @@ use std::{
     vec,
 };
 
-use http::Uri;
+use http::{HeaderValue, Uri};
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::{
-    client::{
-        legacy::connect::{
-            HttpConnector,
-            dns::{GaiResolver, Name},
-            proxy::{SocksV5, Tunnel},
-        },
-        proxy::matcher::{Intercept, Matcher},
+    client::legacy::connect::{
+        HttpConnector,
+        dns::{GaiResolver, Name},
+        proxy::{SocksV5, Tunnel},
     },
     rt::TokioIo,
 };
-use rustls::ClientConfig;
+use rustls::{CertificateError, ClientConfig};
 use tokio::net::TcpStream;
 use tower_service::Service;
-use url::Host;
+use url::{Host, Url};
 
-use super::{HttpConfig, HttpConfigError, ProxyConfig, TransportFailure, address};
+use super::{
+    HttpConfig, HttpConfigError, PrivateAddresses, TransportFailure, address,
+    proxy::{Proxies, Proxy, ProxyOrigin},
+};
 
 /// A connection before TLS to the provider; inside is TLS when the *proxy* is spoken to by https.
 pub(super) type Reached = MaybeHttpsStream<TokioIo<TcpStream>>;
@@ -47,15 +47,16 @@ pub(super) struct Dial {
     direct: HttpConnector<Guarded>,
     /// A proxy is the user's own choice, so its address is not judged.
     to_proxy: HttpConnector<GaiResolver>,
-    proxies: Option<Arc<Matcher>>,
-    private_allowed: bool,
+    proxies: Proxies,
+    private: Arc<PrivateAddresses>,
 }
 
 impl Dial {
     pub(super) fn new(config: &HttpConfig) -> Result<Self, HttpConfigError> {
+        let private = Arc::new(config.private_addresses.clone());
         let mut direct = HttpConnector::new_with_resolver(Guarded {
             resolver: GaiResolver::new(),
-            private_allowed: config.private_addresses,
+            private: Arc::clone(&private),
         });
         let mut to_proxy = HttpConnector::new();
         direct.enforce_http(false);
@@ -64,29 +65,17 @@ impl Dial {
         to_proxy.enforce_http(false);
         to_proxy.set_nodelay(true);
         to_proxy.set_connect_timeout(Some(config.connect_timeout));
-        let proxies = match &config.proxy {
-            ProxyConfig::System => Some(Matcher::from_system()),
-            ProxyConfig::Off => None,
-            ProxyConfig::Explicit { proxy, except } => {
-                let matcher = Matcher::builder()
-                    .https(proxy.as_str())
-                    .no(except.as_str())
-                    .build();
-                // The builder takes what it cannot read for "no proxy".
-                let probe = Uri::from_static("https://probe.invalid/");
-                let everything = except.split(',').any(|entry| entry.trim() == "*");
-                if matcher.intercept(&probe).is_none() && !everything {
-                    return Err(HttpConfigError::Proxy);
-                }
-                Some(matcher)
-            }
-        };
         Ok(Self {
             direct,
             to_proxy,
-            proxies: proxies.map(Arc::new),
-            private_allowed: config.private_addresses,
+            proxies: Proxies::new(&config.proxy)?,
+            private,
         })
+    }
+
+    /// The proxy that `url` is reached through, for people.
+    pub(super) fn proxy_named_for(&self, url: &Url) -> Option<(String, ProxyOrigin)> {
+        self.proxies.named_for(url)
     }
 
     /// Plain TCP, for http on loopback.
@@ -111,65 +100,130 @@ impl Dial {
         HttpsConnector::from((below, to_host)).call(uri).await
     }
 
-    fn proxy_for(&self, uri: &Uri) -> Option<Intercept> {
-        let host = uri.host()?;
-        if Host::parse(host).is_ok_and(|host| address::is_loopback(&host)) {
-            return None;
-        }
-        self.proxies.as_ref()?.intercept(uri)
-    }
-
     async fn below_tls(self, uri: Uri, tls: Arc<ClientConfig>) -> Result<Reached, Unreached> {
-        let Some(proxy) = self.proxy_for(&uri) else {
+        let Some(proxy) = self.proxies.for_uri(&uri) else {
             return self.plain(uri).await;
         };
-        if address::endpoint(&uri.to_string(), self.private_allowed).is_err() {
+        if address::endpoint(&uri.to_string(), &self.private).is_err() {
             return Err(Unreached(TransportFailure::PrivateAddress));
         }
-        let to = proxy.uri().clone();
-        match to.scheme_str() {
-            Some("http") => {
-                let tunnel = tunnel(to, self.to_proxy, &proxy);
-                through(tunnel, uri).await.map(MaybeHttpsStream::Http)
+        match self.through(&proxy, uri.clone(), &tls, false).await {
+            // Nothing of ours has left, and the password may have been changed.
+            Err(Unreached(TransportFailure::ProxyLogin)) if proxy.login.is_some() => {
+                self.through(&proxy, uri, &tls, true).await
             }
-            Some("https") => {
-                through(
-                    tunnel(to, HttpsConnector::from((self.to_proxy, tls)), &proxy),
-                    uri,
-                )
-                .await
+            reached => reached,
+        }
+    }
+
+    async fn through(
+        &self,
+        proxy: &Proxy,
+        uri: Uri,
+        tls: &Arc<ClientConfig>,
+        anew: bool,
+    ) -> Result<Reached, Unreached> {
+        let at = proxy.at.uri().clone();
+        match at.scheme_str() {
+            Some(scheme @ ("http" | "https")) => {
+                let authorization = proxy.authorization(anew).await;
+                if authorization.is_none() && proxy.login.is_some() {
+                    return Err(Unreached(TransportFailure::ProxyPassword));
+                }
+                if scheme == "http" {
+                    let tunnel = tunnel(at, self.to_proxy.clone(), authorization);
+                    ask(tunnel, uri).await.map(MaybeHttpsStream::Http)
+                } else {
+                    let to_proxy = HttpsConnector::from((self.to_proxy.clone(), Arc::clone(tls)));
+                    ask(tunnel(at, to_proxy, authorization), uri).await
+                }
             }
             Some(scheme @ ("socks5" | "socks5h")) => {
                 let local_dns = scheme == "socks5";
-                let mut socks = SocksV5::new(to, self.to_proxy).local_dns(local_dns);
-                if let Some((user, password)) = proxy.raw_auth() {
-                    socks = socks.with_auth(user.to_owned(), password.to_owned());
+                let mut socks = SocksV5::new(at, self.to_proxy.clone()).local_dns(local_dns);
+                match proxy.name_and_password(anew).await {
+                    Some((user, password)) => socks = socks.with_auth(user, password),
+                    None if proxy.login.is_some() => {
+                        return Err(Unreached(TransportFailure::ProxyPassword));
+                    }
+                    None => {}
                 }
-                through(socks, uri).await.map(MaybeHttpsStream::Http)
+                ask(socks, uri).await.map(MaybeHttpsStream::Http)
             }
             _ => Err(Unreached(TransportFailure::Proxy)),
         }
     }
 }
 
-fn tunnel<C>(to: Uri, connector: C, proxy: &Intercept) -> Tunnel<C> {
+fn tunnel<C>(to: Uri, connector: C, authorization: Option<HeaderValue>) -> Tunnel<C> {
     let tunnel = Tunnel::new(to, connector);
-    match proxy.basic_auth() {
-        Some(auth) => tunnel.with_auth(auth.clone()),
+    match authorization {
+        Some(authorization) => tunnel.with_auth(authorization),
         None => tunnel,
     }
 }
 
 /// Through a proxy. Whatever fails on the way, the proxy is what the user must look at.
-async fn through<C>(mut proxy: C, uri: Uri) -> Result<C::Response, Unreached>
+async fn ask<C>(mut proxy: C, uri: Uri) -> Result<C::Response, Unreached>
 where
     C: Service<Uri>,
     C::Error: Error,
 {
     proxy.call(uri).await.map_err(|error| {
         tracing::debug!(%error, "the proxy gave no connection");
-        Unreached(TransportFailure::Proxy)
+        // Their types are not to be had; what they say is (and tests hold them to it).
+        let said = error.to_string();
+        let says = |words: &str| said.contains(words);
+        Unreached(if says("failed to create underlying connection") {
+            TransportFailure::ProxyUnreachable
+        } else if says("proxy authorization required")
+            || says("credentials not accepted")
+            || says("user/pass authentication")
+        {
+            TransportFailure::ProxyLogin
+        } else {
+            TransportFailure::Proxy
+        })
     })
+}
+
+/// Why TLS could not be had.
+pub(super) fn tls_failure(error: &BoxError) -> TransportFailure {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(&**error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<rustls::Error>() {
+            return match error {
+                rustls::Error::InvalidCertificate(why) => bad_certificate(why),
+                _ => TransportFailure::Tls,
+            };
+        }
+        // The source of an `io::Error` is that of the error in it, not that error.
+        cause = match error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref)
+        {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    TransportFailure::Tls
+}
+
+fn bad_certificate(why: &CertificateError) -> TransportFailure {
+    use CertificateError as Bad;
+    match why {
+        Bad::NotValidForName | Bad::NotValidForNameContext { .. } => {
+            TransportFailure::ForeignCertificate
+        }
+        Bad::Expired
+        | Bad::ExpiredContext { .. }
+        | Bad::NotValidYet
+        | Bad::NotValidYetContext { .. } => TransportFailure::OutdatedCertificate,
+        // `Other` is what the platforms call everything that they have no word for; here above all a
+        // certificate that signed itself, and says that it is a certification authority's.
+        Bad::UnknownIssuer | Bad::Other(_) => TransportFailure::UntrustedCertificate,
+        _ => TransportFailure::Tls,
+    }
 }
 
 async fn connect(
@@ -215,7 +269,7 @@ impl Service<Uri> for BelowTls {
 #[derive(Clone)]
 struct Guarded {
     resolver: GaiResolver,
-    private_allowed: bool,
+    private: Arc<PrivateAddresses>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -238,7 +292,8 @@ impl Service<Name> for Guarded {
     fn call(&mut self, name: Name) -> Self::Future {
         // `localhost` may be spoken to by plain http, so it must be nothing but loopback.
         let localhost = name.as_str().eq_ignore_ascii_case("localhost");
-        let private_allowed = self.private_allowed;
+        let private = Arc::clone(&self.private);
+        let host = Host::Domain(name.as_str().to_owned());
         let resolving = self.resolver.call(name);
         Box::pin(async move {
             let found: Vec<SocketAddr> = resolving.await.map_err(Unresolved::NotFound)?.collect();
@@ -246,7 +301,7 @@ impl Service<Name> for Guarded {
                 .into_iter()
                 .filter(|address| match localhost {
                     true => address.ip().is_loopback(),
-                    false => private_allowed || address::is_public(address.ip()),
+                    false => private.allow(&host, address.ip()),
                 })
                 .collect();
             if allowed.is_empty() {
@@ -262,10 +317,10 @@ impl Service<Name> for Guarded {
 mod tests {
     use super::*;
 
-    async fn resolve(name: &str, private_allowed: bool) -> Result<Vec<SocketAddr>, Unresolved> {
+    async fn resolve(name: &str, private: PrivateAddresses) -> Result<Vec<SocketAddr>, Unresolved> {
         let mut guarded = Guarded {
             resolver: GaiResolver::new(),
-            private_allowed,
+            private: Arc::new(private),
         };
         guarded
             .call(name.parse().unwrap())
@@ -276,15 +331,16 @@ mod tests {
     #[tokio::test]
     async fn a_name_must_not_lead_into_the_local_network() {
         // A literal resolves to itself, so it can stand for any name that leads there.
+        use PrivateAddresses::{Allowed, Refused};
         for inside in ["127.0.0.1", "10.0.0.1", "::1"] {
             assert!(
-                matches!(resolve(inside, false).await, Err(Unresolved::Private)),
+                matches!(resolve(inside, Refused).await, Err(Unresolved::Private)),
                 "{inside}"
             );
-            assert_eq!(resolve(inside, true).await.unwrap().len(), 1, "{inside}");
+            assert_eq!(resolve(inside, Allowed).await.unwrap().len(), 1, "{inside}");
         }
-        assert_eq!(resolve("1.1.1.1", false).await.unwrap().len(), 1);
-        let localhost = resolve("localhost", false).await.unwrap();
+        assert_eq!(resolve("1.1.1.1", Refused).await.unwrap().len(), 1);
+        let localhost = resolve("localhost", Refused).await.unwrap();
         assert!(localhost.iter().all(|address| address.ip().is_loopback()));
     }
 }

@@ -12,6 +12,8 @@
 mod address;
 mod config;
 mod dial;
+mod hosts;
+mod proxy;
 mod watched;
 
 use std::{
@@ -39,10 +41,12 @@ use crate::certificate::ClientCertificate;
 pub(crate) use self::address::{endpoint, is_loopback};
 pub use self::{
     address::BadEndpoint,
-    config::{HttpConfig, HttpConfigError, ProxyConfig},
+    config::{BadRoots, HttpConfig, HttpConfigError, PrivateAddresses, roots_from_pem},
+    hosts::{BadHost, HostList},
+    proxy::{ExplicitProxy, Later, ProxyConfig, ProxyLogin, ProxyOrigin, ProxyPassword},
 };
 use self::{
-    dial::{Dial, Unreached},
+    dial::{Dial, Unreached, tls_failure},
     watched::Watched,
 };
 
@@ -64,7 +68,16 @@ pub enum TransportFailure {
     /// No connection.
     #[error("the host cannot be reached")]
     Connect,
-    /// The proxy refused, or cannot be reached, or is of an unknown kind.
+    /// The proxy cannot be reached.
+    #[error("the proxy cannot be reached; check the proxy settings")]
+    ProxyUnreachable,
+    /// The proxy does not know us: no name and password, or wrong ones.
+    #[error("the proxy wants another name and password")]
+    ProxyLogin,
+    /// The password for the proxy cannot be had.
+    #[error("the password for the proxy cannot be had")]
+    ProxyPassword,
+    /// The proxy refused, or is of an unknown kind.
     #[error("the proxy gave no connection; check the proxy settings")]
     Proxy,
     /// The name leads into the local network.
@@ -75,9 +88,18 @@ pub enum TransportFailure {
     /// The URL is none that authd speaks to.
     #[error("the URL is not https (or http on loopback)")]
     BadEndpoint,
-    /// No TLS: the handshake failed, or the certificate is not the host's.
+    /// No TLS: the handshake failed.
     #[error("no verified TLS connection; something else may be answering in the host's place")]
     Tls,
+    /// Nobody whom this machine trusts vouches for the certificate.
+    #[error("nobody whom this machine trusts vouches for the host's certificate")]
+    UntrustedCertificate,
+    /// The certificate is another host's.
+    #[error("the certificate is another host's; something else answers in the host's place")]
+    ForeignCertificate,
+    /// The certificate is past its time or before it, by this machine's clock.
+    #[error("by this machine's clock the host's certificate is not valid now")]
+    OutdatedCertificate,
     /// This machine has no root certificates.
     #[error("this machine has no root certificates; install them (ca-certificates)")]
     NoRoots,
@@ -101,12 +123,15 @@ impl TransportFailure {
     pub fn failure(self) -> Failure {
         match self {
             Self::Dns => Failure::Dns,
-            Self::Connect
-            | Self::Proxy
-            | Self::PrivateAddress
-            | Self::BadEndpoint
-            | Self::Unsigned => Failure::Connect,
+            Self::Connect | Self::PrivateAddress | Self::BadEndpoint | Self::Unsigned => {
+                Failure::Connect
+            }
+            Self::Proxy | Self::ProxyUnreachable => Failure::Proxy,
+            Self::ProxyLogin | Self::ProxyPassword => Failure::ProxyLogin,
             Self::Tls | Self::NoRoots => Failure::Tls,
+            Self::UntrustedCertificate => Failure::UntrustedCertificate,
+            Self::ForeignCertificate => Failure::ForeignCertificate,
+            Self::OutdatedCertificate => Failure::OutdatedCertificate,
             Self::Timeout => Failure::Timeout,
             Self::Broken => Failure::Broken,
             Self::TooLarge => Failure::TooLarge,
@@ -185,9 +210,16 @@ impl Http {
         })
     }
 
-    /// Whether private addresses are allowed.
-    pub(crate) fn private_addresses(&self) -> bool {
-        self.shared.config.private_addresses
+    /// Which hosts may be at private addresses.
+    pub(crate) fn private_addresses(&self) -> &PrivateAddresses {
+        &self.shared.config.private_addresses
+    }
+
+    /// The proxy that `url` is reached through: where it is, without a name or password, and who named
+    /// it. `None` where the host is spoken to directly.
+    #[must_use]
+    pub fn proxy_for(&self, url: &str) -> Option<(String, ProxyOrigin)> {
+        self.shared.dial.proxy_named_for(&Url::parse(url).ok()?)
     }
 
     /// Checks and reads an endpoint's URL.
@@ -254,7 +286,7 @@ impl Http {
                     tracing::debug!(%error, "no connection");
                     error
                         .downcast_ref::<Unreached>()
-                        .map_or(TransportFailure::Tls, |why| why.0)
+                        .map_or_else(|| tls_failure(&error), |why| why.0)
                 })
             };
             let connection = within(patience, connecting).await?;

@@ -13,7 +13,13 @@ fn read_document(issuer: &str, document: &Value) -> Result<Metadata, DiscoveryEr
         headers: HeaderMap::new(),
         body: Zeroizing::new(document.to_string().into_bytes()),
     };
-    read(&response, issuer, None, &Url::parse(issuer).unwrap(), false)
+    read(
+        &response,
+        issuer,
+        None,
+        &Url::parse(issuer).unwrap(),
+        &PrivateAddresses::Refused,
+    )
 }
 
 #[test]
@@ -140,6 +146,6 @@ proptest! {
             prop_assert!(metadata.endpoints.token.to_ascii_lowercase().trim().starts_with("https"));
         }
         let raw = Incoming { status: 200, headers: HeaderMap::new(), body: Zeroizing::new(body) };
-        prop_assert!(read(&raw, issuer, None, &Url::parse(issuer).unwrap(), false).is_err());
+        prop_assert!(read(&raw, issuer, None, &Url::parse(issuer).unwrap(), &PrivateAddresses::Refused).is_err());
     }
 }

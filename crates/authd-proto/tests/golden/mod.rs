@@ -142,6 +142,7 @@ fn account() -> res::AccountInfo {
         dpop: Some(res::Dpop::Bound),
         created_at: NOW - 86_400,
         login_ends_at: Some(NOW + 29 * 86_400),
+        clock_ahead_secs: Some(-600),
         leases: vec![res::LeaseInfo {
             learned_lifetime_secs: Some(1800),
             stated_lifetime_secs: Some(3600),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use authd_proto::doctor as doc;
 use authd_proto::error::ErrorShape;
 use authd_proto::event::EventKind;
 use authd_proto::provider as pro;
@@ -268,6 +269,13 @@ pub(super) fn requests() -> Vec<Vector> {
                 limit: Some(20),
                 cursor: Some("2000062".into()),
                 ..req::EventsQuery::default()
+            },
+        ),
+        request(
+            "",
+            &doc::DoctorCheck {
+                account: Some(account()),
+                wait_secs: Some(5),
             },
         ),
         request("", &req::DaemonStatus {}),

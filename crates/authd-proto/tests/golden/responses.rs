@@ -1,5 +1,6 @@
 //! Responses.
 
+use authd_proto::doctor as doc;
 use authd_proto::event::EventKind;
 use authd_proto::provider as pro;
 use authd_proto::request as req;
@@ -209,6 +210,7 @@ pub(super) fn responses() -> Vec<Vector> {
                 cursor: None,
             },
         ),
+        response::<doc::DoctorCheck>("", &diagnosis()),
         response::<req::DaemonStatus>("", &daemon_status()),
         response::<req::DaemonReload>(
             "",
@@ -219,6 +221,33 @@ pub(super) fn responses() -> Vec<Vector> {
         ),
         response::<req::DaemonStop>("", &res::DaemonStopReply { pid: 4321 }),
     ]
+}
+
+fn diagnosis() -> doc::DoctorCheckReply {
+    let mut unreachable = doc::DoctorFinding::new(
+        "provider",
+        "proxy_unreachable",
+        doc::FindingLevel::Fail,
+        format!("{ISSUER}: the proxy http://proxy.example:3128 cannot be reached"),
+        Some("mend `proxy` under [network]".into()),
+    );
+    unreachable.provider = Some(ISSUER.into());
+    unreachable.accounts = strings(&["work"]);
+    let variable = |name: &str, fingerprint: Option<&str>| doc::DoctorVariable {
+        name: name.into(),
+        fingerprint: fingerprint.map(str::to_owned),
+    };
+    doc::DoctorCheckReply {
+        findings: vec![
+            unreachable,
+            doc::DoctorFinding::new("client", "ok", doc::FindingLevel::Ok, "can be used", None),
+        ],
+        variables: vec![
+            variable("HTTPS_PROXY", Some("d430a1da30afe1a9d07b3b36042151eb")),
+            variable("NO_PROXY", None),
+        ],
+        salt: "salt".into(),
+    }
 }
 
 fn daemon_status() -> res::DaemonStatusReply {

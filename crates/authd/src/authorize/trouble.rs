@@ -7,16 +7,15 @@ use authd_oauth::{
 };
 use authd_proto::{ErrorCode, WireError};
 
-pub(super) fn no_randomness() -> WireError {
+use crate::network::mends_the_way;
+
+pub(crate) fn no_randomness() -> WireError {
     WireError::new(ErrorCode::Internal, "the system gives no random bytes")
 }
 
 pub(super) fn discovery_failed(error: DiscoveryError) -> WireError {
     let (code, hint) = match &error {
-        DiscoveryError::Transport(_) => (
-            ErrorCode::Unavailable,
-            "check the issuer's address and the network",
-        ),
+        DiscoveryError::Transport(error) => (ErrorCode::Unavailable, mends_the_way(error.failure)),
         DiscoveryError::IssuerMismatch { .. } => (
             ErrorCode::DiscoveryFailed,
             "give --issuer exactly as the provider names itself, to the last slash",

@@ -63,6 +63,11 @@ pub(crate) fn read(path: &Path, readers: Readers) -> Result<Secret, FileTrouble>
     Ok(Secret::new(text.as_str()))
 }
 
+/// Whether a file can be read, and by whom else, without reading it.
+pub(crate) fn look(path: &Path, readers: Readers) -> Result<(), FileTrouble> {
+    check(path, &open(path, Links::Refused)?, readers)
+}
+
 /// All of a file that holds no secret, but that nobody else may write: it says what is run, and where
 /// secrets go. A link is followed, for many keep such files elsewhere; what it leads to is looked at.
 pub(crate) fn settings(path: &Path, cap: usize) -> Result<String, FileTrouble> {

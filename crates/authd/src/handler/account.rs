@@ -218,6 +218,10 @@ pub(crate) fn info(daemon: &Shared, snapshot: &Arc<Snapshot>, now: Now) -> Accou
             .map(|lease| dpop(&lease.token_type)),
         created_at: unix(grant.created_at),
         login_ends_at: login_ends_at(grant).map(unix),
+        clock_ahead_secs: daemon
+            .clocks
+            .ahead_of(&grant.provider.host())
+            .filter(|ahead| ahead.unsigned_abs() > limits::CLOCK_TOLERANCE_SECS),
         leases,
     }
 }
@@ -359,6 +363,7 @@ mod tests {
             dpop: None,
             created_at: 0,
             login_ends_at: None,
+            clock_ahead_secs: None,
             leases: vec![lease; leases],
         }
     }

@@ -85,11 +85,24 @@ fn offline(class: &str) -> &'static str {
     match class {
         "dns" => "the provider's name cannot be resolved",
         "connect" => "the provider cannot be connected to",
-        "tls" => "somebody answers for the provider whose certificate is not valid for it",
+        "proxy" => "the proxy gives no connection to the provider",
+        "proxy_login" => "the proxy wants another name and password",
+        "tls" => "no TLS with the provider; something else may be answering in its place",
+        "certificate_untrusted" => {
+            "nobody whom this machine trusts vouches for the provider's certificate"
+        }
+        "certificate_foreign" => {
+            "something else answers in the provider's place, with another host's certificate: a portal?"
+        }
+        "certificate_outdated" => {
+            "by this machine's clock the provider's certificate is not valid now"
+        }
         "timeout" => "the provider does not answer in time",
         "connection_broken" => "the connection to the provider broke",
         "response_too_large" => "the provider's answer is too large to be one",
         "html_page" => "a web page answers in the provider's place: a portal, or a proxy",
+        "portal" => "this network wants you to sign in to it first",
+        "redirect" => "something redirects what is for the provider: a portal, or a proxy",
         _ => "the provider answers that it has a problem of its own",
     }
 }
@@ -174,15 +187,22 @@ mod tests {
         let known: std::collections::HashSet<_> = [
             "dns",
             "connect",
+            "proxy",
+            "proxy_login",
             "tls",
+            "certificate_untrusted",
+            "certificate_foreign",
+            "certificate_outdated",
             "timeout",
             "connection_broken",
             "response_too_large",
             "html_page",
+            "portal",
+            "redirect",
             "provider_error",
         ]
         .map(offline)
         .into();
-        assert_eq!(known.len(), 8, "no two classes read alike");
+        assert_eq!(known.len(), 15, "no two classes read alike");
     }
 }

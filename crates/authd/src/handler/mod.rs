@@ -2,6 +2,7 @@
 
 pub(crate) mod account;
 pub(crate) mod daemon;
+pub(crate) mod doctor;
 pub(crate) mod dpop;
 pub(crate) mod events;
 pub(crate) mod flag;

@@ -103,6 +103,10 @@ impl Performer {
         let is_first = exchange.login.is_some() || self.is_taken_over(&exchange.account);
         self.daemon.network.spawn(async move {
             let mut exchanged = send(&daemon, &material, &exchange).await;
+            let host = material.provider.host();
+            daemon
+                .clocks
+                .hear(host, &exchanged.answer, daemon.clock.now());
             failpoint::reach(Boundary::AnswerReceived);
             if is_first {
                 who_signed_in(&daemon, &material, &mut exchanged).await;

@@ -25,6 +25,7 @@ use super::Performer;
 use crate::{
     authorize::Logins,
     clock::{Alarms, Clock, DrivenClock},
+    clocks::Clocks,
     config::Config,
     credential::Credentials,
     daemon::{Daemon, Figures, Place, Standing},
@@ -58,11 +59,12 @@ impl Bench {
         let daemon = Daemon {
             published: Published::new(clock.boot_id()),
             mailbox,
-            network: Network::start(&config.network).unwrap(),
+            network: Network::start(&config, &clock).unwrap(),
             fingerprints: Fingerprinter::default(),
             journal: Journal::open(dir.path().join("events"), clock.clone()),
             credentials: Credentials::default(),
             logins: Logins::default(),
+            clocks: Clocks::default(),
             dpop: DpopServers::default(),
             standing: ArcSwap::from_pointee(Standing::opening()),
             figures: Figures::new(&clock),

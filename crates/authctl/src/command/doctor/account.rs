@@ -27,17 +27,30 @@ pub(super) fn check(accounts: &[AccountInfo], now: u64) -> Vec<Finding> {
 fn of_account(account: &AccountInfo, now: u64) -> Vec<Finding> {
     let name = &account.account;
     let mut findings = Vec::new();
-    for trouble in trouble::of(account, now) {
+    // Of the clock its provider's own look has the newest word.
+    let troubles = trouble::of(account, now).into_iter();
+    for trouble in troubles.filter(|trouble| trouble.code != trouble::CLOCK) {
         let message = format!("'{name}': {}", trouble.what);
         findings.extend(match trouble.severity {
             Severity::Know => None,
-            Severity::Watch => Some(Finding::warn("accounts", message, trouble.mend)),
-            Severity::Act => Some(Finding::fail("accounts", message, trouble.mend)),
+            Severity::Watch => Some(Finding::warn(
+                "accounts",
+                trouble.code,
+                message,
+                trouble.mend,
+            )),
+            Severity::Act => Some(Finding::fail(
+                "accounts",
+                trouble.code,
+                message,
+                trouble.mend,
+            )),
         });
     }
     if findings.is_empty() && account.state == State::Expired {
         findings.push(Finding::warn(
             "accounts",
+            "no_live_token",
             format!("'{name}' has no token that is alive"),
             format!("see what happened: 'authctl events {name}'"),
         ));

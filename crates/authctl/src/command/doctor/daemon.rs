@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use authd_client::Instance;
+use authd_proto::doctor::{DoctorCheck, DoctorCheckReply};
 use authd_proto::request::DaemonStatus;
-use authd_proto::response::DaemonStatusReply;
+use authd_proto::response::{AccountInfo, DaemonStatusReply};
 
-use super::{Finding, account, metadata, place};
+use super::{Finding, account, environment, forks, metadata, place};
 use crate::exit::Failure;
 use crate::{daemon, output};
 
@@ -14,35 +15,82 @@ const OWN_VERSION: &str = env!("CARGO_PKG_VERSION");
 /// How far the wall clock may have moved since the daemon started before it is worth a word.
 const CLOCK_STEP_SECS: u64 = 60;
 
+/// Seconds that providers may take for their answers.
+const PATIENCE: u64 = 10;
+
+/// What a daemon said of itself.
+struct Said {
+    status: DaemonStatusReply,
+    accounts: Vec<AccountInfo>,
+    looked: Result<DoctorCheckReply, Failure>,
+    metadata: Vec<Finding>,
+}
+
 /// All that a daemon can be asked. `now` is in Unix seconds.
 pub(super) fn check(instance: &Instance, now: u64) -> Vec<Finding> {
-    let asked = daemon::running().and_then(|mut client| {
-        let status = daemon::ask(&mut client, &DaemonStatus {})?;
-        let accounts = daemon::accounts(&mut client)?;
-        let providers = metadata::check(&mut client, &accounts);
-        // What was found there is in their flags.
-        let accounts = daemon::accounts(&mut client)?;
-        Ok((status, accounts, providers))
-    });
-    match asked {
-        Ok((status, accounts, providers)) => {
-            let mut findings = of_status(&status, &instance.directories.state, now);
-            findings.push(status.config_path.as_ref().map_or_else(
-                || Finding::ok("config", "there is no file; the defaults apply"),
-                |path| place::config(Path::new(path)),
-            ));
-            findings.extend(account::check(&accounts, now));
-            findings.extend(providers);
-            findings
+    let said = match ask() {
+        Ok(said) => said,
+        Err(failure) => return vec![unreachable(&failure)],
+    };
+    let status = &said.status;
+    let mut findings = of_status(status, &instance.directories.state, now);
+    findings.push(status.config_path.as_ref().map_or_else(
+        || Finding::ok("config", "there is no file; the defaults apply"),
+        |path| place::config(Path::new(path)),
+    ));
+    match &said.looked {
+        Ok(looked) => {
+            findings.extend(looked.findings.iter().cloned().map(Finding::from));
+            findings.extend(environment::differences(looked, environment::value));
         }
-        Err(failure) => vec![unreachable(&failure)],
+        Err(failure) => findings.push(Finding::warn(
+            "providers",
+            "providers_not_looked_at",
+            format!("nobody looked at the providers: {}", failure.message()),
+            "authctl daemon stop (the installed version starts with the next command)",
+        )),
     }
+    findings.extend(account::check(&said.accounts, now));
+    findings.extend(said.metadata);
+    findings.extend(environment::issuers(&said.accounts, environment::value));
+    if let Some(home) = std::env::home_dir() {
+        findings.extend(forks::check(&home, &said.accounts));
+    }
+    findings
+}
+
+fn ask() -> Result<Said, Failure> {
+    let mut client = daemon::running()?;
+    let status = daemon::ask(&mut client, &DaemonStatus {})?;
+    // While the store is shut nobody knows the accounts; the store's finding says why.
+    let accounts = match status.store.state.as_str() {
+        "locked" | "failed" => Vec::new(),
+        _ => daemon::accounts(&mut client)?,
+    };
+    let metadata = metadata::check(&mut client, &accounts);
+    // What was found there is in their flags.
+    let accounts = match accounts.is_empty() {
+        true => accounts,
+        false => daemon::accounts(&mut client)?,
+    };
+    let check = DoctorCheck {
+        account: None,
+        wait_secs: Some(PATIENCE),
+    };
+    let looked = daemon::ask_waiting(&mut client, &check, PATIENCE);
+    Ok(Said {
+        status,
+        accounts,
+        looked,
+        metadata,
+    })
 }
 
 fn unreachable(failure: &Failure) -> Finding {
     if failure.is_not_running() {
         return Finding::warn(
             "daemon",
+            "daemon_not_running",
             "it is not running; accounts, key and store were not checked",
             "authctl list (starts it)",
         );
@@ -53,7 +101,7 @@ fn unreachable(failure: &Failure) -> Finding {
         }
         _ => "install the same version of authd and authctl",
     };
-    Finding::fail("daemon", failure.message(), fix)
+    Finding::fail("daemon", "daemon_unreachable", failure.message(), fix)
 }
 
 fn of_status(status: &DaemonStatusReply, state: &Path, now: u64) -> Vec<Finding> {
@@ -61,6 +109,7 @@ fn of_status(status: &DaemonStatusReply, state: &Path, now: u64) -> Vec<Finding>
     if Path::new(&status.state_dir) != state {
         findings.push(Finding::warn(
             "state",
+            "state_elsewhere",
             format!(
                 "the daemon keeps its state in '{}', this environment says '{}'",
                 status.state_dir,
@@ -87,6 +136,7 @@ fn version(status: &DaemonStatusReply) -> Finding {
     } else {
         Finding::warn(
             "daemon",
+            "daemon_version",
             format!("{message}, but this is authctl {OWN_VERSION}"),
             "authctl daemon stop (the installed version starts with the next command)",
         )
@@ -102,6 +152,7 @@ fn clock(status: &DaemonStatusReply, now: u64) -> Finding {
         }
         _ => Finding::warn(
             "clock",
+            "clock_was_set",
             "it was set while the daemon ran; expiry times shown may be off until the next renewal",
             "timedatectl status",
         ),
@@ -113,6 +164,7 @@ fn key(status: &DaemonStatusReply) -> Finding {
     if protection.kind == "file" {
         Finding::warn(
             "key",
+            "key_in_file",
             format!("weak: {}", protection.detail),
             "a key store (gnome-keyring, KeePassXC) takes the key of a store made while it runs",
         )
@@ -134,7 +186,12 @@ fn store(status: &DaemonStatusReply) -> Finding {
         "stale" => "authctl adopt --all (only if no other copy is in use)".to_owned(),
         _ => "upgrade authctl".to_owned(),
     };
-    Finding::fail("store", format!("{}: {why}", store.state), fix)
+    Finding::fail(
+        "store",
+        "store_not_ok",
+        format!("{}: {why}", store.state),
+        fix,
+    )
 }
 
 #[cfg(test)]
@@ -174,7 +231,7 @@ mod tests {
         }
     }
 
-    fn levels(status: &DaemonStatusReply, now: u64) -> Vec<(&'static str, Level)> {
+    fn levels(status: &DaemonStatusReply, now: u64) -> Vec<(String, Level)> {
         of_status(status, Path::new("/state"), now)
             .into_iter()
             .filter(|finding| finding.level != Level::Ok)
@@ -203,6 +260,7 @@ mod tests {
                 ("key", Level::Warn),
                 ("store", Level::Fail),
             ]
+            .map(|(check, level)| (check.to_owned(), level))
         );
     }
 }

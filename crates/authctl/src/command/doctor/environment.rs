@@ -1,49 +1,40 @@
-//! What surrounds this process: its clock, and variables that override credentials (invariant 20).
+//! What surrounds this process: its clock, and variables that override credentials (invariant 20), or
+//! that say something else than the daemon's and the accounts'.
 
-use super::Finding;
+use std::{collections::BTreeMap, env};
+
+use authd_proto::{
+    doctor::{DoctorCheckReply, fingerprint},
+    response::AccountInfo,
+};
+
+use super::{
+    Finding,
+    tools::{ISSUERS, TOOLS},
+};
 
 /// 2025-01-01: no release of authd is older.
 const EARLIEST: u64 = 1_735_689_600;
 
-/// Variables that tools prefer to any login, with the tools that do. Their values are secrets: only
-/// whether they are set is looked at.
-const OVERRIDES: &[(&str, &str)] = &[
-    ("ANTHROPIC_API_KEY", "Claude Code and the Anthropic SDKs"),
-    ("ANTHROPIC_AUTH_TOKEN", "Claude Code and the Anthropic SDKs"),
-    ("CLAUDE_CODE_OAUTH_TOKEN", "Claude Code"),
-    ("OPENAI_API_KEY", "Codex and the OpenAI SDKs"),
-    ("GEMINI_API_KEY", "Gemini CLI"),
-    ("GOOGLE_API_KEY", "Gemini CLI and the Google SDKs"),
-    (
-        "GOOGLE_APPLICATION_CREDENTIALS",
-        "gcloud and the Google SDKs",
-    ),
-    ("CLOUDSDK_AUTH_ACCESS_TOKEN", "gcloud"),
-    ("GITHUB_TOKEN", "gh and many tools for GitHub"),
-    ("GH_TOKEN", "gh"),
-    ("GITLAB_TOKEN", "glab"),
-    ("AWS_ACCESS_KEY_ID", "the AWS CLI and SDKs"),
-    ("AWS_SECRET_ACCESS_KEY", "the AWS CLI and SDKs"),
-    ("AWS_SESSION_TOKEN", "the AWS CLI and SDKs"),
-    ("AZURE_CLIENT_SECRET", "the Azure SDKs"),
-    ("HF_TOKEN", "huggingface_hub"),
-    ("NPM_TOKEN", "npm, by way of many .npmrc files"),
-    ("NODE_AUTH_TOKEN", "npm, by way of many .npmrc files"),
-    ("CARGO_REGISTRY_TOKEN", "cargo"),
-    ("DIGITALOCEAN_ACCESS_TOKEN", "doctl"),
-    ("HEROKU_API_KEY", "the Heroku CLI"),
-    ("VAULT_TOKEN", "vault"),
-];
-
-/// The variables that are set, as `is_set` says.
+/// The variables that are set, as `is_set` says, each with the tools that it keeps from their login.
 pub(super) fn overrides(is_set: impl Fn(&str) -> bool) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = OVERRIDES
-        .iter()
-        .filter(|(name, _)| is_set(name))
+    let mut set: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for tool in TOOLS {
+        for name in tool.variables.iter().filter(|name| is_set(name)) {
+            let what = format!("{} (over {})", tool.name, tool.overrides);
+            set.entry(name).or_default().push(what);
+        }
+    }
+    let mut findings: Vec<Finding> = set
+        .into_iter()
         .map(|(name, tools)| {
             Finding::warn(
                 "environment",
-                format!("{name} is set: {tools} use it and not the login that authd renews"),
+                "variable_overrides_login",
+                format!(
+                    "{name} is set, and counts before any login for {}",
+                    tools.join(", ")
+                ),
                 format!("unset {name}"),
             )
         })
@@ -57,11 +48,85 @@ pub(super) fn overrides(is_set: impl Fn(&str) -> bool) -> Vec<Finding> {
     findings
 }
 
+/// Variables by which the daemon goes, and that say something else here.
+pub(super) fn differences(
+    reply: &DoctorCheckReply,
+    value: impl Fn(&str) -> Option<String>,
+) -> Vec<Finding> {
+    let differing = reply.variables.iter().filter_map(|variable| {
+        let name = variable.name.as_str();
+        let lower = name.ends_with("_PROXY").then(|| name.to_ascii_lowercase());
+        let own = lower.and_then(|lower| value(&lower));
+        let own = own.or_else(|| value(name));
+        let own = own.map(|own| fingerprint(&reply.salt, &own));
+        let what = match (&own, &variable.fingerprint) {
+            (Some(own), Some(daemons)) if own != daemons => {
+                format!("{name} has another value here than for the daemon")
+            }
+            (Some(_), None) => format!("{name} is set here, and not for the daemon"),
+            (None, Some(_)) => format!("{name} is set for the daemon, and not here"),
+            _ => return None,
+        };
+        let fix = if name.starts_with("AUTHD_") {
+            format!("set {name} alike for both, or unset it")
+        } else {
+            "authctl daemon stop (the next command starts it with the variables that are set \
+             there); or say it in config.toml, under [network]"
+                .to_owned()
+        };
+        Some(Finding::warn("environment", "variable_differs", what, fix))
+    });
+    differing.collect()
+}
+
+/// Variables that point programs to an issuer of which there is no account: another stage, mostly.
+pub(super) fn issuers(
+    accounts: &[AccountInfo],
+    value: impl Fn(&str) -> Option<String>,
+) -> Vec<Finding> {
+    if accounts.is_empty() {
+        return Vec::new();
+    }
+    let known = |issuer: &str| {
+        let plain = |issuer: &str| issuer.trim().trim_end_matches('/').to_owned();
+        accounts
+            .iter()
+            .any(|account| plain(&account.issuer) == plain(issuer))
+    };
+    let foreign = ISSUERS
+        .iter()
+        .filter(|name| value(name).is_some_and(|issuer| !known(&issuer)));
+    foreign
+        .map(|name| {
+            Finding::warn(
+                "environment",
+                "variable_names_another_issuer",
+                format!(
+                    "{name} names an issuer that no account is of: of another stage (dev, stage, \
+                     prod)?"
+                ),
+                format!("unset {name}; or log in there: authctl login NAME --issuer \"${name}\""),
+            )
+        })
+        .collect()
+}
+
+/// A variable of this process that says something.
+pub(super) fn value(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Whether a variable of this process says something, whatever it is.
+pub(super) fn is_set(name: &str) -> bool {
+    env::var_os(name).is_some_and(|value| !value.is_empty())
+}
+
 /// Whether the clock can be right. `now` is in Unix seconds.
 pub(super) fn clock(now: u64) -> Finding {
     if now < EARLIEST {
         Finding::fail(
             "clock",
+            "clock_years_behind",
             "the clock is years behind; certificates and tokens look wrong by it",
             "set the clock, or let the system do it: timedatectl set-ntp true",
         )
@@ -72,16 +137,77 @@ pub(super) fn clock(now: u64) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use authd_proto::doctor::DoctorVariable;
+
     use super::*;
     use crate::command::doctor::Level;
 
+    /// RENEWAL invariant 20: for at least 20 tools, each by its own variables.
     #[test]
-    fn each_variable_that_is_set_is_named_with_its_tools_and_its_cure() {
-        let found = overrides(|name| ["GH_TOKEN", "HF_TOKEN"].contains(&name));
-        let fixes: Vec<_> = found.iter().map(|f| f.fix.as_deref()).collect();
-        assert_eq!(fixes, [Some("unset GH_TOKEN"), Some("unset HF_TOKEN")]);
-        assert!(found.iter().all(|finding| finding.level == Level::Warn));
+    fn inv_20_variables_that_override_a_login_are_found_for_each_tool() {
+        assert!(TOOLS.len() >= 20, "{} tools", TOOLS.len());
+        for tool in TOOLS {
+            for name in tool.variables {
+                let found = overrides(|other| other == *name);
+                let [finding] = &found[..] else {
+                    panic!("{name}: {found:?}")
+                };
+                assert_eq!(finding.level, Level::Warn);
+                assert_eq!(finding.code, "variable_overrides_login");
+                assert!(finding.message.contains(tool.name), "{finding:?}");
+                assert!(finding.message.contains(tool.overrides), "{finding:?}");
+                assert_eq!(finding.fix, Some(format!("unset {name}")));
+            }
+        }
+        let all: BTreeSet<_> = TOOLS.iter().flat_map(|tool| tool.variables).collect();
+        assert_eq!(
+            overrides(|_| true).len(),
+            all.len(),
+            "one for each variable"
+        );
         assert_eq!(overrides(|_| false)[0].level, Level::Ok);
+    }
+
+    #[test]
+    fn what_says_something_else_than_the_daemon_is_told_without_what_it_says() {
+        let set = |name: &str, value: Option<&str>| DoctorVariable {
+            name: name.to_owned(),
+            fingerprint: value.map(|value| fingerprint("salt", value)),
+        };
+        let reply = DoctorCheckReply {
+            findings: Vec::new(),
+            variables: vec![
+                set("HTTPS_PROXY", Some("http://canary-old:1")),
+                set("ALL_PROXY", None),
+                set("NO_PROXY", Some("same")),
+                set("SSL_CERT_FILE", Some("/canary")),
+                set("AUTHD_STATE_DIR", Some("/canary")),
+            ],
+            salt: "salt".to_owned(),
+        };
+        let found = differences(&reply, |name| {
+            let value = match name {
+                "https_proxy" => "http://canary-new:1",
+                "HTTPS_PROXY" => "http://canary-old:1",
+                "ALL_PROXY" | "AUTHD_STATE_DIR" => "canary",
+                "NO_PROXY" => "same",
+                _ => return None,
+            };
+            Some(value.to_owned())
+        });
+        let said: Vec<_> = found.iter().map(|finding| &*finding.message).collect();
+        assert_eq!(
+            said,
+            [
+                "HTTPS_PROXY has another value here than for the daemon",
+                "ALL_PROXY is set here, and not for the daemon",
+                "SSL_CERT_FILE is set for the daemon, and not here",
+                "AUTHD_STATE_DIR has another value here than for the daemon",
+            ]
+        );
+        assert!(!format!("{found:?}").contains("canary"));
     }
 
     #[test]

@@ -51,6 +51,7 @@ pub(super) fn check(client: &mut Client, accounts: &[AccountInfo]) -> Vec<Findin
     if unasked > 0 {
         findings.push(Finding::warn(
             "metadata",
+            "metadata_unknown",
             format!("{unasked} more providers were not asked: the others took too long"),
             "authctl doctor",
         ));
@@ -75,6 +76,7 @@ fn of_answer(issuer: &str, answer: Result<AccountCheckReply, Failure>) -> Answer
     let silent = |why: &str| {
         Answered::Silent(Finding::warn(
             "metadata",
+            "metadata_unknown",
             format!("whether {issuer} is what it was at login is not known: {why}"),
             "see that its address is right and the network is there, then run 'authctl doctor'",
         ))
@@ -122,7 +124,7 @@ mod tests {
         let Answered::Silent(finding) = answered(MetadataState::Unavailable, Some(why)) else {
             panic!("it is silent");
         };
-        assert_eq!((finding.check, finding.level), ("metadata", Level::Warn));
+        assert_eq!((&*finding.check, finding.level), ("metadata", Level::Warn));
         assert!(
             finding.message.contains("https://idp.example") && finding.message.ends_with(why),
             "{}",

@@ -14,6 +14,7 @@ pub(super) fn program() -> Finding {
         Ok(program) => Finding::ok("program", format!("'{}'", program.display())),
         Err(error) => Finding::fail(
             "program",
+            "no_program",
             error.to_string(),
             "put authd into the directory of authctl",
         ),
@@ -35,7 +36,12 @@ pub(super) fn socket(instance: &Instance) -> Vec<Finding> {
             ),
             _ => "set AUTHD_SOCKET to a path of your own".to_owned(),
         };
-        return vec![Finding::fail("socket", error.to_string(), fix)];
+        return vec![Finding::fail(
+            "socket",
+            "socket_place",
+            error.to_string(),
+            fix,
+        )];
     }
     let named = if instance.socket.is_explicit() {
         ", as AUTHD_SOCKET says"
@@ -64,10 +70,15 @@ pub(super) fn state(state: &Path) -> Vec<Finding> {
         }
         Err(error) => vec![Finding::fail(
             "state",
+            "state_unreadable",
             format!("'{shown}' cannot be read: {error}"),
             format!("ls -ld '{shown}'"),
         )],
-        Ok(meta) => vec![private("state", state, &meta)],
+        Ok(meta) => {
+            let mut findings = vec![private("state", state, &meta)];
+            findings.extend(open_files(state));
+            findings
+        }
     }
 }
 
@@ -77,16 +88,53 @@ pub(super) fn config(path: &Path) -> Finding {
     match std::fs::File::open(path).and_then(|file| file.metadata()) {
         Err(error) => Finding::fail(
             "config",
+            "config_unreadable",
             format!("'{shown}' cannot be read: {error}"),
             format!("ls -l '{shown}'"),
         ),
         Ok(meta) if writable_by_others(&meta) => Finding::fail(
             "config",
+            "config_writable",
             format!("others can write '{shown}'"),
             format!("chmod go-w '{shown}'"),
         ),
         Ok(_) => Finding::ok("config", format!("'{shown}'")),
     }
+}
+
+/// Files of the store that others could read or write, if they got as far.
+#[cfg(unix)]
+fn open_files(state: &Path) -> Vec<Finding> {
+    use std::os::unix::fs::MetadataExt as _;
+    const KEPT: &[&str] = &[
+        "about",
+        "key",
+        "authd.redb",
+        "mirrors",
+        "spill",
+        "events",
+        "aside",
+    ];
+    let open = KEPT.iter().filter_map(|name| {
+        let path = state.join(name);
+        let meta = path.symlink_metadata().ok()?;
+        let mode = meta.mode() & 0o7777;
+        let shown = path.display();
+        (mode & 0o077 != 0 && !meta.is_symlink()).then(|| {
+            Finding::fail(
+                "store",
+                "open_to_others",
+                format!("others can get at '{shown}' (mode {mode:04o})"),
+                format!("chmod go-rwx '{shown}'"),
+            )
+        })
+    });
+    open.collect()
+}
+
+#[cfg(not(unix))]
+fn open_files(_: &Path) -> Vec<Finding> {
+    Vec::new()
 }
 
 #[cfg(unix)]
@@ -98,24 +146,28 @@ fn private(check: &'static str, path: &Path, meta: &std::fs::Metadata) -> Findin
     if !meta.is_dir() {
         Finding::fail(
             check,
+            "not_a_directory",
             format!("'{shown}' is not a directory (symbolic links are not followed here)"),
             format!("put '{shown}' out of the way"),
         )
     } else if meta.uid() != own {
         Finding::fail(
             check,
+            "foreign_owner",
             format!("'{shown}' belongs to uid {}, not to uid {own}", meta.uid()),
             format!("sudo chown -R {own} '{shown}'"),
         )
     } else if mode & 0o077 != 0 {
         Finding::fail(
             check,
+            "open_to_others",
             format!("others can get into '{shown}' (mode {mode:04o})"),
             format!("chmod 700 '{shown}'"),
         )
     } else if mode & 0o700 != 0o700 {
         Finding::fail(
             check,
+            "not_writable",
             format!("nothing can be written to '{shown}' (mode {mode:04o})"),
             format!("chmod 700 '{shown}'"),
         )

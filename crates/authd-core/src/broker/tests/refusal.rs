@@ -248,6 +248,31 @@ fn the_latest_error_is_told_in_a_word_and_a_sentence() {
             "the token endpoint gave an empty answer with status 503",
         ),
         (
+            plain(511, Body::Empty),
+            "portal",
+            "the token endpoint gave an empty answer with status 511",
+        ),
+        (
+            plain(302, Body::Empty),
+            "redirect",
+            "the token endpoint gave an empty answer with status 302",
+        ),
+        (
+            plain(407, Body::Empty),
+            "proxy_login",
+            "the token endpoint gave an empty answer with status 407",
+        ),
+        (
+            nothing(false, Failure::ProxyLogin),
+            "proxy_login",
+            "no answer from the provider (proxy_login, before it was sent)",
+        ),
+        (
+            nothing(false, Failure::UntrustedCertificate),
+            "certificate_untrusted",
+            "no answer from the provider (certificate_untrusted, before it was sent)",
+        ),
+        (
             plain(503, Body::Unintelligible),
             "provider_error",
             "the token endpoint gave an answer that is no OAuth response with status 503",

@@ -76,10 +76,15 @@ fn rotating(rotation: Rotation, leeway: Option<u64>) -> Profile {
     }
 }
 
-const FAILURES: [Failure; 6] = [
+const FAILURES: [Failure; 11] = [
     Failure::Dns,
     Failure::Connect,
+    Failure::Proxy,
+    Failure::ProxyLogin,
     Failure::Tls,
+    Failure::UntrustedCertificate,
+    Failure::ForeignCertificate,
+    Failure::OutdatedCertificate,
     Failure::Timeout,
     Failure::Broken,
     Failure::TooLarge,
@@ -91,7 +96,10 @@ const GATEWAY: Verdict = Verdict::Ambiguous(Ambiguity::Gateway);
 fn row_nothing_sent_is_transient() {
     for failure in FAILURES {
         let expected = match failure {
-            Failure::Tls => Verdict::Offline,
+            Failure::Tls
+            | Failure::UntrustedCertificate
+            | Failure::ForeignCertificate
+            | Failure::OutdatedCertificate => Verdict::Offline,
             _ => Verdict::Transient,
         };
         assert_eq!(judged(nothing(false, failure)), expected, "{failure:?}");
