@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use authd_client::Instance;
-use authd_proto::doctor::{DoctorCheck, DoctorCheckReply};
+use authd_proto::doctor::{DoctorCheck, DoctorCheckReply, FindingLevel};
 use authd_proto::request::DaemonStatus;
 use authd_proto::response::{AccountInfo, DaemonStatusReply};
 
@@ -67,22 +67,40 @@ fn ask() -> Result<Said, Failure> {
         "locked" | "failed" => Vec::new(),
         _ => daemon::accounts(&mut client)?,
     };
-    let metadata = metadata::check(&mut client, &accounts);
-    // What was found there is in their flags.
-    let accounts = match accounts.is_empty() {
-        true => accounts,
-        false => daemon::accounts(&mut client)?,
-    };
     let check = DoctorCheck {
         account: None,
         wait_secs: Some(PATIENCE),
     };
     let looked = daemon::ask_waiting(&mut client, &check, PATIENCE);
+    // A provider that is not reached is told of once, with what keeps it.
+    let reached: Vec<_> = accounts
+        .iter()
+        .filter(|account| {
+            looked
+                .as_ref()
+                .is_ok_and(|looked| is_reached(looked, account))
+        })
+        .collect();
+    let metadata = metadata::check(&mut client, &reached);
+    // What was found there is in their flags.
+    let accounts = match reached.is_empty() {
+        true => accounts,
+        false => daemon::accounts(&mut client)?,
+    };
     Ok(Said {
         status,
         accounts,
         looked,
         metadata,
+    })
+}
+
+/// Whether nothing is known to be between the daemon and the account's provider.
+fn is_reached(looked: &DoctorCheckReply, account: &AccountInfo) -> bool {
+    !looked.findings.iter().any(|finding| {
+        let is_about_it = finding.accounts.contains(&account.account)
+            || finding.provider.as_deref() == Some(&account.issuer);
+        finding.check == "provider" && finding.level == FindingLevel::Fail && is_about_it
     })
 }
 

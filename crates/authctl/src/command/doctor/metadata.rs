@@ -20,7 +20,7 @@ const ANSWER_SECS: u64 = 10;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A finding for each provider that does not say how it is, and one for those that do.
-pub(super) fn check(client: &mut Client, accounts: &[AccountInfo]) -> Vec<Finding> {
+pub(super) fn check(client: &mut Client, accounts: &[&AccountInfo]) -> Vec<Finding> {
     // One account speaks for all of its issuer: the daemon looks once, and tells each.
     let issuers: BTreeMap<&str, &str> = accounts
         .iter()
