@@ -352,6 +352,11 @@ async fn a_proxy_by_tls_and_one_by_socks_get_the_credentials_too() {
             }
         }
     }
+    // `socks5` is told an address: what the name leads to is found out, and judged, here.
+    let http = http_with(|config| {
+        config.proxy = named(format!("socks5://user:p%40ss@{}", socks.address), "", None);
+    });
+    assert_eq!(received(&http, &outside).await, nothing(Failure::Dns));
     // A proxy whose certificate nobody vouches for is the proxy's trouble, and no portal's.
     let http = http_with(|config| {
         config.proxy = named(format!("https://{}", secure.address), "", None);

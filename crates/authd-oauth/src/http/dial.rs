@@ -45,6 +45,7 @@ pub(super) struct Unreached(pub(super) TransportFailure);
 #[derive(Clone)]
 pub(super) struct Dial {
     direct: HttpConnector<Guarded>,
+    guarded: Guarded,
     /// A proxy is the user's own choice, so its address is not judged.
     to_proxy: HttpConnector<GaiResolver>,
     proxies: Proxies,
@@ -54,10 +55,11 @@ pub(super) struct Dial {
 impl Dial {
     pub(super) fn new(config: &HttpConfig) -> Result<Self, HttpConfigError> {
         let private = Arc::new(config.private_addresses.clone());
-        let mut direct = HttpConnector::new_with_resolver(Guarded {
+        let guarded = Guarded {
             resolver: GaiResolver::new(),
             private: Arc::clone(&private),
-        });
+        };
+        let mut direct = HttpConnector::new_with_resolver(guarded.clone());
         let mut to_proxy = HttpConnector::new();
         direct.enforce_http(false);
         direct.set_nodelay(true);
@@ -67,6 +69,7 @@ impl Dial {
         to_proxy.set_connect_timeout(Some(config.connect_timeout));
         Ok(Self {
             direct,
+            guarded,
             to_proxy,
             proxies: Proxies::new(&config.proxy)?,
             private,
@@ -139,8 +142,12 @@ impl Dial {
                 }
             }
             Some(scheme @ ("socks5" | "socks5h")) => {
-                let local_dns = scheme == "socks5";
-                let mut socks = SocksV5::new(at, self.to_proxy.clone()).local_dns(local_dns);
+                // Not by the connector's own `local_dns`: that blocks the thread, and judges nothing.
+                let uri = match scheme {
+                    "socks5" => resolved(self.guarded.clone(), uri).await?,
+                    _ => uri,
+                };
+                let mut socks = SocksV5::new(at, self.to_proxy.clone());
                 match proxy.name_and_password(anew).await {
                     Some((user, password)) => socks = socks.with_auth(user, password),
                     None if proxy.login.is_some() => {
@@ -234,15 +241,37 @@ async fn connect(
         let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
         while let Some(error) = cause {
             if let Some(unresolved) = error.downcast_ref::<Unresolved>() {
-                return Unreached(match unresolved {
-                    Unresolved::NotFound(_) => TransportFailure::Dns,
-                    Unresolved::Private => TransportFailure::PrivateAddress,
-                });
+                return unresolved.into();
             }
             cause = error.source();
         }
         Unreached(TransportFailure::Connect)
     })
+}
+
+/// The same place by its address instead of its name.
+async fn resolved(mut guarded: Guarded, uri: Uri) -> Result<Uri, Unreached> {
+    let port = uri.port_u16().unwrap_or(443);
+    let name: Name = uri
+        .host()
+        .unwrap_or_default()
+        .parse()
+        .map_err(|_| Unreached(TransportFailure::BadEndpoint))?;
+    let mut found = guarded
+        .call(name)
+        .await
+        .map_err(|why| Unreached::from(&why))?;
+    let Some(mut address) = found.next() else {
+        return Err(Unreached(TransportFailure::Dns));
+    };
+    address.set_port(port);
+    let by_address = Uri::builder()
+        .scheme("https")
+        .authority(address.to_string())
+        .path_and_query("/");
+    by_address
+        .build()
+        .map_err(|_| Unreached(TransportFailure::BadEndpoint))
 }
 
 /// [`Dial`] as the connector below hyper-rustls' own.
@@ -278,6 +307,15 @@ enum Unresolved {
     NotFound(#[source] io::Error),
     #[error("the name leads to a private address")]
     Private,
+}
+
+impl From<&Unresolved> for Unreached {
+    fn from(why: &Unresolved) -> Self {
+        Self(match why {
+            Unresolved::NotFound(_) => TransportFailure::Dns,
+            Unresolved::Private => TransportFailure::PrivateAddress,
+        })
+    }
 }
 
 impl Service<Name> for Guarded {
