@@ -9,6 +9,7 @@ mod open;
 mod paste;
 mod place;
 mod qr;
+mod repeat;
 pub(super) mod show;
 mod which;
 pub(super) mod wizard;

@@ -159,10 +159,12 @@ fn only_what_is_missing_is_asked() {
         Call::LoginWait(_) => reply.ok(&LoginProgress::Done(Box::new(done()))),
         call => known(call, reply),
     });
-    let asked = "login new --issuer https://idp.example.com --scope openid";
+    let asked = "login new --issuer https://idp.example.com --dpop --scope openid";
     let mut terminal = Terminal::start(&daemon, asked);
     terminal.answer("Client id [register]: ", "authd-cli");
     terminal.answer("(not shown): ", "");
+    // All that was said, and what was answered.
+    terminal.see("--issuer https://idp.example.com --dpop --scope openid --client-id authd-cli");
     terminal.answer("Go on? [Y/n]: ", "y");
     let (shown, status) = terminal.end();
     assert_eq!(status, Some(0), "{shown}");

@@ -11,6 +11,7 @@ use url::Url;
 
 use super::LoginArgs;
 use super::place::Way;
+use super::repeat::Given;
 use super::which::host;
 use crate::exit::Failure;
 use crate::input::Keyboard;
@@ -44,6 +45,7 @@ pub(super) fn complete(
         return Ok(());
     }
 
+    let given = Given::by(args);
     let dialog = Dialog { keyboard };
     tell("Answers in [brackets] are taken when you just press Enter; Ctrl-C gives up.\n");
     if args.account.is_none() {
@@ -58,7 +60,7 @@ pub(super) fn complete(
         dialog.provider(args, client)?;
         dialog.client(args, client)?;
     }
-    show(args, existing, way);
+    show(args, existing, way, &given);
     if !dialog.agrees("Go on?", true)? {
         return Err(Failure::GivenUp);
     }
@@ -298,7 +300,7 @@ fn rows(words: &[&str], columns: usize) -> String {
 }
 
 /// What will be done, and the command that does it without questions.
-fn show(args: &LoginArgs, existing: Option<&AccountInfo>, way: Way) {
+fn show(args: &LoginArgs, existing: Option<&AccountInfo>, way: Way, given: &Given) {
     let account = args.account.as_deref().unwrap_or_default();
     let mut text = format!(
         "\n{} to '{}'{}:\n",
@@ -351,44 +353,9 @@ fn show(args: &LoginArgs, existing: Option<&AccountInfo>, way: Way) {
             Way::Elsewhere(_) => "with a code on any device, or in a browser elsewhere",
         },
     );
-    let command = clean(&command(args, account)).into_owned();
+    let command = clean(&given.completed(args, std::env::args().skip(1))).into_owned();
     text.push_str(&format!("\nThe same without questions:\n  {command}\n"));
     tell(text);
-}
-
-/// The same without questions. A secret is no part of a command.
-fn command(args: &LoginArgs, account: &str) -> String {
-    let mut words = vec!["authctl login".to_owned(), account.to_owned()];
-    let mut option = |name: &str, value: &str| words.extend([name.to_owned(), quoted(value)]);
-    if let Some(provider) = &args.provider {
-        option("--provider", provider);
-    }
-    for (name, value) in &args.variables {
-        option("--set", &format!("{name}={value}"));
-    }
-    if let Some(issuer) = &args.issuer {
-        option("--issuer", issuer);
-    }
-    if let Some(client_id) = &args.client.credential.client_id {
-        option("--client-id", client_id);
-    }
-    for scope in &args.scope {
-        option("--scope", scope);
-    }
-    if args.client.credential.typed_secret.is_some() {
-        words.push("--client-secret-stdin".to_owned());
-    }
-    words.join(" ")
-}
-
-/// As a shell takes it for one word.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
 }
 
 /// As PROTOCOL.md has it, so that the daemon does not object at the very end.
@@ -450,16 +417,5 @@ mod tests {
         for wrong in ["", "-x", "my account", "ü", &"x".repeat(65)] {
             assert!(account_name(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn the_command_is_one_that_a_shell_takes() {
-        assert_eq!(
-            quoted("https://idp.example.com:8443/x"),
-            "https://idp.example.com:8443/x"
-        );
-        assert_eq!(quoted("openid email"), "'openid email'");
-        assert_eq!(quoted("it's"), "'it'\\''s'");
-        assert_eq!(quoted(""), "''");
     }
 }
