@@ -60,7 +60,13 @@ pub(crate) struct TokenArgs {
     url: Option<String>,
 
     /// The DPoP-Nonce that the server at --url gave last
-    #[arg(long, value_name = "NONCE", requires = "url")]
+    // A server is free to begin one with a hyphen (RFC 9449 §8.1).
+    #[arg(
+        long,
+        value_name = "NONCE",
+        requires = "url",
+        allow_hyphen_values = true
+    )]
     nonce: Option<String>,
 
     #[command(flatten)]

@@ -83,9 +83,9 @@ fn a_bound_token_comes_with_the_proof_for_one_request() {
     let out = run(&mut daemon.authctl(header));
     let expected = "Authorization: DPoP at-secret\nDPoP: GET.https://a/b.none\n";
     assert_eq!(out, (expected.to_owned(), String::new(), Some(0)));
-    let more = ["--method", "POST", "--nonce", "n-1"];
+    let more = ["--method", "POST", "--nonce", "-n-1"];
     let (out, ..) = run(daemon.authctl(header).args(more));
-    assert!(out.ends_with("DPoP: POST.https://a/b.n-1\n"), "{out}");
+    assert!(out.ends_with("DPoP: POST.https://a/b.-n-1\n"), "{out}");
 
     // A plain token needs none.
     let (out, errors, _) = run(&mut serving().authctl(header));
