@@ -122,6 +122,7 @@ pub(crate) struct Login {
 pub(crate) struct Logins {
     by_id: Mutex<Ends>,
     places: Arc<Admission>,
+    imports: Arc<Admission>,
 }
 
 impl Default for Logins {
@@ -129,6 +130,7 @@ impl Default for Logins {
         Self {
             by_id: Mutex::default(),
             places: Admission::new(UNDER_WAY, UNDER_WAY_OF_ONE),
+            imports: Admission::new(1, 1),
         }
     }
 }
@@ -144,6 +146,15 @@ impl Logins {
                 }
             };
             WireError::new(ErrorCode::Busy, message).with_hint("finish or cancel one of them")
+        })
+    }
+
+    /// The place of the one import that may be under way: what it brings is not seen anywhere before it
+    /// is on disk, and must not be brought twice.
+    pub(crate) fn enter_import(&self, process: ClientId) -> Result<Place, WireError> {
+        self.imports.enter(process).map_err(|_| {
+            WireError::new(ErrorCode::Busy, "another import is under way")
+                .with_hint("wait for its end, and import then")
         })
     }
 

@@ -178,16 +178,20 @@ fn take_over(args: ImportArgs) -> Result<(Client, LoginProgress), Failure> {
         }
         answer => answer,
     };
-    // Where the account is there, what proves its client is needed.
+    // What proves the client is needed while an account goes by it; who cannot tell leaves it there.
     let is_there = match &answer {
         Ok(_) => true,
-        Err(failure) => matches!(
-            failure.wire_code(),
-            Some(ErrorCode::ProviderRefused | ErrorCode::LoginRequired)
-        ),
+        Err(_) => {
+            let account = request.login.account.clone();
+            let known = daemon::running()
+                .and_then(|mut asked| daemon::ask(&mut asked, &AccountGet { account }));
+            known.err().and_then(|failure| failure.wire_code()) != Some(ErrorCode::UnknownAccount)
+        }
     };
-    if let Some(client_file) = client_file.filter(|_| is_there) {
-        client_file.keep(&request.login.account);
+    match client_file {
+        Some(client_file) if answer.is_ok() => client_file.keep(&request.login.account),
+        Some(client_file) if is_there => client_file.leave(),
+        _ => {}
     }
     Ok((client, answer?))
 }

@@ -431,7 +431,9 @@ fn stranger(grant: &Grant, provider: &Provider, tokens: &TokenSummary) -> Option
         return Some(LoginFailure::IssuerMismatch { expected, found });
     }
     let Some(expected) = &grant.subject else {
-        let is_same = grant.provider.client_id == provider.client_id;
+        // A client that the provider registered for us may have been registered anew there.
+        let are_ours = grant.provider.registration.is_some() && provider.registration.is_some();
+        let is_same = grant.provider.client_id == provider.client_id || are_ours;
         return (!is_same).then(|| LoginFailure::ClientMismatch {
             expected: grant.provider.client_id.clone(),
             found: provider.client_id.clone(),

@@ -280,9 +280,7 @@ impl Renewal {
         }
         let before = std::mem::replace(&mut self.grant, next);
         self.carry_over(&before);
-        if self.carry_over_provider(&before, cx) {
-            self.keep(cx);
-        }
+        let is_news = self.carry_over_provider(&before, cx);
         self.backoff.reset();
         self.confirm_at = None;
         self.unintelligible = 0;
@@ -306,6 +304,10 @@ impl Renewal {
         };
         self.record_of(Some(attempt.id), request_id, decided, None, cx);
         self.publish(attempt.id, cx);
+        if is_news {
+            // Not before: until then the secrets at hand are those that this answer has replaced.
+            self.keep(cx);
+        }
         self.settle_after_success(&attempt.key, cx);
         true
     }

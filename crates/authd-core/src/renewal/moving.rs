@@ -28,12 +28,20 @@ impl Renewal {
     /// The metadata was fetched again; `None` when it could not be.
     pub(crate) fn rediscovered(&mut self, found: Option<Endpoints>, cx: &mut Context<'_>) {
         let before = &self.grant.provider.endpoints;
+        let given = self.grant.provider.stated.as_ref().map(|it| &it.given);
+        if given.is_some_and(|given| given.contains("token_endpoint")) {
+            // Whoever gave it by hand meant another place than the metadata's.
+            return;
+        }
         let Some(found) = found.filter(|found| found.token != before.token) else {
             return;
         };
         let (from, to) = (origin(&before.token), origin(&found.token));
         if from == to {
-            let endpoints = taken_over(before, found);
+            let mut endpoints = taken_over(before, found);
+            for name in given.into_iter().flatten() {
+                endpoints.take_over(name, before.by_name(name));
+            }
             let mut provider = Provider::clone(&self.grant.provider);
             provider.endpoints = endpoints;
             self.grant_mut().provider = cx.providers.share(Arc::new(provider));

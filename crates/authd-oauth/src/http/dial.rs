@@ -27,7 +27,7 @@ use url::{Host, Url};
 
 use super::{
     HttpConfig, HttpConfigError, PrivateAddresses, TransportFailure, address,
-    proxy::{Proxies, Proxy, ProxyOrigin},
+    proxy::{Login, Proxies, Proxy, ProxyOrigin},
 };
 
 /// A connection before TLS to the provider; inside is TLS when the *proxy* is spoken to by https.
@@ -110,10 +110,15 @@ impl Dial {
         if address::endpoint(&uri.to_string(), &self.private).is_err() {
             return Err(Unreached(TransportFailure::PrivateAddress));
         }
-        match self.through(&proxy, uri.clone(), &tls, false).await {
-            // Nothing of ours has left, and the password may have been changed.
-            Err(Unreached(TransportFailure::ProxyLogin)) if proxy.login.is_some() => {
-                self.through(&proxy, uri, &tls, true).await
+        let login = proxy.fetched(false).await?;
+        match self.through(&proxy, &login, uri.clone(), &tls).await {
+            // Nothing of ours has left, and the password may have been changed. The same once more would
+            // but count as one more that is wrong.
+            Err(Unreached(TransportFailure::ProxyLogin)) if login.is_some() => {
+                match proxy.fetched(true).await? {
+                    anew if anew == login => Err(Unreached(TransportFailure::ProxyLogin)),
+                    anew => self.through(&proxy, &anew, uri, &tls).await,
+                }
             }
             reached => reached,
         }
@@ -122,17 +127,14 @@ impl Dial {
     async fn through(
         &self,
         proxy: &Proxy,
+        login: &Option<Login>,
         uri: Uri,
         tls: &Arc<ClientConfig>,
-        anew: bool,
     ) -> Result<Reached, Unreached> {
         let at = proxy.at.uri().clone();
         match at.scheme_str() {
             Some(scheme @ ("http" | "https")) => {
-                let authorization = proxy.authorization(anew).await;
-                if authorization.is_none() && proxy.login.is_some() {
-                    return Err(Unreached(TransportFailure::ProxyPassword));
-                }
+                let authorization = proxy.authorization(login.as_ref());
                 if scheme == "http" {
                     let tunnel = tunnel(at, self.to_proxy.clone(), authorization);
                     ask(tunnel, uri).await.map(MaybeHttpsStream::Http)
@@ -148,12 +150,8 @@ impl Dial {
                     _ => uri,
                 };
                 let mut socks = SocksV5::new(at, self.to_proxy.clone());
-                match proxy.name_and_password(anew).await {
-                    Some((user, password)) => socks = socks.with_auth(user, password),
-                    None if proxy.login.is_some() => {
-                        return Err(Unreached(TransportFailure::ProxyPassword));
-                    }
-                    None => {}
+                if let Some((user, password)) = proxy.name_and_password(login.as_ref()) {
+                    socks = socks.with_auth(user, password);
                 }
                 ask(socks, uri).await.map(MaybeHttpsStream::Http)
             }

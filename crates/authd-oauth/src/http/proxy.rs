@@ -9,7 +9,7 @@ use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use url::{Host, Url};
 use zeroize::Zeroizing;
 
-use super::{HostList, HttpConfigError, address};
+use super::{HostList, HttpConfigError, TransportFailure, address, dial::Unreached};
 
 /// Which proxy to use. Loopback hosts are always spoken to directly.
 #[derive(Clone, Debug, Default)]
@@ -170,7 +170,11 @@ impl Proxies {
     pub(super) fn named_for(&self, url: &Url) -> Option<(String, ProxyOrigin)> {
         let proxy = self.for_uri(&url.as_str().parse().ok()?)?;
         let at = proxy.at.uri();
-        let address = format!("{}://{}", at.scheme_str()?, at.authority()?);
+        // Not the authority: of a password with an '@' in it, a part may stand there.
+        let port = at
+            .port_u16()
+            .map_or(String::new(), |port| format!(":{port}"));
+        let address = format!("{}://{}{port}", at.scheme_str()?, at.host()?);
         Some((address, proxy.origin))
     }
 }
@@ -189,14 +193,33 @@ fn read(text: &str) -> Option<Intercept> {
         .filter(|found| !matches!(found.uri().scheme_str(), Some("socks4" | "socks4a") | None))
 }
 
+/// A name, and the password that is kept elsewhere. It cannot be printed.
+#[derive(PartialEq, Eq)]
+pub(super) struct Login {
+    user: String,
+    password: Zeroizing<String>,
+}
+
 impl Proxy {
-    /// `Proxy-Authorization` (RFC 9110 §11.7.2), by RFC 7617.
-    pub(super) async fn authorization(&self, anew: bool) -> Option<HeaderValue> {
+    /// The login that is configured, its password fetched; `None` where none is.
+    pub(super) async fn fetched(&self, anew: bool) -> Result<Option<Login>, Unreached> {
         let Some(login) = &self.login else {
+            return Ok(None);
+        };
+        let password = login.password.password(anew).await;
+        let password = password.ok_or(Unreached(TransportFailure::ProxyPassword))?;
+        Ok(Some(Login {
+            user: login.user.clone(),
+            password: Zeroizing::new(password.expose().to_owned()),
+        }))
+    }
+
+    /// `Proxy-Authorization` (RFC 9110 §11.7.2), by RFC 7617.
+    pub(super) fn authorization(&self, login: Option<&Login>) -> Option<HeaderValue> {
+        let Some(login) = login else {
             return self.at.basic_auth().cloned();
         };
-        let password = login.password.password(anew).await?;
-        let pair = Zeroizing::new(format!("{}:{}", login.user, password.expose()));
+        let pair = Zeroizing::new(format!("{}:{}", login.user, *login.password));
         let mut text = Zeroizing::new(String::with_capacity(6 + 4 * (pair.len() / 3 + 1)));
         text.push_str("Basic ");
         STANDARD.encode_string(pair.as_bytes(), &mut text);
@@ -204,12 +227,9 @@ impl Proxy {
     }
 
     /// Name and password as SOCKS has them (RFC 1929).
-    pub(super) async fn name_and_password(&self, anew: bool) -> Option<(String, String)> {
-        match &self.login {
-            Some(login) => {
-                let password = login.password.password(anew).await?;
-                Some((login.user.clone(), password.expose().to_owned()))
-            }
+    pub(super) fn name_and_password(&self, login: Option<&Login>) -> Option<(String, String)> {
+        match login {
+            Some(login) => Some((login.user.clone(), login.password.to_string())),
             None => {
                 let (user, password) = self.at.raw_auth()?;
                 Some((user.to_owned(), password.to_owned()))

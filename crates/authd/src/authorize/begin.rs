@@ -22,7 +22,7 @@ use authd_proto::{
 
 use super::{
     Login, Proof, client, login_id, preset,
-    target::{Known, Target, target},
+    target::{Known, Purpose, Target, target},
     trouble::{bad_request, no_device_code, no_listener, no_randomness},
 };
 use crate::{admission::Place, daemon::Shared, handler::account_name, journal::Origin};
@@ -46,7 +46,7 @@ pub(crate) async fn begin(
         let daemon = Arc::clone(&daemon);
         async move {
             let mut start = start;
-            let target = target(&daemon, &http, account, &mut start, known).await?;
+            let target = target(Purpose::Login, &daemon, &http, account, &mut start, known).await?;
             if let Some(by) = client::renewed_by(&start, &target.credential)? {
                 return direct(&daemon, target, &start, by, origin, place);
             }

@@ -14,8 +14,7 @@ use super::{
     Proof,
     begin::{UnderWay, broke_off, register},
     protection::Protections,
-    target::{Known, target},
-    trouble::no_client_id,
+    target::{Known, Purpose, target},
 };
 use crate::{admission::Place, daemon::Shared, handler::account_name, journal::Origin};
 
@@ -59,15 +58,18 @@ pub(crate) async fn import(
     }
     let known = Known::with_secret(&daemon, &account).await;
     let known = known.filter(|known| known.renewed_by == RenewedBy::RefreshToken);
-    let is_said = start.client_id.is_some() || start.client.is_some() || start.provider.is_some();
-    if known.is_none() && !is_said {
-        // Nor may one be registered: the token is that of the client it was given to.
-        return Err(no_client_id());
-    }
     let work = daemon.network.spawn({
         let daemon = Arc::clone(&daemon);
         async move {
-            let mut target = target(&daemon, &http, account.clone(), &mut start, known).await?;
+            let mut target = target(
+                Purpose::Import,
+                &daemon,
+                &http,
+                account.clone(),
+                &mut start,
+                known,
+            )
+            .await?;
             if !replace && before.is_of_another(&target.provider.name()) {
                 return Err(exists(&account, "is at another provider"));
             }

@@ -25,7 +25,7 @@ use authd_proto::{
 
 use super::{
     preset,
-    trouble::{client_id_required, no_listener, not_registered},
+    trouble::{client_id_required, no_client_id, no_listener, not_registered},
 };
 use crate::daemon::Shared;
 
@@ -48,6 +48,18 @@ pub(super) struct Identity {
 }
 
 impl Wanted<'_> {
+    /// The client id of `provider` as far as it is known without asking anybody.
+    pub(super) fn known(&self, provider: &mut Provider) -> Result<Identity, WireError> {
+        let of_config = self.habits.and_then(|habits| habits.client_id.as_ref());
+        if let Some(client_id) = of_config.filter(|_| provider.client_id.is_empty()) {
+            provider.client_id.clone_from(client_id);
+        }
+        match provider.client_id.is_empty() {
+            true => Err(no_client_id()),
+            false => Ok(Identity::default()),
+        }
+    }
+
     /// Settles the client id of `provider`, and in `start` what proves a client that was registered
     /// just now.
     pub(super) async fn settle(
@@ -67,14 +79,8 @@ impl Wanted<'_> {
                 provider.client_id.clear();
             }
         }
-        let of_config = self.habits.and_then(|habits| habits.client_id.as_ref());
-        if provider.client_id.is_empty()
-            && let Some(client_id) = of_config
-        {
-            provider.client_id.clone_from(client_id);
-        }
-        if !provider.client_id.is_empty() {
-            return Ok(Identity::default());
+        if let Ok(known) = self.known(provider) {
+            return Ok(known);
         }
         let document = daemon
             .config

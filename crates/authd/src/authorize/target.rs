@@ -21,7 +21,7 @@ use super::{
     protection::{Protections, Wish},
     registration::{self, Identity},
     resource,
-    trouble::{bad, discovery_failed, resource_too_long, unprotected},
+    trouble::{bad, discovery_failed, resource_too_long, secret_for_whom, unprotected},
 };
 use crate::daemon::Shared;
 
@@ -100,7 +100,17 @@ impl Known {
     }
 }
 
+/// What it is found out for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Login,
+    /// What something else was given goes to nobody but whom it is from, as nobody but whom it was given
+    /// to: no resource is asked where that is, and no client registered.
+    Import,
+}
+
 pub(super) async fn target(
+    purpose: Purpose,
     daemon: &Shared,
     http: &Http,
     account: Account,
@@ -112,7 +122,17 @@ pub(super) async fn target(
     client::follow(start, known.as_ref());
     let configured = Named::of(daemon, start, known.as_ref())?;
     let challenge = resource::challenge(start, known.is_some())?;
-    let protected = resource::ask(http, start, challenge.as_ref(), known.as_ref()).await?;
+    let protected = match purpose {
+        Purpose::Login => resource::ask(http, start, challenge.as_ref(), known.as_ref()).await?,
+        Purpose::Import => None,
+    };
+    if protected.is_some() && start.client_secret.is_some() {
+        let issuer = start.issuer.as_deref();
+        let before = known.as_ref().map(|known| known.provider.issuer.as_deref());
+        if before != Some(issuer) {
+            return Err(secret_for_whom(issuer.unwrap_or_default()));
+        }
+    }
     let habits = match &chosen {
         Some(chosen) => Some(chosen.habits.clone()),
         None if start.issuer.is_none() && is_by_hand(start) => None,
@@ -209,7 +229,10 @@ pub(super) async fn target(
         presets: &presets,
         scopes: &scopes,
     };
-    let Identity { redirect, by } = identity.settle(daemon, http, &mut provider, start).await?;
+    let Identity { redirect, by } = match purpose {
+        Purpose::Login => identity.settle(daemon, http, &mut provider, start).await?,
+        Purpose::Import => identity.known(&mut provider)?,
+    };
     let start = &*start;
     provider.profile = match (&habits, same_place) {
         (Some(habits), _) => habits.profile.clone(),

@@ -165,3 +165,11 @@ pub(super) fn no_client_id() -> WireError {
     )
     .with_hint("give --client-id, as the other tool has it")
 }
+
+/// A secret that would go where only a resource says.
+pub(super) fn secret_for_whom(issuer: &str) -> WireError {
+    bad(
+        "the client's secret would go where the resource says, and nobody else",
+        &format!("if it is for {issuer}, give --issuer {issuer} too"),
+    )
+}

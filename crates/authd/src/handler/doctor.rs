@@ -1,4 +1,5 @@
-//! `doctor.check`: what the daemon alone can look at. Nothing is exchanged, and no command is run.
+//! `doctor.check`: what the daemon alone can look at. Nothing is exchanged, and no command is run but one that
+//! prints the password of the proxy.
 
 mod files;
 mod provider;
@@ -8,11 +9,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use authd_core::{grant::Provider, id::Host};
 use authd_proto::{
-    WireError,
+    ErrorCode, WireError,
     doctor::{DoctorCheck, DoctorCheckReply, DoctorFinding, FindingLevel},
 };
 use futures_util::{StreamExt as _, stream};
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 
 use super::{account_name, unknown_account, wait};
 use crate::{authorize::no_randomness, daemon::Shared};
@@ -21,6 +22,8 @@ use crate::{authorize::no_randomness, daemon::Shared};
 const PROVIDERS: usize = 64;
 /// Most of them at once.
 const AT_ONCE: usize = 8;
+/// Looks at a time: each takes connections, of which renewals are to have enough.
+static LOOKS: Semaphore = Semaphore::const_new(4);
 /// Most accounts that a finding names.
 const ACCOUNTS: usize = 10;
 
@@ -29,6 +32,13 @@ pub(crate) async fn check(
     daemon: Shared,
     check: DoctorCheck,
 ) -> Result<DoctorCheckReply, WireError> {
+    let Ok(_place) = LOOKS.try_acquire() else {
+        return Err(WireError::new(
+            ErrorCode::Busy,
+            "others have the providers looked at already",
+        )
+        .with_hint("wait for that, and ask again"));
+    };
     let subjects = subjects(&daemon, check.account.as_deref())?;
     let salt = salt()?;
     let patience = wait(check.wait_secs);

@@ -34,7 +34,7 @@ pub(crate) async fn import(
     daemon.check_open()?;
     let until = Instant::now() + wait(import.wait_secs);
     super::login::check(&import.login)?;
-    let place = daemon.logins.enter(process)?;
+    let place = daemon.logins.enter_import(process)?;
     let imported = authorize::import(daemon.clone(), import, origin.clone(), place).await?;
     // Where it took the place of a login that works, this is the end; else it is on disk now.
     let Some(done) = daemon.logins.wait(imported.login, left(until)).await? else {

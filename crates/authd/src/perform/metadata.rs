@@ -117,6 +117,8 @@ impl Performer {
                 // Whoever asks a daemon that stops is told so when the sender goes.
                 if let Some(look) = self.look(source) {
                     look.accounts.insert(account.clone());
+                    // Of those who have gone none is kept.
+                    look.askers.retain(|(_, done)| !done.is_closed());
                     look.askers.push((account, done));
                 }
                 return;
@@ -142,7 +144,9 @@ impl Performer {
             tracing::debug!(issuer = source.issuer, %error, "the provider's metadata cannot be had");
         }
         let mut events = Vec::new();
-        for account in &look.lost {
+        // A login at another provider may have taken an account's place meanwhile.
+        let is_still_there = |account: &&Account| self.source(account).as_ref() == Some(&source);
+        for account in look.lost.iter().filter(is_still_there) {
             events.push(Event::Rediscovered {
                 account: account.clone(),
                 endpoints: seen.as_ref().ok().and_then(|seen| {

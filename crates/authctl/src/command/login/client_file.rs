@@ -87,6 +87,13 @@ impl ClientFile {
     }
 }
 
+impl ClientFile {
+    /// Something may go by it: it stays, and nobody is told.
+    pub(crate) fn leave(mut self) {
+        self.kept = true;
+    }
+}
+
 impl Drop for ClientFile {
     fn drop(&mut self) {
         if self.new && !self.kept {

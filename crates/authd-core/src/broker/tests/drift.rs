@@ -121,4 +121,8 @@ fn what_is_seen_while_an_answer_goes_to_the_disk_is_not_lost_by_it() {
     assert!(bench.flags().metadata_changed.is_some());
     assert_eq!(bench.grant().provider.stated, Some(Stated::default()));
     assert_eq!(kept(&bench), 1);
+    // Until the answer is published the secrets at hand are those that it replaces.
+    let at = |is: fn(&Effect) -> bool| bench.seen.iter().rposition(is);
+    let published = at(|effect| matches!(effect, Effect::Publish { .. }));
+    assert!(published < at(|effect| matches!(effect, Effect::Keep { .. })));
 }

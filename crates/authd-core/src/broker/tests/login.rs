@@ -3,6 +3,7 @@
 use super::*;
 use crate::answer::GrantType;
 use crate::flag::LoginReason;
+use crate::grant::Registration;
 
 const LOGIN: LoginId = LoginId(1);
 
@@ -309,17 +310,27 @@ fn inv_13_where_no_owner_is_known_another_provider_or_client_is_somebody_else() 
         ..provider(host)
     };
     type Is = fn(&LoginFailure) -> bool;
+    let registered = |client: &str| Provider {
+        registration: Some(Box::new(Registration {
+            redirect_uri: None,
+            scopes: None,
+            secret_expires_at: None,
+        })),
+        ..provider("a", client)
+    };
     let at_another: Is = |it| matches!(it, LoginFailure::IssuerMismatch { .. });
     let by_another: Is = |it| matches!(it, LoginFailure::ClientMismatch { .. });
-    for (now, refused) in [
-        (provider("a", "us"), None),
-        (provider("b", "us"), Some(at_another)),
-        (provider("a", "them"), Some(by_another)),
+    for (before, now, refused) in [
+        (provider("a", "us"), provider("a", "us"), None),
+        (provider("a", "us"), provider("b", "us"), Some(at_another)),
+        (provider("a", "us"), provider("a", "them"), Some(by_another)),
+        (registered("us"), provider("a", "them"), Some(by_another)),
+        (registered("us"), registered("us-anew"), None),
     ] {
         for replace_subject in [false, true] {
             let mut bench = Bench::with(|grant| {
                 grant.subject = None;
-                grant.provider = provider("a", "us").into();
+                grant.provider = before.clone().into();
             });
             begin(&mut bench, LoginMethod::Code, |begun| {
                 begun.provider = now.clone();

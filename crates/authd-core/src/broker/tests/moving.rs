@@ -93,6 +93,44 @@ fn a_provider_without_an_issuer_has_no_metadata_to_ask() {
 }
 
 #[test]
+fn an_endpoint_that_was_given_by_hand_stays_where_it_was_given() {
+    for (given, moves) in [("token_endpoint", false), ("revocation_endpoint", true)] {
+        let mut bench = Bench::empty();
+        let mut grant = grant("work", bench.now);
+        let provider = grant.provider_mut();
+        provider.issuer = Some("https://idp.example".to_owned());
+        provider.endpoints = Endpoints {
+            token: "https://idp.example/token".to_owned(),
+            revocation: Some("https://idp.example/revoke".to_owned()),
+            ..Endpoints::default()
+        };
+        let before = provider.endpoints.clone();
+        provider.stated = Some(crate::metadata::Stated {
+            given: [given.to_owned()].into(),
+            ..Default::default()
+        });
+        bench.happen(Event::Loaded {
+            grant: Box::new(grant),
+            interrupted: None,
+            stale: None,
+        });
+        bench.pass(secs(2400));
+        bench.answer(plain(404, Body::Html));
+        bench.happen(Event::Rediscovered {
+            account: work(),
+            endpoints: Some(Endpoints {
+                token: "https://idp.example/v2/token".to_owned(),
+                revocation: Some("https://idp.example/v2/revoke".to_owned()),
+                ..Endpoints::default()
+            }),
+        });
+        let now = &bench.grant().provider.endpoints;
+        assert_eq!(now.token != before.token, moves, "{given}");
+        assert_eq!(now.revocation, before.revocation, "{given}");
+    }
+}
+
+#[test]
 fn no_endpoint_that_a_token_is_sent_to_leaves_its_host() {
     let mut bench = Bench::empty();
     let mut grant = grant("work", bench.now);
