@@ -119,6 +119,8 @@ pub(crate) struct Truth {
     pub(crate) held_until: Ms,
     /// When `invalid_grant` came, of this generation.
     pub(crate) words: Vec<Ms>,
+    /// How many of them an earlier life of the daemon has heard, and may have kept from its heirs.
+    pub(crate) words_before: usize,
     pub(crate) interaction: bool,
     pub(crate) other_subject: bool,
     pub(crate) unintelligible: u32,
@@ -214,6 +216,7 @@ impl Truth {
         self.believed.clear();
         // What was heard may not have been on disk yet.
         self.words.truncate(1);
+        self.words_before = self.words.len();
         // How soon it starts again is the crash's doing.
         self.last_start = None;
     }
@@ -277,6 +280,7 @@ impl Truth {
         let is_login = self.grant != Some(grant);
         (self.grant, self.generation) = (Some(grant), generation);
         self.words.clear();
+        self.words_before = 0;
         self.unresolved = None;
         self.refused_early = false;
         self.was_throttled = false;

@@ -204,6 +204,8 @@ pub struct World<'s> {
     /// For how long the machine slept in this boot.
     pub(crate) slept: Ms,
     pub(crate) woke: Option<Ms>,
+    /// The engine was told that the machine is about to sleep, and not yet that it is awake.
+    pub(crate) dozes: bool,
     spun: (Ms, u32),
     /// What was reached.
     pub coverage: Coverage,
@@ -287,6 +289,7 @@ impl<'s> World<'s> {
             slept: 0,
 
             woke: None,
+            dozes: false,
             spun: (0, 0),
             coverage: Coverage::default(),
             steps: 0,
@@ -474,6 +477,7 @@ impl<'s> World<'s> {
             return;
         }
         self.kill_in = None;
+        self.dozes = false;
         self.unsynced.clear();
         if let Some((account, work)) = self.store_queue.pop_front()
             && self.rng.bool()
@@ -549,6 +553,7 @@ impl<'s> World<'s> {
         let mut delay = 0;
         if tells == Tells::All {
             self.happen(Event::Suspending);
+            self.dozes = true;
             // The inhibitor holds it for a moment.
             delay = 3 * SECOND;
         }
@@ -585,12 +590,15 @@ impl<'s> World<'s> {
         let since = self.t;
         let network_up = self.offline_until;
         let by = match tells {
-            Tells::All | Tells::Network => network_up + 5 * SECOND,
+            Tells::All => network_up + 5 * SECOND,
+            // Else it goes by the longest doze: two sleeps in one, and of the first no end was told.
+            Tells::Network if !self.dozes => network_up + 5 * SECOND,
             _ => network_up.max(since) + 35 * SECOND,
         };
         self.schedule(by + 1, What::WakeDeadline { since });
         if matches!(tells, Tells::All | Tells::Woke) {
             self.happen(Event::Resumed);
+            self.dozes = false;
         } else {
             let after = self.rng.u64(..30 * SECOND);
             self.schedule(since + after, What::Noticed);

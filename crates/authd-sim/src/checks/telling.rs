@@ -148,7 +148,7 @@ impl World<'_> {
                             let after = second - first;
                             format!("confirmed after {after} ms, with {left} ms of the token left")
                         });
-                    } else if words.len() > 3 {
+                    } else if words.len() > 3 + self.truths[account].words_before {
                         let count = words.len();
                         self.violate(9, || format!("{count} times the same refusal"));
                     }
