@@ -6,10 +6,8 @@ use authd_proto::request::TokenGet;
 
 use crate::instance::{Instance, call};
 
-/// The most that a cached token may take at the 99th percentile, whatever else goes on: far below every
-/// trouble that the tests make (seconds), and far above what a busy machine adds. How fast it truly is,
-/// `cargo xtask bench` measures.
-pub const BOUND: Duration = Duration::from_millis(100);
+/// The most that a cached token may take at the 99th percentile, whatever else goes on.
+pub const BOUND: Duration = Duration::from_millis(5);
 
 /// The 99th percentile of `count` requests for a cached token on one connection, and of a tenth as
 /// many on a new connection each.
@@ -43,11 +41,20 @@ pub fn p99(instance: &Instance, account: &str, count: usize) -> Duration {
 
 /// Asserts [`p99`] below [`BOUND`].
 ///
+/// The machine itself may be busy for a while, so the best of three rounds counts: what is asked is
+/// whether the daemon makes a cached token wait, and then it does so in every round.
+///
 /// # Panics
 /// When it is not.
 pub fn assert_undelayed(instance: &Instance, account: &str, when: &str) {
-    let p99 = p99(instance, account, 2000);
-    assert!(p99 < BOUND, "p99 of a cached token {when}: {p99:?}");
+    let mut best = Duration::MAX;
+    for _ in 0..3 {
+        best = best.min(p99(instance, account, 2000));
+        if best < BOUND {
+            return;
+        }
+    }
+    panic!("p99 of a cached token {when}: {best:?}");
 }
 
 fn timed(request: impl FnOnce() -> bool) -> Duration {
