@@ -190,6 +190,7 @@ pub fn quiet(instance: &Instance) {
     // An alarm that has not rung yet is not under way either.
     ask_the_engine(instance);
     until("nothing is under way", || {
-        instance.status().exchanges_in_flight == 0
+        let status = instance.status();
+        status.exchanges_in_flight + status.questions_in_flight == 0
     });
 }

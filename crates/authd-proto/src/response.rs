@@ -535,6 +535,9 @@ pub struct DaemonStatusReply {
     pub waiters: u64,
     /// Exchanges with providers under way.
     pub exchanges_in_flight: u64,
+    /// Questions to providers under way, whether a token is alive.
+    #[serde(default)]
+    pub questions_in_flight: u64,
     /// Tokens served since the start.
     pub served: u64,
     /// Successful renewals since the start.

@@ -110,6 +110,7 @@ pub(crate) struct Figures {
     pub(crate) connections: AtomicUsize,
     pub(crate) waiters: AtomicUsize,
     pub(crate) exchanges: AtomicUsize,
+    pub(crate) questions: AtomicUsize,
     pub(crate) served: AtomicU64,
     pub(crate) renewals: AtomicU64,
     /// Revocations that providers have not confirmed.

@@ -119,9 +119,17 @@ impl Driver {
             .figures
             .exchanges
             .store(self.broker.in_flight(), Ordering::Relaxed);
+        let questions = self.performer.questions;
+        self.daemon
+            .figures
+            .questions
+            .store(questions, Ordering::Relaxed);
     }
 
     fn handle(&mut self, event: Event) {
+        if let Event::Validated { .. } = event {
+            self.performer.questions -= 1;
+        }
         self.broker.handle(event, self.daemon.clock.now());
         while let Some(effect) = self.broker.poll_effect() {
             self.performer.perform(effect);

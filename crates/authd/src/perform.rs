@@ -60,7 +60,9 @@ pub(crate) struct Performer {
     changed: bool,
     departures: BTreeMap<Account, Departure>,
     revocations: BTreeMap<u64, PendingRevocation>,
-    /// Those of them at which the provider did not accept the client's credential.
+    /// Questions whether a token is alive that the engine has no answer to yet.
+    pub(crate) questions: usize,
+    /// Those of the revocations at which the provider did not accept the client's credential.
     unproven: BTreeSet<u64>,
     stopping: bool,
 }
@@ -82,6 +84,7 @@ impl Performer {
             changed: false,
             departures: BTreeMap::new(),
             revocations: BTreeMap::new(),
+            questions: 0,
             unproven: BTreeSet::new(),
             stopping: false,
         }

@@ -243,6 +243,7 @@ pub(crate) fn daemon_status() -> res::DaemonStatusReply {
         watchers: 0,
         waiters: 0,
         exchanges_in_flight: 0,
+        questions_in_flight: 0,
         served: 12,
         renewals: 6,
         revocations: Vec::new(),

@@ -274,6 +274,7 @@ fn daemon_status() -> res::DaemonStatusReply {
         watchers: 1,
         waiters: 0,
         exchanges_in_flight: 0,
+        questions_in_flight: 0,
         served: 1234,
         renewals: 6,
         revocations: vec![res::OwedRevocation {

@@ -68,6 +68,7 @@ pub(crate) fn status(daemon: &Shared) -> Result<DaemonStatusReply, WireError> {
         watchers: daemon.journal.watchers() as u64,
         waiters: figures.waiters.load(Ordering::Relaxed) as u64,
         exchanges_in_flight: figures.exchanges.load(Ordering::Relaxed) as u64,
+        questions_in_flight: figures.questions.load(Ordering::Relaxed) as u64,
         served: figures.served.load(Ordering::Relaxed),
         renewals: figures.renewals.load(Ordering::Relaxed),
         revocations: figures.revocations.load().to_vec(),

@@ -23,7 +23,8 @@ const UNAUTHORIZED: u16 = 401;
 
 impl Performer {
     /// Asks, detached from whoever uses the token. The engine always gets an answer.
-    pub(super) fn validate(&self, check: Check) {
+    pub(super) fn validate(&mut self, check: Check) {
+        self.questions += 1;
         let mailbox = self.daemon.mailbox.clone();
         let material = self.vault.get(&check.account).and_then(|secrets| {
             let provider = self.accounts.get(&check.account)?;

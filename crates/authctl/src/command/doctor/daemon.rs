@@ -243,6 +243,7 @@ mod tests {
             watchers: 0,
             waiters: 0,
             exchanges_in_flight: 0,
+            questions_in_flight: 0,
             served: 0,
             renewals: 0,
             revocations: Vec::new(),
