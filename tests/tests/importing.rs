@@ -11,7 +11,7 @@ use std::{
 use authd_client::ClientError;
 use authd_e2e::{
     Finished, Holder, Instance, PATIENCE, Process, api, binaries, instance::is_flagged,
-    provider::Provider,
+    provider::Provider, until,
 };
 use authd_proto::{
     ErrorCode,
@@ -19,7 +19,7 @@ use authd_proto::{
     response::{FlagName, State},
     secret::WireSecret,
 };
-use authd_testkit::{Client, Endpoint, FakeServer, Fault, Options, Settings};
+use authd_testkit::{Client, Endpoint, FakeServer, Fault, Options, Phase, Settings};
 use serde_json::{Value, json};
 
 fn started() -> (FakeServer, Instance, authd_e2e::Daemon) {
@@ -37,10 +37,14 @@ fn import(instance: &Instance, arguments: &[&str], input: &str) -> Finished {
 }
 
 fn finish(command: &mut Command, input: &str) -> Finished {
+    begin(command, input).finish(PATIENCE)
+}
+
+fn begin(command: &mut Command, input: &str) -> Process {
     let (reader, mut writer) = std::io::pipe().unwrap();
     writer.write_all(input.as_bytes()).unwrap();
     drop(writer);
-    Process::capture_reading(command, Stdio::from(reader)).finish(PATIENCE)
+    Process::capture_reading(command, Stdio::from(reader))
 }
 
 fn at<'a>(server: &'a FakeServer, account: &'a str) -> [&'a str; 6] {
@@ -338,4 +342,79 @@ fn what_is_no_refresh_token_is_refused_before_anything_is_asked() {
     let error = instance.token("work", Duration::ZERO).err().unwrap();
     assert_eq!(error.code, ErrorCode::UnknownAccount);
     assert_eq!(server.counts().requests(Endpoint::Token), 0);
+}
+
+#[test]
+fn no_resource_says_where_a_refresh_token_goes() {
+    let (server, instance, _daemon) = started();
+    let resource = server.url(Endpoint::Api);
+    let by_resource = [
+        "work",
+        "--client-id",
+        "native",
+        "--resource",
+        &resource,
+        "--refresh-token-stdin",
+    ];
+    let refused = import(&instance, &by_resource, "a-refresh-token");
+    assert_eq!(refused.code(), 2, "{refused:?}");
+    assert!(
+        refused.stderr.contains("where to log in is not said"),
+        "{refused:?}"
+    );
+    assert_eq!(
+        server.counts().requests(Endpoint::Api),
+        0,
+        "nor was it asked"
+    );
+}
+
+#[test]
+fn no_client_is_registered_for_what_another_one_was_given() {
+    let registering =
+        Provider::start_with(Duration::from_secs(600), &json!({ "registration": "open" }));
+    let instance = Instance::new();
+    let _daemon = instance.start_daemon();
+    let nameless = [
+        "work",
+        "--issuer",
+        registering.issuer(),
+        "--refresh-token-stdin",
+    ];
+    let refused = import(&instance, &nameless, "a-refresh-token");
+    assert_eq!(refused.code(), 2, "{refused:?}");
+    assert!(
+        refused
+            .stderr
+            .contains("the client alone that it was given to"),
+        "{refused:?}"
+    );
+    assert_eq!(registering.ledger().refreshes(), 0);
+}
+
+#[test]
+fn what_is_brought_is_not_brought_twice_at_once() {
+    let (server, instance, _daemon) = started();
+    let holder = Holder::log_in(server.issuer(), "native");
+    let before = server.counts().requests(Endpoint::Discovery);
+    server.close_gate(Endpoint::Discovery, Phase::BeforeCommit);
+    let mut first = instance.command(binaries::authctl());
+    first.arg("import").args(at(&server, "work"));
+    let first = begin(&mut first, &holder.refresh_token);
+    until("the first finds out where it is from", || {
+        server.counts().requests(Endpoint::Discovery) > before
+    });
+    let second = import(&instance, &at(&server, "other"), &holder.refresh_token);
+    assert_eq!(second.code(), 5, "{second:?}");
+    assert!(
+        second.stderr.contains("another import is under way"),
+        "{second:?}"
+    );
+    server.open_gate(Endpoint::Discovery);
+    let first = first.finish(PATIENCE);
+    assert_eq!(first.code(), 0, "{first:?}");
+    assert_eq!(server.counts().refreshes(), 1);
+    // And now it is known.
+    let third = import(&instance, &at(&server, "other"), &holder.refresh_token);
+    assert!(third.stderr.contains("already, as 'work'"), "{third:?}");
 }

@@ -1,9 +1,15 @@
 //! Logins that know no client and no authorization server beforehand: by the address of an MCP server
 //! (Model Context Protocol, revision 2026-07-28), and by dynamic registration (RFC 7591).
 
-use std::{process::Command, time::Duration};
+use std::{
+    io::Write as _,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
-use authd_e2e::{Instance, PendingLogin, binaries, mcp::McpServer, provider::Provider, until};
+use authd_e2e::{
+    Instance, PATIENCE, PendingLogin, Process, binaries, mcp::McpServer, provider::Provider, until,
+};
 use authd_testkit::{FakeServer, Options};
 use serde_json::{Value, json};
 
@@ -202,6 +208,19 @@ fn a_provider_that_registers_nobody_is_told_with_what_to_give() {
             assert!(message.contains(why), "{arguments:?}: {message}");
             assert!(hint.contains("--client-id"), "{hint}");
         }
+        // A secret goes nowhere just because the resource says so.
+        let secret = ["work", "--resource", server.url(), "--client-id", "public"];
+        let mut secret = login(
+            &instance,
+            &[&secret[..], &["--client-secret-stdin"]].concat(),
+        );
+        let (reader, mut writer) = std::io::pipe().expect("a pipe");
+        writer.write_all(b"hush").expect("a secret");
+        drop(writer);
+        let refused = Process::capture_reading(&mut secret, Stdio::from(reader)).finish(PATIENCE);
+        assert_eq!(refused.code(), 2, "{refused:?}");
+        let meant = format!("give --issuer {} too", provider.issuer());
+        assert!(refused.stderr.contains(&meant), "{refused:?}");
         // With an id of a person's own it works.
         let own = ["work", "--resource", server.url(), "--client-id", "public"];
         log_in(&instance, &own);

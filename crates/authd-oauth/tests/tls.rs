@@ -281,6 +281,17 @@ impl ProxyPassword for Changing {
     }
 }
 
+#[test]
+fn no_part_of_a_password_is_in_what_a_proxy_is_called() {
+    for userinfo in ["", "jane:hush@", "jane:hu@sh@"] {
+        let http = http_with(|config| {
+            config.proxy = named(format!("http://{userinfo}127.0.0.1:3128"), "", None);
+        });
+        let called = Some(("http://127.0.0.1:3128".to_owned(), ProxyOrigin::Config));
+        assert_eq!(http.proxy_for("https://idp.test/x"), called, "{userinfo}");
+    }
+}
+
 #[tokio::test]
 async fn the_password_for_a_proxy_is_asked_for_when_needed_and_anew_when_it_was_refused() {
     let (server, root) = tls_server("idp.test").await;
@@ -290,6 +301,7 @@ async fn the_password_for_a_proxy_is_asked_for_when_needed_and_anew_when_it_was_
         (&["p@ss"] as &[_], None, 1),
         (&["old", "p@ss"], None, 2),
         (&["old", "older"], Some(Failure::ProxyLogin), 2),
+        (&["old", "old"], Some(Failure::ProxyLogin), 1),
         (&["old"], Some(Failure::ProxyLogin), 1),
         (&[], Some(Failure::ProxyLogin), 0),
     ] {
