@@ -84,9 +84,18 @@ impl<'a> Start<'a> {
         self
     }
 
-    /// Runs it as this user and group.
+    /// Runs it as this user and group, from the instance's directory: where it was built, another user
+    /// may have no way in.
+    ///
+    /// # Panics
+    /// When it cannot be brought there.
     #[must_use]
     pub fn user(mut self, uid: u32) -> Self {
+        let (built, there) = (binaries::authd(), self.instance.dir().join("authd"));
+        let linked = fs::hard_link(&built, &there);
+        let brought = linked.or_else(|_| fs::copy(&built, &there).map(drop));
+        brought.expect("the daemon's program");
+        self.command = self.instance.command(there);
         self.command.uid(uid).gid(uid);
         self
     }

@@ -1,3 +1,5 @@
+use std::sync::atomic::Ordering;
+
 use super::*;
 use crate::testing::make_fifo;
 
@@ -131,6 +133,18 @@ async fn what_the_disk_does_not_take_is_counted_told_and_delays_nothing() {
     // Each failure is told once: this one's event is lost as well, and says nothing further.
     say(&journal, "two");
     assert_eq!(live.recv().await.unwrap().message.as_deref(), Some("two"));
+    // Readers have it before the writer does.
+    let lost = journal.shared.with(|remembered| {
+        let writer = remembered.writer.as_ref().unwrap();
+        Arc::clone(&writer.lost)
+    });
+    tokio::time::timeout(Duration::from_secs(10), async {
+        while lost.load(Ordering::Relaxed) < 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
     std::fs::remove_file(&folder).unwrap();
     // Only a write shows that the disk takes events again.
     let told = loop {

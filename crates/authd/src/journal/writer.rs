@@ -34,7 +34,8 @@ pub(super) enum Trouble {
 /// The way to the thread.
 pub(super) struct Writer {
     sender: SyncSender<Arc<Event>>,
-    lost: Arc<AtomicU64>,
+    /// How many have not reached the disk since that was last told.
+    pub(super) lost: Arc<AtomicU64>,
     ended: Receiver<()>,
 }
 
