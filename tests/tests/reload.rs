@@ -61,3 +61,25 @@ fn sighup_reloads_and_drops_no_connection() {
     );
     assert!(daemon.stop().success());
 }
+
+#[test]
+fn what_counts_from_the_next_start_on_is_told_until_then() {
+    let instance = Instance::new();
+    let daemon = instance.start_daemon();
+    instance.configure("allow_root = true\n[network]\nrequest_timeout_secs = 5\n");
+    for changed in [&["allow_root", "network"][..], &["network"]] {
+        let reloaded = instance.call(&DaemonReload {}).unwrap();
+        assert_eq!(reloaded.changed, changed);
+        assert_eq!(reloaded.warnings.len(), 1, "{reloaded:?}");
+    }
+    let told = instance.authctl(&["doctor"]).stdout;
+    assert!(
+        told.contains("changed since it was read: network"),
+        "{told}"
+    );
+    assert!(told.contains("-> authctl daemon stop"), "{told}");
+    assert!(daemon.stop().success());
+    let _daemon = instance.start_daemon();
+    let told = instance.authctl(&["doctor"]).stdout;
+    assert!(!told.contains("changed since it was read"), "{told}");
+}

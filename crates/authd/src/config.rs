@@ -217,6 +217,16 @@ impl Config {
         .collect()
     }
 
+    /// What of it is in force once a daemon that goes by `old` has read it again: what counts only from
+    /// the next start on stays as it is.
+    pub(crate) fn reloaded_over(self, old: &Self) -> Self {
+        Self {
+            network: old.network.clone(),
+            key: old.key.clone(),
+            ..self
+        }
+    }
+
     /// The settings among `changed` that count only from the next start on.
     pub(crate) fn needs_restart(changed: &[&str]) -> Vec<String> {
         changed
@@ -407,5 +417,8 @@ mod tests {
         assert_eq!(Config::default().differences(&new), ["network"]);
         assert_eq!(Config::needs_restart(&["notify"]), Vec::<String>::new());
         assert_eq!(Config::needs_restart(&["network"]).len(), 1);
+        let all = load("allow_root = true\n[network]\nprivate_addresses = true").unwrap();
+        let reloaded = all.clone().reloaded_over(&Config::default());
+        assert_eq!(reloaded.differences(&all), ["network"]);
     }
 }

@@ -86,7 +86,7 @@ pub(crate) async fn reload(daemon: Shared) -> Result<DaemonReloadReply, WireErro
     let changed = old.differences(&new);
     let engine = new.engine();
     let warnings = Config::needs_restart(&changed);
-    daemon.config.store(new.into());
+    daemon.config.store(new.reloaded_over(&old).into());
     daemon.mailbox.configure(engine);
     daemon.journal.add(EventKind::Daemon, |event| {
         event.outcome = Some("reloaded".to_owned())

@@ -45,7 +45,11 @@ pub(super) fn check(daemon: &Daemon) -> Vec<DoctorFinding> {
                         path.display(),
                         changed.join(", ")
                     ),
-                    Some("authctl daemon reload".to_owned()),
+                    Some(if Config::needs_restart(&changed).len() == changed.len() {
+                        "authctl daemon stop (the next command starts it again)".to_owned()
+                    } else {
+                        "authctl daemon reload".to_owned()
+                    }),
                 ));
             }
             findings.extend(of_proxy(&new));
