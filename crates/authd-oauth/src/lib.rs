@@ -80,7 +80,7 @@ pub use self::{
     loopback::{BadRedirectUri, DEFAULT_REDIRECT_URI, LoopbackError, LoopbackRedirect},
     metadata::{BadIssuer, DiscoveryError, Metadata, Unusable, check_endpoints, discover},
     probe::{Portal, Probed, clock_ahead, probe},
-    protected_resource::{ProtectedResource, ResourceError, is_same_resource, protected_resource},
+    protected_resource::{ProtectedResource, ResourceError, protected_resource},
     pushed::push,
     registration::{Registered, RegistrationError, RegistrationRequest, Unfit, register},
     resource::{Likeness, ResourceIndicator},

@@ -113,14 +113,6 @@ pub async fn protected_resource(
     Err(ResourceError::NotFound { status })
 }
 
-/// Whether two addresses are of one resource: the same text, or one has the `/` of an empty path, or a
-/// host or a port spelled otherwise, and the other has not. A request is the same for both.
-#[must_use]
-pub fn is_same_resource(one: &str, other: &str) -> bool {
-    one == other
-        || matches!((Url::parse(one), Url::parse(other)), (Ok(one), Ok(other)) if one == other)
-}
-
 /// The resource as it was asked for.
 struct Asked<'a> {
     text: &'a str,
@@ -377,23 +369,5 @@ mod tests {
         ] {
             assert!(!asked(text).is_named(found, of_host), "{text} {found}");
         }
-    }
-
-    #[test]
-    fn addresses_of_one_resource_are_told_from_those_of_two() {
-        assert!(is_same_resource("https://a.example", "https://a.example/"));
-        assert!(is_same_resource(
-            "https://A.example:443/m",
-            "https://a.example/m"
-        ));
-        assert!(is_same_resource("urn:x", "urn:x"));
-        assert!(!is_same_resource(
-            "https://a.example/m",
-            "https://a.example/m/"
-        ));
-        assert!(!is_same_resource(
-            "https://a.example/m",
-            "https://b.example/m"
-        ));
     }
 }

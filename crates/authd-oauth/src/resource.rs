@@ -14,6 +14,9 @@ pub enum Likeness {
     /// The same but for one slash at the end of the path. By RFC 3986 that is another resource; in practice
     /// it is seldom meant, and people write both.
     ButForASlash,
+    /// What is known is the host of what is asked for, all of it: a server may say that what protects it is
+    /// its host's (RFC 9728 §3), and RFC 8707 §2 has clients name the base of an API.
+    OfItsHost,
 }
 
 /// A resource that is asked for.
@@ -43,8 +46,11 @@ impl<'a> ResourceIndicator<'a> {
         if asked == known {
             return Some(Likeness::Same);
         }
-        let (asked, known) = (without_slash(asked), without_slash(&known));
-        (asked == known).then_some(Likeness::ButForASlash)
+        if without_slash(asked) == without_slash(&known) {
+            return Some(Likeness::ButForASlash);
+        }
+        let host = host_of(asked)?;
+        (host == known).then_some(Likeness::OfItsHost)
     }
 }
 
@@ -54,6 +60,15 @@ fn canonical(text: &str) -> Option<String> {
     let is_plain =
         url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
     is_plain.then(|| url.into())
+}
+
+fn host_of(canonical: &str) -> Option<String> {
+    let mut url = Url::parse(canonical).ok()?;
+    url.has_host().then(|| {
+        url.set_path("");
+        url.set_query(None);
+        url.into()
+    })
 }
 
 /// A slash within a query is no end of a path.
@@ -104,6 +119,26 @@ mod tests {
             );
         }
         assert!(Likeness::Same < Likeness::ButForASlash);
+    }
+
+    #[test]
+    fn what_protects_a_host_protects_what_is_under_it_and_not_the_other_way_round() {
+        for known in ["https://mcp.example", "https://MCP.example:443/"] {
+            let under = ResourceIndicator::new("https://mcp.example/a/mcp?x");
+            assert_eq!(under.likeness(known), Some(Likeness::OfItsHost), "{known}");
+            let host = ResourceIndicator::new(known);
+            assert_eq!(host.likeness("https://mcp.example/a/mcp?x"), None);
+        }
+        let under = ResourceIndicator::new("https://mcp.example/mcp");
+        for other in [
+            "http://mcp.example",
+            "https://mcp.example:8443",
+            "https://mcp.example.evil",
+            "https://mcp.example/other",
+            "urn:mcp.example",
+        ] {
+            assert_eq!(under.likeness(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -56,6 +56,8 @@ pub(crate) struct Snapshot {
 /// How well a resource of an account is what a client means; the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Fit {
+    /// It is only what the login was made for, and that the host of what is meant.
+    of_host: bool,
     /// There is a token for it, but the login did not name it.
     unnamed: bool,
     likeness: Likeness,
@@ -169,8 +171,13 @@ impl Snapshot {
             .chain(leased.map(|known| (false, known)))
             .filter_map(|(is_named, known)| {
                 let likeness = asked.likeness(known)?;
-                let unnamed = !is_named;
-                Some((Fit { unnamed, likeness }, known.as_str()))
+                let fit = Fit {
+                    of_host: likeness == Likeness::OfItsHost,
+                    unnamed: !is_named,
+                    likeness,
+                };
+                let is_own = grant.resource.as_ref() == Some(known);
+                (!fit.of_host || is_own).then_some((fit, known.as_str()))
             })
             .min_by_key(|(fit, _)| *fit)
     }

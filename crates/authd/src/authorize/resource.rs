@@ -3,7 +3,7 @@
 
 use authd_core::{policy::LONGEST_RESOURCE, scope::ScopeSet};
 use authd_oauth::{
-    Challenge, Http, Metadata, ProtectedResource, is_same_resource, preset::Habits,
+    Challenge, Http, Likeness, Metadata, ProtectedResource, ResourceIndicator, preset::Habits,
     protected_resource,
 };
 use authd_proto::{WireError, request::LoginStart};
@@ -54,7 +54,8 @@ pub(super) async fn ask(
     // Another resource than its own is one more at the provider that an account has.
     let is_own = |known: &Known| {
         let own = known.resources.first();
-        own.is_some_and(|own| is_same_resource(own, resource))
+        let likeness = own.and_then(|own| ResourceIndicator::new(resource).likeness(own));
+        matches!(likeness, Some(Likeness::Same | Likeness::OfItsHost))
     };
     if !known.is_none_or(is_own) {
         return Ok(None);

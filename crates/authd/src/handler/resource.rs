@@ -173,6 +173,26 @@ mod tests {
     }
 
     #[test]
+    fn what_a_server_calls_its_host_is_found_by_its_address() {
+        let two = accounts([
+            grant("host", &["https://mcp.example"]),
+            grant("further", &["https://api.example", "https://mcp.example"]),
+        ]);
+        let found = account(&two, Some(MCP)).unwrap();
+        assert_eq!(found.view.grant.account.as_str(), "host");
+        let key = found.key(LeaseKey {
+            resource: Some(MCP.to_owned()),
+            ..LeaseKey::default()
+        });
+        assert_eq!(key.resource.as_deref(), Some("https://mcp.example"));
+        let three = accounts([
+            grant("host", &["https://mcp.example"]),
+            grant("path", &[MCP]),
+        ]);
+        assert_eq!(name(account(&three, Some(MCP))), "path");
+    }
+
+    #[test]
     fn one_that_is_the_same_comes_before_one_with_another_slash() {
         let both = accounts([
             grant("bare", &[MCP]),
