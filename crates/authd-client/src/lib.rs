@@ -20,7 +20,7 @@ pub mod client;
 pub mod error;
 pub mod spawn;
 
-pub use authd_ipc::{ConnectError, Directories, Environment, PathError, SocketPath};
+pub use authd_ipc::{ConnectError, Directories, Environment, PathError, SocketPath, own_process};
 pub use client::{Client, Who};
 pub use error::{ClientError, StartError};
 

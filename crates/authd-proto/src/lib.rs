@@ -30,6 +30,7 @@ pub mod frame;
 pub mod limits;
 pub mod message;
 pub mod page;
+pub mod protection;
 pub mod provider;
 pub mod request;
 pub mod response;

@@ -27,6 +27,7 @@ mod error;
 pub mod fault;
 pub mod key;
 mod load;
+pub mod locked;
 mod migrate;
 mod mirror;
 mod open;

@@ -18,8 +18,16 @@ use authd_proto::{
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    authorize::Logins, clock::Clock, clocks::Clocks, config::Config, credential::Credentials,
-    driver::Mailbox, fingerprint::Fingerprinter, journal::Journal, network::Network,
+    authorize::Logins,
+    clock::Clock,
+    clocks::Clocks,
+    config::Config,
+    credential::Credentials,
+    driver::Mailbox,
+    fingerprint::Fingerprinter,
+    journal::Journal,
+    network::Network,
+    process::{Confinement, launcher::Launcher},
     published::Published,
 };
 
@@ -39,6 +47,10 @@ pub(crate) struct Daemon {
     pub(crate) journal: Journal,
     /// What commands printed that prove us.
     pub(crate) credentials: Credentials,
+    /// What starts commands.
+    pub(crate) launcher: Launcher,
+    /// What this process was confined with.
+    pub(crate) confinement: Confinement,
     /// Logins under way.
     pub(crate) logins: Logins,
     /// What time providers have.

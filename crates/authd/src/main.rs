@@ -29,6 +29,9 @@ Environment:
 enum Asked {
     /// To print this.
     Text(String),
+    /// To start commands for a daemon.
+    #[cfg(target_os = "linux")]
+    Launch,
     /// To serve; and, when readiness is to be told on an inherited descriptor, which.
     Serve { ready_fd: Option<i32> },
 }
@@ -45,6 +48,8 @@ fn arguments() -> Result<Asked, lexopt::Error> {
             Arg::Short('V') | Arg::Long("version") => {
                 return Ok(Asked::Text(format!("authd {}", env!("CARGO_PKG_VERSION"))));
             }
+            #[cfg(target_os = "linux")]
+            Arg::Long("launch") => return Ok(Asked::Launch),
             Arg::Long("ready-fd") => ready_fd = Some(parser.value()?.parse()?),
             other => return Err(other.unexpected()),
         }
@@ -53,6 +58,7 @@ fn arguments() -> Result<Asked, lexopt::Error> {
 }
 
 fn main() -> ExitCode {
+    authd::harden();
     #[cfg(unix)]
     #[expect(
         unsafe_code,
@@ -63,6 +69,16 @@ fn main() -> ExitCode {
     let ready_fd = match arguments() {
         Ok(Asked::Serve { ready_fd }) => ready_fd,
         Ok(Asked::Text(text)) => return print(&text),
+        #[cfg(target_os = "linux")]
+        Ok(Asked::Launch) => {
+            return match authd::take_orders() {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    tell(&error.to_string());
+                    ExitCode::from(USAGE)
+                }
+            };
+        }
         Err(error) => {
             tell(&format!("{error}; see 'authd --help'"));
             return ExitCode::from(USAGE);

@@ -7,9 +7,9 @@ use authd_store::{
     DataKey, KeyProtection, Loaded, OpenError, Options, Store,
     disk::RealDisk,
     key::{self, Key, KeyState, KeyStore},
+    locked::LockedKey,
 };
 use sha2::{Digest as _, Sha256};
-use zeroize::Zeroizing;
 
 use crate::{
     clock::Clock,
@@ -25,7 +25,7 @@ pub(crate) enum Opening {
         store: Store,
         loaded: Box<Loaded>,
         protection: KeyProtection,
-        fingerprint_key: Zeroizing<[u8; 32]>,
+        fingerprint_key: LockedKey,
         note: Option<String>,
     },
     /// Not now: locked, hanging or unreadable. It is tried again.

@@ -33,6 +33,7 @@ use crate::{
     fingerprint::Fingerprinter,
     journal::{Journal, Window},
     network::Network,
+    process::{Confinement, launcher::Launcher},
     published::Published,
 };
 
@@ -59,10 +60,12 @@ impl Bench {
         let daemon = Daemon {
             published: Published::new(clock.boot_id()),
             mailbox,
-            network: Network::start(&config, &clock).unwrap(),
+            network: Network::start(&config, &clock, &Launcher::default()).unwrap(),
             fingerprints: Fingerprinter::default(),
             journal: Journal::open(dir.path().join("events"), clock.clone()),
             credentials: Credentials::default(),
+            launcher: Launcher::default(),
+            confinement: Confinement::default(),
             logins: Logins::default(),
             clocks: Clocks::default(),
             dpop: DpopServers::default(),
