@@ -219,10 +219,10 @@ fn the_drop_in_is_put_there_serves_and_goes() {
         return;
     };
     let server = server();
-    user.login(&server, "demo");
     let said = succeed(&user, &["service", "install", "--hardened"]);
     assert!(said.contains("authd-hardening.conf"), "{said}");
     assert_eq!(status(&user)["hardened"], true);
+    user.login(&server, "demo");
     assert_eq!(user.authctl(&["token", "demo"]).code(), 0);
     assert_eq!(user.authctl(&["renew", "demo"]).code(), 0, "it can write");
     succeed(&user, &["service", "uninstall"]);

@@ -32,6 +32,9 @@ pub(crate) enum ServiceError {
         manager: &'static str,
         path: PathBuf,
     },
+    /// The manager says no, with the opt-in confinement.
+    #[error("it does not start with --hardened: '{command}' failed: {why}")]
+    Hardened { command: String, why: String },
     /// The manager says no.
     #[error("'{command}' failed: {why}")]
     Refused { command: String, why: String },
@@ -51,6 +54,11 @@ impl ServiceError {
             Self::Unnameable(_) => "put authd and authctl elsewhere".to_owned(),
             Self::Unread { .. } => {
                 "is XDG_CONFIG_HOME set here, and not for the service manager?".to_owned()
+            }
+            Self::Hardened { .. } => {
+                "are there user namespaces? 'authctl service uninstall', then install \
+                                      without it, undoes it"
+                    .to_owned()
             }
             Self::Refused { .. } => "run 'authctl service logs'".to_owned(),
             Self::NoCommand(_) => "authctl starts the daemon when it is needed".to_owned(),

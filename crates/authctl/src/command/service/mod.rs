@@ -155,7 +155,13 @@ pub(crate) fn run(args: &ServiceArgs) -> Result<ExitCode, Failure> {
         Verb::Install { hardened } => {
             let done = manager.install(*hardened)?;
             tell_all(&done);
-            bring_up(&manager, &instance, !done.is_empty())?;
+            let up = bring_up(&manager, &instance, !done.is_empty());
+            up.map_err(|failure| match failure {
+                Failure::Service(ServiceError::Refused { command, why }) if *hardened => {
+                    ServiceError::Hardened { command, why }.into()
+                }
+                failure => failure,
+            })?;
             if done.is_empty() {
                 output::note("the service was installed already");
             }
@@ -331,12 +337,26 @@ struct Report {
     service: Standing,
     /// The daemon that answers, whoever started it.
     daemon: Option<DaemonStatusReply>,
+    /// Why none does, where that is not simply that none runs.
+    trouble: Option<String>,
 }
 
 fn status(manager: &Native, json: Json) -> Result<ExitCode, Failure> {
+    let service = manager.standing()?;
+    // Where the manager listens for it, to ask would be to start it.
+    let asked = if service.listens_at.is_some() && service.pid.is_none() {
+        Ok(None)
+    } else {
+        running()
+    };
+    let (daemon, trouble) = match asked {
+        Ok(found) => (found.map(|found| found.status), None),
+        Err(failure) => (None, Some(failure.message())),
+    };
     let report = Report {
-        service: manager.standing()?,
-        daemon: running()?.map(|found| found.status),
+        service,
+        daemon,
+        trouble,
     };
     if json.json {
         output::json(&report)?;

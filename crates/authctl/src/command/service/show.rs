@@ -69,7 +69,10 @@ pub(super) fn report(report: &Report) -> String {
                     span(daemon.uptime_secs)
                 )
             }
-            None => styled(WARN, "not running"),
+            None => {
+                let why = report.trouble.as_deref().unwrap_or("not running");
+                styled(WARN, clean(why))
+            }
         },
     ));
     let lines = lines

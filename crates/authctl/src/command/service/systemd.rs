@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -28,6 +29,8 @@ pub(super) struct Systemd {
     /// For commands that run where nobody set it.
     runtime_dir: Option<PathBuf>,
     log: PathBuf,
+    /// Those of the state and of the configuration.
+    directories: [PathBuf; 2],
 }
 
 /// What `systemctl show` says of a unit.
@@ -42,6 +45,10 @@ impl Manager for Systemd {
             units: config.join("systemd").join("user"),
             runtime_dir: socket.ancestors().nth(2).map(Path::to_owned),
             log: instance.directories.log(),
+            directories: [
+                instance.directories.state.clone(),
+                instance.directories.config.clone(),
+            ],
         };
         let ended = command::run(
             SYSTEMCTL,
@@ -75,6 +82,15 @@ impl Manager for Systemd {
             self.put(SERVICE, &marked(&unit_for(&program)?), &mut done)?;
         }
         if hardened || file::is_there(&self.drop_in()) {
+            // What does not exist cannot be made writable.
+            for directory in &self.directories {
+                let mut builder = fs::DirBuilder::new();
+                let made = builder.recursive(true).mode(0o700).create(directory);
+                made.map_err(|source| Failure::File {
+                    path: directory.clone(),
+                    source,
+                })?;
+            }
             let path = self.drop_in();
             if file::put(&path, marked(DROP_IN).as_bytes())? {
                 done.push(format!("wrote '{}'", path.display()));
