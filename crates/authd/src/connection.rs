@@ -3,7 +3,7 @@
 //! A client that sends half a frame, or never reads what it is sent, holds nothing but its own
 //! connection, and that only for a while.
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use authd_core::id::ClientId;
 use authd_ipc::TokioStream as Stream;
@@ -22,6 +22,8 @@ use tokio::{
 };
 
 use crate::{
+    audit::Tally,
+    caller::Caller,
     clock::Clock,
     daemon::Shared,
     dispatch::{self, Later, Reply},
@@ -44,6 +46,8 @@ pub(crate) struct Session {
     pub(crate) client: Option<String>,
     /// Which process it is, as far as the system says.
     pub(crate) process: ClientId,
+    /// What it was given and refused, and what the system says of it.
+    pub(crate) tally: Arc<Tally>,
     /// Whether it asked the daemon to stop.
     pub(crate) asked_to_stop: bool,
     /// The events it wants.
@@ -51,14 +55,22 @@ pub(crate) struct Session {
 }
 
 /// Serves one client until it leaves or misbehaves.
-pub(crate) async fn run(mut stream: Stream, process: ClientId, daemon: &Shared) {
+pub(crate) async fn run(
+    mut stream: Stream,
+    process: ClientId,
+    caller: Arc<Caller>,
+    daemon: &Shared,
+) {
+    let tally = Arc::new(Tally::new(caller));
     let session = Session {
         process,
+        tally: Arc::clone(&tally),
         ..Session::default()
     };
     if let Err(error) = exchange(&mut stream, session, daemon).await {
         tracing::debug!(%error, "a connection ended");
     }
+    tally.close(&daemon.audit, daemon.clock.now());
 }
 
 async fn exchange(stream: &mut Stream, mut session: Session, daemon: &Shared) -> io::Result<()> {
@@ -234,8 +246,6 @@ async fn flush(stream: &mut Stream, outgoing: &mut Vec<u8>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use tokio::sync::broadcast;
 
     use super::*;

@@ -9,7 +9,10 @@
 //! that the test drives. Nothing else is meant to link it.
 
 mod admission;
+mod approvals;
+mod audit;
 mod authorize;
+mod caller;
 mod clock;
 mod clocks;
 mod config;
@@ -23,6 +26,7 @@ mod failpoint;
 mod fingerprint;
 mod handler;
 mod journal;
+mod lines;
 mod log;
 mod memory;
 mod network;
