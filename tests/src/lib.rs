@@ -15,6 +15,7 @@
 //!   what a process takes of the machine.
 //! - [`chromium`], [`provider`], [`neovim`], [`dbus`]: what is not ours, as it comes from its own makers; a
 //!   test that misses one of them fails. [`logind`]: a stand-in for one, on a real bus.
+//! - [`user_manager`]: systemd's own, with services of its own.
 //!
 //! Nothing here sleeps: every wait blocks on a pipe, a socket or an event, and is bounded.
 //!
@@ -52,6 +53,7 @@ pub mod sweep;
 pub mod swept;
 pub mod tool;
 pub mod usage;
+pub mod user_manager;
 pub mod watcher;
 
 pub use self::{

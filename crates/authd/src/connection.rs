@@ -15,7 +15,7 @@ use authd_proto::{
     limits::MAX_IN_FLIGHT,
     message::Message,
 };
-use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     sync::{broadcast::error::RecvError, watch},
@@ -150,8 +150,19 @@ async fn exchange(
             () = std::future::ready(()), if room && incoming.is_left => {}
             Some(reply) = later.next(), if !later.is_empty() => write_reply(&mut outgoing, reply),
             event = next_event(&mut session, &daemon.clock) => write_event(&mut outgoing, &event),
-            () = hung_up(&mut stopping, &mut stopped, patient), if later.is_empty() && !incoming.is_left => {
-                return Ok(());
+            () = hung_up(&mut stopping, &mut stopped, patient),
+                if later.is_empty() && !incoming.is_left =>
+            {
+                // What it has sent by now is still answered: it cannot know that it came late.
+                let Some(read) = stream.read(incoming.buffer.spare()).now_or_never() else {
+                    return Ok(());
+                };
+                let count = read?;
+                if count == 0 {
+                    return Ok(());
+                }
+                incoming.buffer.advance(count);
+                incoming.is_left = true;
             }
             () = until(deadline) => {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "half a frame, and no more"));
@@ -160,9 +171,7 @@ async fn exchange(
         if incoming.is_left {
             // What grows is copied, and the first copy would not be wiped.
             outgoing.reserve(ROOM);
-            take_frames(&mut incoming, daemon, &mut session, &later, &mut outgoing)?
-                .into_iter()
-                .for_each(|request| later.push(request));
+            take_frames(&mut incoming, daemon, &mut session, &later, &mut outgoing)?;
         }
         if !outgoing.is_empty() {
             flush(stream, &mut outgoing).await?;
@@ -242,17 +251,17 @@ fn malformed(error: FrameError) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
-/// Dispatches every whole frame there is room for. What cannot be answered at once comes back.
+/// Dispatches every whole frame there is room for. What cannot be answered at once is answered `later`.
 fn take_frames(
     incoming: &mut Incoming,
     daemon: &Shared,
     session: &mut Session,
     later: &FuturesUnordered<Later>,
     outgoing: &mut Vec<u8>,
-) -> io::Result<Vec<Later>> {
+) -> io::Result<()> {
     let room = MAX_IN_FLIGHT.saturating_sub(later.len());
     let shares = Arc::clone(&incoming.shares);
-    incoming.take(room, Instant::now(), outgoing, |frame, outgoing| {
+    let waiting = incoming.take(room, Instant::now(), outgoing, |frame, outgoing| {
         let Message::Request { id, method, params } = Message::parse(frame).map_err(malformed)?
         else {
             return Ok(None);
@@ -268,7 +277,9 @@ fn take_frames(
                 None
             }
         })
-    })
+    })?;
+    waiting.into_iter().for_each(|request| later.push(request));
+    Ok(())
 }
 
 fn write_reply(outgoing: &mut Vec<u8>, reply: Reply) {
@@ -314,6 +325,8 @@ async fn hung_up(
     let end = if asked_to_stop { stopped } else { stopping };
     // The senders live as long as the daemon.
     let _ = end.wait_for(|ended| *ended).await;
+    // The runtime looks once more at what has come in.
+    tokio::task::yield_now().await;
 }
 
 async fn until(deadline: Option<Instant>) {

@@ -7,14 +7,14 @@ use std::{
 };
 
 use authd_core::id::ClientId;
-use authd_ipc::{Listener, Peer, PeerRule};
+use authd_ipc::{Listener, Peer, PeerRule, TokioStream};
 use tokio::{
     task::JoinSet,
     time::{Instant, timeout},
 };
 
 use crate::{
-    connection,
+    connection::{self, Shares},
     crowd::{Crowd, Place},
     daemon::Shared,
     descriptors,
@@ -33,7 +33,7 @@ const SAID_EVERY: Duration = Duration::from_secs(10);
 pub(crate) async fn serve(listener: Listener, daemon: Shared) {
     let places = descriptors::for_clients(CONNECTIONS);
     let crowd = Crowd::new(places, places / SHARE);
-    let shares = connection::Shares::new();
+    let shares = Shares::new();
     let mut turned_away = TurnedAway::default();
     let mut reserve = Reserve::new();
     let mut stop = daemon.stopping.subscribe();
@@ -46,27 +46,13 @@ pub(crate) async fn serve(listener: Listener, daemon: Shared) {
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                let mut place = match admit(peer, &crowd, &daemon) {
-                    Ok(place) => place,
-                    Err(why) => {
-                        turned_away.say(&why);
-                        continue;
-                    }
-                };
-                let (daemon, shares) = (Arc::clone(&daemon), Arc::clone(&shares));
-                connections.spawn(async move {
-                    daemon.figures.connections.fetch_add(1, Ordering::Relaxed);
-                    let (process, waits) = (place.process, place.waits());
-                    tokio::select! {
-                        () = connection::run(stream, process, &waits, shares, &daemon) => {}
-                        () = place.is_taken_away() => {
-                            tracing::debug!(pid = process.0, "a connection gave way to another's");
-                        }
-                    }
-                    daemon.figures.connections.fetch_sub(1, Ordering::Relaxed);
-                });
-            }
+            Ok((stream, peer)) => match admit(peer, &crowd, &daemon) {
+                Ok(place) => {
+                    let (daemon, shares) = (Arc::clone(&daemon), Arc::clone(&shares));
+                    connections.spawn(attend(stream, place, shares, daemon));
+                }
+                Err(why) => turned_away.say(&why),
+            },
             Err(error) if is_exhausted(&error) => {
                 // One descriptor is kept for this: the client is turned away instead of left hanging. It
                 // may be that there is none: descriptors are asked for before anybody looks.
@@ -82,8 +68,28 @@ pub(crate) async fn serve(listener: Listener, daemon: Shared) {
             }
         }
     }
+    // Who has connected by now is still heard. More than there are places for would be turned away anyway.
+    for (stream, peer) in std::iter::from_fn(|| listener.accept_last()).take(places) {
+        if let Ok(place) = admit(peer, &crowd, &daemon) {
+            let (daemon, shares) = (Arc::clone(&daemon), Arc::clone(&shares));
+            connections.spawn(attend(stream, place, shares, daemon));
+        }
+    }
     drop(listener);
     while connections.join_next().await.is_some() {}
+}
+
+/// Serves a client until it leaves, or its place is needed for somebody else.
+async fn attend(stream: TokioStream, mut place: Place, shares: Arc<Shares>, daemon: Shared) {
+    daemon.figures.connections.fetch_add(1, Ordering::Relaxed);
+    let (process, waits) = (place.process, place.waits());
+    tokio::select! {
+        () = connection::run(stream, process, &waits, shares, &daemon) => {}
+        () = place.is_taken_away() => {
+            tracing::debug!(pid = process.0, "a connection gave way to another's");
+        }
+    }
+    daemon.figures.connections.fetch_sub(1, Ordering::Relaxed);
 }
 
 /// Whether the client may come in: who it is, and whether there is a place. If not, why.

@@ -13,5 +13,6 @@ pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod provider;
 pub(crate) mod renew;
+pub(crate) mod service;
 pub(crate) mod status;
 pub(crate) mod token;
