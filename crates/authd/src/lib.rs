@@ -9,20 +9,27 @@
 //! that the test drives. Nothing else is meant to link it.
 
 mod admission;
+mod approvals;
+mod audit;
 mod authorize;
+mod caller;
 mod clock;
 mod clocks;
 mod config;
 mod connection;
 mod credential;
+mod crowd;
 mod daemon;
 mod descriptors;
 mod dispatch;
 mod driver;
 mod failpoint;
 mod fingerprint;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod handler;
 mod journal;
+mod lines;
 mod log;
 mod memory;
 mod network;
@@ -38,6 +45,7 @@ mod signs;
 mod suggest;
 #[cfg(test)]
 mod testing;
+mod watchdog;
 
 pub use self::{
     clock::{Alarms, Clock, DrivenClock},
@@ -45,6 +53,7 @@ pub use self::{
     memory::share_one_arena,
     process::harden,
     run::{RunError, Start, run},
+    service::watchdog_of_process,
     signs::{Sign, Signs},
 };
 
