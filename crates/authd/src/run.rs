@@ -134,7 +134,7 @@ async fn serve_until_stopped(start: &mut Start) -> Result<(), RunError> {
         journal: Journal::open(place.state_dir.join("events"), clock.clone()),
         audit: Audit::open(place.state_dir.join("audit")),
         approvals: Approvals::open(place.state_dir.clone()),
-        callers: Callers::default(),
+        callers: Callers::new(launcher.clone()),
         credentials: Credentials::new(launcher.clone()),
         launcher,
         confinement,

@@ -23,7 +23,7 @@ use rustix::{
     },
 };
 
-use super::{LaunchError, Life, order};
+use super::{LaunchError, Life, Seen, order, order::Order};
 use crate::notify::plain_environment;
 
 /// The launcher, as long as it lives.
@@ -31,7 +31,14 @@ pub(super) struct Apart {
     /// Orders go in here. Its closing, at the latest with this process, ends the launcher.
     orders: OwnedFd,
     process: Mutex<Child>,
+    /// Since when it does not say what it sees.
+    silent: Mutex<Option<Instant>>,
 }
+
+/// How long it may take to say what it sees: a client waits for it. It takes a thousandth of that.
+const GLIMPSE: Duration = Duration::from_millis(100);
+/// How long it is not asked again when it did not say it.
+const SILENCE: Duration = Duration::from_secs(10);
 
 impl Apart {
     pub(super) fn start() -> io::Result<Self> {
@@ -56,17 +63,49 @@ impl Apart {
         Ok(Self {
             orders,
             process: Mutex::new(command.spawn()?),
+            silent: Mutex::default(),
         })
     }
 
-    pub(super) fn order(
+    pub(super) fn run(
         &self,
         argv: &[String],
         output: Option<PipeWriter>,
         life: Life,
     ) -> Result<Report, LaunchError> {
+        let order = Order::Run {
+            argv: argv.to_owned(),
+            lasts: life == Life::Own,
+        };
+        self.order(&order, output).map(Report)
+    }
+
+    /// What can be seen of a process; `None` when it is not said in time.
+    pub(super) fn see(&self, pid: u32) -> Option<Seen> {
+        let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        if silent.is_some_and(|since| since.elapsed() < SILENCE) {
+            return None;
+        }
+        let seen = self.ask(pid);
+        *silent = seen.is_none().then(Instant::now);
+        seen
+    }
+
+    fn ask(&self, pid: u32) -> Option<Seen> {
+        let report = self.order(&Order::See(pid), None).ok()?;
+        report.set_read_timeout(Some(GLIMPSE)).ok()?;
+        let mut words = Vec::new();
+        report
+            .take(order::LARGEST as u64)
+            .read_to_end(&mut words)
+            .ok()?;
+        serde_json::from_slice(&words).ok()
+    }
+
+    /// Sends an order, and gives where it is reported on.
+    fn order(&self, order: &Order, output: Option<PipeWriter>) -> Result<UnixStream, LaunchError> {
         let (report, theirs) = UnixStream::pair()?;
-        let words = order::write(argv, life)?;
+        let words = order::write(order)?;
         let mut descriptors = vec![theirs.as_fd()];
         descriptors.extend(output.as_ref().map(|output| output.as_fd()));
         let mut room = [MaybeUninit::uninit(); order::ROOM];
@@ -74,7 +113,7 @@ impl Apart {
         ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         match sendmsg(&self.orders, &[IoSlice::new(&words)], &mut ancillary, flags) {
-            Ok(_) => Ok(Report(report)),
+            Ok(_) => Ok(report),
             Err(Errno::MSGSIZE) => Err(io::Error::from(io::ErrorKind::ArgumentListTooLong).into()),
             // It is gone, or it does not get to reading what is there.
             Err(_) => Err(LaunchError::NoLauncher),

@@ -6,6 +6,8 @@
 //! there to the daemon, through a pipe, and is never in the launcher. It ends with the daemon, however that
 //! ends, and ends what it started for it.
 //!
+//! It also says what a confined process cannot see of others: the program of a client, and its namespaces.
+//!
 //! It can be started once only. When it is gone, commands fail and say so until the daemon is restarted.
 //!
 //! Where the daemon is not confined (other platforms, a test that runs it in its own process), commands are
@@ -15,6 +17,8 @@
 mod apart;
 #[cfg(target_os = "linux")]
 mod order;
+#[cfg(target_os = "linux")]
+mod seen;
 
 use std::{
     io::{self, PipeReader, PipeWriter},
@@ -26,6 +30,8 @@ use std::{
 
 #[cfg(target_os = "linux")]
 pub use self::order::take_orders;
+#[cfg(target_os = "linux")]
+pub(crate) use self::seen::Seen;
 
 /// How often a command of ours is looked at until it has ended.
 const GLANCE: Duration = Duration::from_millis(10);
@@ -116,11 +122,21 @@ impl Launcher {
             }
             #[cfg(target_os = "linux")]
             Way::Apart(apart) => {
-                let report = apart.order(argv, output, life)?;
+                let report = apart.run(argv, output, life)?;
                 Ok(Running(Place::Apart(report)))
             }
             #[cfg(target_os = "linux")]
             Way::Nobody(_) => Err(LaunchError::NoLauncher),
+        }
+    }
+
+    /// What can be seen of a process, for which a confined daemon asks the launcher. Nothing, where nobody says.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn see(&self, pid: u32) -> Seen {
+        match &*self.0 {
+            Way::Here => Seen::of(pid),
+            Way::Apart(apart) => apart.see(pid).unwrap_or_default(),
+            Way::Nobody(_) => Seen::default(),
         }
     }
 

@@ -21,7 +21,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::Life;
+use super::Seen;
 
 /// What makes a launcher of the daemon's program. For itself alone: no person needs it.
 pub(super) const ARGUMENT: &str = "--launch";
@@ -29,25 +29,27 @@ pub(super) const ARGUMENT: &str = "--launch";
 pub(super) const ROOM: usize = rustix::cmsg_space!(ScmRights(2));
 /// Bytes of a report.
 pub(super) const REPORT: usize = 5;
-/// Bytes of an order at most: some pages of arguments.
-const LARGEST: usize = 64 * 1024;
+/// Bytes of an order, or of what was seen, at most: some pages of arguments.
+pub(super) const LARGEST: usize = 64 * 1024;
 /// Bytes of stack for a thread that waits for one command.
 const STACK: usize = 256 * 1024;
 
+/// What the daemon wants done.
 #[derive(Serialize, Deserialize)]
-struct Order {
-    argv: Vec<String>,
-    /// Whether it may outlive whoever asked.
-    lasts: bool,
+pub(super) enum Order {
+    /// To run this command.
+    Run {
+        argv: Vec<String>,
+        /// Whether it may outlive whoever asked.
+        lasts: bool,
+    },
+    /// To say what can be seen of this process.
+    See(u32),
 }
 
 /// Puts an order into words.
-pub(super) fn write(argv: &[String], life: Life) -> io::Result<Vec<u8>> {
-    let order = Order {
-        argv: argv.to_owned(),
-        lasts: life == Life::Own,
-    };
-    let words = serde_json::to_vec(&order)?;
+pub(super) fn write(order: &Order) -> io::Result<Vec<u8>> {
+    let words = serde_json::to_vec(order)?;
     if words.len() > LARGEST {
         return Err(io::ErrorKind::ArgumentListTooLong.into());
     }
@@ -115,13 +117,13 @@ pub fn take_orders() -> io::Result<()> {
         let Ok(order) = serde_json::from_slice::<Order>(&words[..length]) else {
             continue;
         };
-        let lasts = order.lasts;
+        let ends_with_us = matches!(order, Order::Run { lasts: false, .. });
         let spawned = thread::Builder::new()
             .stack_size(STACK)
-            .spawn(move || obey(&order, report.into(), output.map(PipeWriter::from)));
+            .spawn(move || obey(order, report.into(), output.map(PipeWriter::from)));
         // Without a thread the descriptors close, which says that it did not work.
         if let Ok(thread) = spawned
-            && !lasts
+            && ends_with_us
         {
             running.push(thread);
         }
@@ -190,9 +192,21 @@ fn receive(orders: &io::Stdin, words: &mut [u8]) -> io::Result<Option<(usize, Ve
     Ok(Some((if whole { received.bytes } else { 0 }, descriptors)))
 }
 
+fn obey(order: Order, mut report: UnixStream, output: Option<PipeWriter>) {
+    match order {
+        Order::Run { argv, lasts } => run(&argv, lasts, &report, output),
+        Order::See(pid) => {
+            if let Ok(words) = serde_json::to_vec(&Seen::of(pid)) {
+                // Whoever asked may be gone.
+                let _ = report.write_all(&words);
+            }
+        }
+    }
+}
+
 /// Runs one command and reports how it ended.
-fn obey(order: &Order, report: UnixStream, output: Option<PipeWriter>) {
-    let started = super::command(&order.argv, output).and_then(|mut command| {
+fn run(argv: &[String], lasts: bool, report: &UnixStream, output: Option<PipeWriter>) {
+    let started = super::command(argv, output).and_then(|mut command| {
         let child = command.spawn();
         // With it goes our copy of the pipe: its end must be the command's.
         drop(command);
@@ -200,18 +214,18 @@ fn obey(order: &Order, report: UnixStream, output: Option<PipeWriter>) {
     });
     let child = match started {
         Ok(child) => Arc::new(Mutex::new(Some(child))),
-        Err(error) => return say(&report, Ended::NotStarted(error.raw_os_error())),
+        Err(error) => return say(report, Ended::NotStarted(error.raw_os_error())),
     };
-    let watch = match order.lasts {
+    let watch = match lasts {
         true => None,
-        false => match watch(&report, Arc::clone(&child)) {
+        false => match watch(report, Arc::clone(&child)) {
             Ok(watch) => Some(watch),
             // Nobody would end it.
             Err(_) => return end(&child),
         },
     };
     if let Some(status) = wait(&child) {
-        say(&report, Ended::With(status));
+        say(report, Ended::With(status));
     }
     // Whoever asked closes the socket once it knows.
     if let Some(watch) = watch {
