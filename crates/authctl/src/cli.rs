@@ -8,8 +8,8 @@ use std::time::Duration;
 use clap::{Args, ColorChoice, Parser, Subcommand};
 
 use crate::command::{
-    adopt, completions, daemon, doctor, events, exec, forget, import, list, login, logout,
-    provider, renew, service, status, token,
+    adopt, approve, audit, completions, daemon, doctor, events, exec, forget, grant, import, list,
+    login, logout, provider, renew, service, status, token,
 };
 use crate::exit::{EXEC_FAILED, Failure};
 
@@ -55,6 +55,9 @@ pub(crate) enum Command {
     Exec(exec::ExecArgs),
     Doctor(doctor::DoctorArgs),
     Events(events::EventsArgs),
+    Approve(approve::ApproveArgs),
+    Grant(grant::GrantArgs),
+    Audit(audit::AuditArgs),
     Provider(provider::ProviderArgs),
     Import(Box<import::ImportArgs>),
     Adopt(adopt::AdoptArgs),
@@ -77,6 +80,9 @@ impl Command {
             Self::Exec(args) => exec::run(&args),
             Self::Doctor(args) => doctor::run(&args),
             Self::Events(args) => events::run(&args),
+            Self::Approve(args) => approve::run(&args),
+            Self::Grant(args) => grant::run(args),
+            Self::Audit(args) => audit::run(&args),
             Self::Provider(args) => provider::run(args),
             Self::Import(args) => import::run(*args),
             Self::Adopt(args) => adopt::run(args),

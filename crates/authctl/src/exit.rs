@@ -234,9 +234,14 @@ impl Failure {
         }
         let hint = self.similar_account().or_else(|| self.hint());
         let message = self.message();
-        // The end of the daemon's log has lines of its own.
-        let message: Vec<_> = message.lines().map(output::clean).collect();
-        let message = message.join("\n");
+        let message = if self.wire().is_some() {
+            // Some of it is a provider's or a person's: none of that begins a line.
+            output::clean(&message).into_owned()
+        } else {
+            // The end of the daemon's log has lines of its own.
+            let lines: Vec<_> = message.lines().map(output::clean).collect();
+            lines.join("\n")
+        };
         match hint {
             Some(hint) => output::note(format_args!("{message}: {}", output::clean(&hint))),
             None => output::note(message),

@@ -3,6 +3,8 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::approval as app;
+use crate::audit;
 use crate::doctor as doc;
 use crate::error::{ErrorCode, WireError};
 use crate::message::Params;
@@ -131,6 +133,20 @@ methods! {
     EventsQuery = "events.query": req::EventsQuery => res::EventsQueryReply,
     /// What is not as it should be, as far as the daemon alone can look.
     DoctorCheck = "doctor.check": doc::DoctorCheck => doc::DoctorCheckReply,
+    /// The questions that wait for the person.
+    ApprovalList = "approval.list": app::ApprovalList => app::ApprovalListReply,
+    /// The person's answer to one.
+    ApprovalAnswer = "approval.answer": app::ApprovalAnswer => app::ApprovalAnswerReply,
+    /// Tiers and standing approvals.
+    GrantList = "grant.list": app::GrantList => app::GrantListReply,
+    /// Sets an account's tier.
+    GrantTier = "grant.tier": app::GrantTier => app::GrantTierReply,
+    /// Adds a standing approval.
+    GrantAdd = "grant.add": app::GrantAdd => app::GrantInfo,
+    /// Ends standing approvals.
+    GrantRevoke = "grant.revoke": app::GrantRevoke => app::GrantRevokeReply,
+    /// Who was given what.
+    AuditQuery = "audit.query": audit::AuditQuery => audit::AuditQueryReply,
     /// How the daemon is.
     DaemonStatus = "daemon.status": req::DaemonStatus => res::DaemonStatusReply,
     /// Reads the configuration again.
@@ -148,7 +164,7 @@ const RESERVED: &[&str] = &[
     "key.",
     "socket.",
     "sink.",
-    "audit.query",
+    "audit.",
 ];
 
 fn no_such_method(name: &str) -> WireError {

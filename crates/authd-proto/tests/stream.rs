@@ -181,7 +181,7 @@ fn reserved_methods_are_unsupported_and_others_unknown() {
         "grant.create",
         "socket.create",
         "sink.x",
-        "audit.query",
+        "audit.forget",
     ] {
         assert_eq!(
             call(name, &[0x90]).map_err(|error| error.code),

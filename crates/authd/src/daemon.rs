@@ -18,9 +18,9 @@ use authd_proto::{
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    authorize::Logins, clock::Clock, clocks::Clocks, config::Config, credential::Credentials,
-    driver::Mailbox, fingerprint::Fingerprinter, journal::Journal, network::Network,
-    published::Published,
+    approvals::Approvals, audit::Audit, authorize::Logins, caller::Callers, clock::Clock,
+    clocks::Clocks, config::Config, credential::Credentials, driver::Mailbox,
+    fingerprint::Fingerprinter, journal::Journal, network::Network, published::Published,
 };
 
 /// One running daemon.
@@ -37,6 +37,12 @@ pub(crate) struct Daemon {
     pub(crate) fingerprints: Fingerprinter,
     /// Events.
     pub(crate) journal: Journal,
+    /// Who was given what.
+    pub(crate) audit: Audit,
+    /// Who may have what without a question.
+    pub(crate) approvals: Approvals,
+    /// Who is connected.
+    pub(crate) callers: Callers,
     /// What commands printed that prove us.
     pub(crate) credentials: Credentials,
     /// Logins under way.
@@ -150,6 +156,15 @@ impl Daemon {
             ErrorCode::StoreFailed
         };
         Err(WireError::new(code, detail).with_hint("run 'authctl doctor'"))
+    }
+}
+
+impl Daemon {
+    /// For lock: no approval that a person gave until lock holds any longer, and whoever waits for an answer
+    /// hears `locked`. Tiers and standing approvals are untouched.
+    #[expect(dead_code, reason = "for daemon.lock, which is built beside this")]
+    pub(crate) fn forget_approvals(&self) {
+        self.approvals.forget();
     }
 }
 

@@ -9,7 +9,10 @@ use authd_proto::event::EventKind;
 use tokio::sync::{Notify, watch};
 
 use crate::{
+    approvals::Approvals,
+    audit::Audit,
     authorize::Logins,
+    caller::Callers,
     clock::Clock,
     clocks::Clocks,
     config::{Config, ConfigError},
@@ -122,6 +125,9 @@ async fn serve_until_stopped(start: &mut Start) -> Result<(), RunError> {
         network: Network::start(&config, &clock)?,
         fingerprints: Fingerprinter::default(),
         journal: Journal::open(place.state_dir.join("events"), clock.clone()),
+        audit: Audit::open(place.state_dir.join("audit")),
+        approvals: Approvals::open(place.state_dir.clone()),
+        callers: Callers::default(),
         credentials: Credentials::default(),
         logins: Logins::default(),
         clocks: Clocks::default(),
@@ -184,8 +190,14 @@ async fn serve_until_stopped(start: &mut Start) -> Result<(), RunError> {
         Some(ended) => ended,
         None => driver.await,
     };
-    // The next daemon goes on where these events end.
+    // Clients that want nothing have been let go: what they were given is counted as each ends. Each looks once
+    // more whether anything came in.
+    for _ in 0..8 {
+        tokio::task::yield_now().await;
+    }
+    // The next daemon goes on where these end.
     daemon.journal.close();
+    daemon.audit.close();
     // A client that waits for the end of its connection can start the next daemon then.
     drop(lock);
     daemon.stopped.send_replace(true);

@@ -4,7 +4,7 @@
 //! has shown already; after a gap (events came faster than they were read, or the daemon was restarted)
 //! it asks for what came since.
 
-mod show;
+pub(super) mod show;
 
 use std::process::ExitCode;
 use std::thread;

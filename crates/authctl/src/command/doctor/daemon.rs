@@ -138,6 +138,7 @@ fn of_status(status: &DaemonStatusReply, state: &Path, now: u64) -> Vec<Finding>
     findings.push(clock(status, now));
     findings.push(key(status));
     findings.push(store(status));
+    findings.extend(audit(status));
     findings
 }
 
@@ -173,6 +174,20 @@ fn clock(status: &DaemonStatusReply, now: u64) -> Finding {
             "timedatectl status",
         ),
     }
+}
+
+fn audit(status: &DaemonStatusReply) -> Option<Finding> {
+    (status.audit_lost > 0).then(|| {
+        Finding::warn(
+            "audit",
+            "audit_lost",
+            format!(
+                "{} lines of the audit log never reached the disk",
+                status.audit_lost
+            ),
+            "look at the disk: df -h; dmesg",
+        )
+    })
 }
 
 fn key(status: &DaemonStatusReply) -> Finding {
@@ -245,6 +260,8 @@ mod tests {
             served: 0,
             renewals: 0,
             revocations: Vec::new(),
+            approvals_waiting: 0,
+            audit_lost: 0,
         }
     }
 
