@@ -404,7 +404,7 @@ mod tests {
         let mut incoming = incoming();
         receive(&mut incoming, &WHOLE.repeat(10));
         let mut outgoing = Vec::new();
-        let mut round = |incoming: &mut Incoming, outgoing: &mut Vec<u8>| {
+        let round = |incoming: &mut Incoming, outgoing: &mut Vec<u8>| {
             let mut answered = 0;
             let taken = incoming.take(9, now, outgoing, |_, outgoing| {
                 answered += 1;
@@ -478,8 +478,8 @@ mod tests {
         let Message::Response { outcome, .. } = message else {
             panic!("an answer")
         };
-        let error = outcome.decode::<authd_proto::response::DaemonStatusReply>();
-        assert_eq!(error.unwrap_err().code, ErrorCode::Busy);
+        let answer = outcome.decode::<authd_proto::response::DaemonStatusReply>();
+        assert_eq!(answer.unwrap().unwrap_err().code, ErrorCode::Busy);
     }
 
     #[tokio::test]
