@@ -481,8 +481,8 @@ mod tests {
         let Message::Response { outcome, .. } = message else {
             panic!("an answer")
         };
-        let error = outcome.decode::<authd_proto::response::DaemonStatusReply>();
-        assert_eq!(error.unwrap().unwrap_err().code, ErrorCode::Busy);
+        let answer = outcome.decode::<authd_proto::response::DaemonStatusReply>();
+        assert_eq!(answer.unwrap().unwrap_err().code, ErrorCode::Busy);
     }
 
     #[tokio::test]
