@@ -8,8 +8,8 @@ use std::time::Duration;
 use clap::{Args, ColorChoice, Parser, Subcommand};
 
 use crate::command::{
-    adopt, completions, daemon, doctor, events, exec, forget, import, list, login, logout,
-    provider, renew, status, token,
+    adopt, completions, daemon, doctor, events, exec, forget, import, key, list, lock, login,
+    logout, provider, renew, status, token, unlock,
 };
 use crate::exit::{EXEC_FAILED, Failure};
 
@@ -58,6 +58,9 @@ pub(crate) enum Command {
     Provider(provider::ProviderArgs),
     Import(Box<import::ImportArgs>),
     Adopt(adopt::AdoptArgs),
+    Lock(lock::LockArgs),
+    Unlock(unlock::UnlockArgs),
+    Key(key::KeyArgs),
     Daemon(daemon::DaemonArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -79,6 +82,9 @@ impl Command {
             Self::Provider(args) => provider::run(args),
             Self::Import(args) => import::run(*args),
             Self::Adopt(args) => adopt::run(args),
+            Self::Lock(args) => lock::run(&args),
+            Self::Unlock(args) => unlock::run(&args),
+            Self::Key(args) => key::run(&args),
             Self::Daemon(args) => daemon::run(&args),
             Self::Completions(args) => completions::run(&args),
         }

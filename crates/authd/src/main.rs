@@ -83,6 +83,8 @@ fn main() -> ExitCode {
         owns_process: true,
         #[cfg(unix)]
         activated,
+        // systemd's, of LoadCredential= and LoadCredentialEncrypted=.
+        credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(Into::into),
         on_ready: Some(ready(ready_fd)),
     };
     match authd::run(&mut start) {

@@ -1,6 +1,6 @@
 //! Wiring: from an empty process to a daemon that serves, and back.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use authd_ipc::{Directories, Environment, InstanceLock, Listener, SocketPath};
@@ -19,6 +19,7 @@ use crate::{
     driver::{self, Mailbox},
     fingerprint::Fingerprinter,
     journal::Journal,
+    keys::Keys,
     network::{Network, NetworkError},
     open,
     published::Published,
@@ -67,6 +68,8 @@ pub struct Start {
     /// The socket that a service manager opened.
     #[cfg(unix)]
     pub activated: Option<authd_ipc::activation::Activated>,
+    /// The folder in which the service manager hands over credentials.
+    pub credentials: Option<PathBuf>,
     /// Called once clients are served.
     pub on_ready: Option<Box<dyn FnOnce()>>,
 }
@@ -119,6 +122,10 @@ async fn serve_until_stopped(start: &mut Start) -> Result<(), RunError> {
         logins: Logins::default(),
         clocks: Clocks::default(),
         dpop: DpopServers::default(),
+        keys: Keys::new(
+            Duration::from_secs(config.key.timeout_secs),
+            start.credentials.clone(),
+        ),
         standing: ArcSwap::from_pointee(Standing::opening()),
         figures: Figures::new(&clock),
         place,
@@ -130,13 +137,7 @@ async fn serve_until_stopped(start: &mut Start) -> Result<(), RunError> {
     });
     // Before anybody hears that we are there: a stop that comes at once is to be a clean one.
     let signals = service::signals(Arc::clone(&daemon), start.owns_process)?;
-    open::begin(
-        &daemon.place,
-        &daemon.config.load().key,
-        &daemon.clock,
-        &mailbox,
-        Duration::ZERO,
-    );
+    open::begin(&daemon);
     let seed = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
     let mut driver = tokio::spawn(driver::run(Arc::clone(&daemon), mail, seed));
     // Served either way: a store that cannot be opened is told, not waited for.

@@ -34,6 +34,7 @@ pub(crate) async fn proof(daemon: Shared, ask: DpopProof) -> Result<DpopProofRep
         )
     };
     let held = daemon.mailbox.dpop(account, key).await;
+    daemon.check_open()?;
     let stored = held.key.ok_or_else(|| {
         WireError::new(
             ErrorCode::BadRequest,

@@ -7,6 +7,7 @@ pub(crate) mod dpop;
 pub(crate) mod events;
 pub(crate) mod flag;
 pub(crate) mod import;
+pub(crate) mod key;
 pub(crate) mod login;
 pub(crate) mod metadata;
 pub(crate) mod provider;

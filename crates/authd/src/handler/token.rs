@@ -159,6 +159,8 @@ fn answer(daemon: &Shared, shape: ErrorShape, id: u32, ask: Ask) -> Later {
     Box::pin(async move {
         let account: Account = ask.account.clone();
         match daemon.mailbox.ask(&daemon.figures, ask).await {
+            // It came for somebody who is not to be served any more.
+            Ok(_) if daemon.check_open().is_err() => locked(&daemon, id, shape),
             Ok(handed) => {
                 daemon.figures.served.fetch_add(1, Ordering::Relaxed);
                 let tail = TokenTail {
@@ -172,6 +174,7 @@ fn answer(daemon: &Shared, shape: ErrorShape, id: u32, ask: Ask) -> Later {
                     tail,
                 }
             }
+            Err(_) if daemon.check_open().is_err() => locked(&daemon, id, shape),
             Err(refused) => Reply::Error {
                 id,
                 error: refusal::token(&account, refused),
@@ -179,4 +182,9 @@ fn answer(daemon: &Shared, shape: ErrorShape, id: u32, ask: Ask) -> Later {
             },
         }
     })
+}
+
+/// Whoever waited while it was locked hears that, whatever else there is to say.
+fn locked(daemon: &Shared, id: u32, shape: ErrorShape) -> Reply {
+    Reply::of::<()>(id, shape, daemon.check_open())
 }
