@@ -338,11 +338,7 @@ fn a_hundred_guesses_at_once_delay_no_honest_client_while_it_is_locked() {
             "{wrong} of one process were tried"
         );
     });
-    // The guesser waits still; an honest person does not.
-    assert_eq!(
-        guess(&mut instance.client(), PASSPHRASE),
-        ErrorCode::Throttled
-    );
+    // Whoever gave no wrong one does not wait.
     let begun = Instant::now();
     let unlocked = authctl_reading(&instance, &["unlock", "--passphrase-stdin"], &[PASSPHRASE]);
     assert_eq!(unlocked.code(), 0, "{unlocked:?}");
