@@ -12,7 +12,9 @@
 //! - [`Raw`]: bytes on the socket that no client of ours would send.
 //! - [`api`]: calls of the fake server's protected API; [`latency`]: how long cached tokens take.
 //! - [`chromium`], [`provider`], [`neovim`], [`dbus`]: what is not ours, as it comes from its own makers; a
-//!   test that misses one of them fails. [`logind`]: a stand-in for one, on a real bus.
+//!   test that misses one of them fails. [`logind`], [`notifier`]: stand-ins, on a real bus.
+//! - [`asker`]: processes that ask for a token and are not ours.
+//! - [`user_manager`]: systemd's own, with services of its own.
 //!
 //! Nothing here sleeps: every wait blocks on a pipe, a socket or an event, and is bounded.
 //!
@@ -31,6 +33,7 @@
 //! ```
 
 pub mod api;
+pub mod asker;
 pub mod binaries;
 pub mod chromium;
 pub mod daemon;
@@ -43,10 +46,12 @@ pub mod login;
 pub mod logind;
 pub mod mcp;
 pub mod neovim;
+pub mod notifier;
 pub mod process;
 pub mod provider;
 pub mod raw;
 pub mod tool;
+pub mod user_manager;
 pub mod watcher;
 
 pub use self::{

@@ -11,6 +11,7 @@ use authd_proto::request::AccountList;
 use authd_proto::{ErrorCode, ExitStatus, WireError};
 
 use crate::command::import::{ImportTool, Unreadable};
+use crate::command::service::ServiceError;
 use crate::{daemon, output};
 
 /// The exit status of every failure of `exec` itself, as of `env`, `nohup` and `timeout`: below it all
@@ -95,6 +96,9 @@ pub(crate) enum Failure {
     /// `exec` with a token that is of no use without proofs (RFC 9449).
     #[error("the token of '{account}' is bound to a key: from an environment nobody can use it")]
     BoundToken { account: String },
+    /// `service` cannot do what was asked.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
     /// `exec`'s command does not start.
     #[error("cannot run '{program}': {source}")]
     Program { program: String, source: io::Error },
@@ -145,6 +149,7 @@ impl Failure {
             | Self::File { .. }
             | Self::Interrupts { .. }
             | Self::BoundToken { .. }
+            | Self::Service(_)
             | Self::Program { .. } => ExitStatus::Failure,
         }
     }
@@ -180,6 +185,9 @@ impl Failure {
             Self::Daemon(ClientError::Start(StartError::Explicit(_))) => {
                 Some("start that daemon, or unset AUTHD_SOCKET".to_owned())
             }
+            Self::Daemon(ClientError::Start(StartError::NotOurs(_))) => {
+                Some("unset AUTHD_SOCKET".to_owned())
+            }
             Self::Daemon(ClientError::Start(StartError::NoProgram)) => None,
             Self::Daemon(ClientError::Path(_) | ClientError::Connect(ConnectError::Path(_))) => {
                 None
@@ -201,6 +209,7 @@ impl Failure {
             Self::NoClientId { account } => Some(format!(
                 "register one there, then run 'authctl login {account} … --client-id ID'"
             )),
+            Self::Service(error) => error.hint(),
             Self::LoginTimedOut { account } => Some(format!("run 'authctl login {account}'")),
             Self::Unreadable { tool, why } => Some(tool.hint(why)),
             Self::BoundToken { account } => Some(format!(
@@ -304,8 +313,13 @@ fn hint_for(error: &WireError) -> Option<String> {
         },
         ErrorCode::BadConfig => "mend the file, then run 'authctl daemon reload'".to_owned(),
         ErrorCode::ShuttingDown => "run it again".to_owned(),
-        ErrorCode::Unsupported | ErrorCode::UnknownMethod | ErrorCode::VersionMismatch => {
-            "install the same version of authd and authctl".to_owned()
+        ErrorCode::Unsupported | ErrorCode::UnknownMethod => {
+            "the daemon that runs is older than this authctl: run 'authctl daemon restart'"
+                .to_owned()
+        }
+        ErrorCode::VersionMismatch => {
+            "install the same version of authd and authctl, then run 'authctl daemon restart'"
+                .to_owned()
         }
         _ => return None,
     };

@@ -11,6 +11,7 @@ mod daemon;
 mod exit;
 mod input;
 mod output;
+mod release;
 mod trouble;
 
 use std::process::ExitCode;

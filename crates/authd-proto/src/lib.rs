@@ -21,6 +21,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod approval;
+pub mod audit;
 pub mod call;
 pub mod doctor;
 pub mod encode;

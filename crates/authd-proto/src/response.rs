@@ -548,6 +548,16 @@ pub struct DaemonStatusReply {
     /// Revocations that are still owed to providers; retried.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub revocations: Vec<OwedRevocation>,
+    /// Questions that wait for the person; absent where there are none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub approvals_waiting: u64,
+    /// Lines of the audit log that never reached the disk, since the start; absent where there are none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub audit_lost: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// What a provider has not confirmed to be revoked, of one account. The account itself is gone.

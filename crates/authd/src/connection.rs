@@ -3,7 +3,7 @@
 //! A client that sends half a frame, or never reads what it is sent, holds nothing but its own
 //! connection, and that only for a while.
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use authd_core::id::ClientId;
 use authd_ipc::TokioStream as Stream;
@@ -14,7 +14,7 @@ use authd_proto::{
     limits::MAX_IN_FLIGHT,
     message::Message,
 };
-use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     sync::{broadcast::error::RecvError, watch},
@@ -22,6 +22,8 @@ use tokio::{
 };
 
 use crate::{
+    audit::Tally,
+    caller::Caller,
     clock::Clock,
     daemon::Shared,
     dispatch::{self, Later, Reply},
@@ -45,6 +47,8 @@ pub(crate) struct Session {
     pub(crate) client: Option<String>,
     /// Which process it is, as far as the system says.
     pub(crate) process: ClientId,
+    /// What it was given and refused, and what the system says of it.
+    pub(crate) tally: Arc<Tally>,
     /// Whether it asked the daemon to stop.
     pub(crate) asked_to_stop: bool,
     /// Whether it is let go once it was told what it is to be told.
@@ -54,14 +58,22 @@ pub(crate) struct Session {
 }
 
 /// Serves one client until it leaves or misbehaves.
-pub(crate) async fn run(mut stream: Stream, process: ClientId, daemon: &Shared) {
+pub(crate) async fn run(
+    mut stream: Stream,
+    process: ClientId,
+    caller: Arc<Caller>,
+    daemon: &Shared,
+) {
+    let tally = Arc::new(Tally::new(caller));
     let session = Session {
         process,
+        tally: Arc::clone(&tally),
         ..Session::default()
     };
     if let Err(error) = exchange(&mut stream, session, daemon).await {
         tracing::debug!(%error, "a connection ended");
     }
+    tally.close(&daemon.audit, daemon.clock.now());
 }
 
 async fn exchange(stream: &mut Stream, mut session: Session, daemon: &Shared) -> io::Result<()> {
@@ -81,16 +93,12 @@ async fn exchange(stream: &mut Stream, mut session: Session, daemon: &Shared) ->
                     return Ok(());
                 }
                 incoming.buffer.advance(count);
-                take_frames(&mut incoming, daemon, &mut session, &later, &mut outgoing)?
-                    .into_iter()
-                    .for_each(|request| later.push(request));
+                take_frames(&mut incoming, daemon, &mut session, &later, &mut outgoing)?;
             }
             Some(reply) = later.next(), if !later.is_empty() => {
                 write_reply(&mut outgoing, reply);
                 // A frame may have been left in the buffer for want of room.
-                take_frames(&mut incoming, daemon, &mut session, &later, &mut outgoing)?
-                    .into_iter()
-                    .for_each(|request| later.push(request));
+                take_frames(&mut incoming, daemon, &mut session, &later, &mut outgoing)?;
             }
             event = next_event(&mut session, &daemon.clock) => {
                 write_event(&mut outgoing, &event);
@@ -100,7 +108,16 @@ async fn exchange(stream: &mut Stream, mut session: Session, daemon: &Shared) ->
                 }
             }
             () = hung_up(&mut stopping, &mut stopped, patient), if later.is_empty() => {
-                return Ok(());
+                // What it has sent by now is still answered: it cannot know that it came late.
+                let Some(read) = stream.read(incoming.buffer.spare()).now_or_never() else {
+                    return Ok(());
+                };
+                let count = read?;
+                if count == 0 {
+                    return Ok(());
+                }
+                incoming.buffer.advance(count);
+                take_frames(&mut incoming, daemon, &mut session, &later, &mut outgoing)?;
             }
             () = until(deadline) => {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "half a frame, and no more"));
@@ -150,16 +167,16 @@ fn malformed(error: FrameError) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
-/// Dispatches every whole frame there is room for. What cannot be answered at once comes back.
+/// Dispatches every whole frame there is room for. What cannot be answered at once is answered `later`.
 fn take_frames(
     incoming: &mut Incoming,
     daemon: &Shared,
     session: &mut Session,
     later: &FuturesUnordered<Later>,
     outgoing: &mut Vec<u8>,
-) -> io::Result<Vec<Later>> {
+) -> io::Result<()> {
     let room = MAX_IN_FLIGHT.saturating_sub(later.len());
-    incoming.take(room, Instant::now(), |frame| {
+    let waiting = incoming.take(room, Instant::now(), |frame| {
         let Message::Request { id, method, params } = Message::parse(frame).map_err(malformed)?
         else {
             return Ok(None);
@@ -171,7 +188,9 @@ fn take_frames(
                 None
             }
         })
-    })
+    })?;
+    waiting.into_iter().for_each(|request| later.push(request));
+    Ok(())
 }
 
 fn write_reply(outgoing: &mut Vec<u8>, reply: Reply) {
@@ -219,6 +238,8 @@ async fn hung_up(
     let end = if asked_to_stop { stopped } else { stopping };
     // The senders live as long as the daemon.
     let _ = end.wait_for(|ended| *ended).await;
+    // The runtime looks once more at what has come in.
+    tokio::task::yield_now().await;
 }
 
 async fn until(deadline: Option<Instant>) {
@@ -239,8 +260,6 @@ async fn flush(stream: &mut Stream, outgoing: &mut Vec<u8>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use tokio::sync::broadcast;
 
     use super::*;

@@ -20,7 +20,10 @@ use authd_store::KeyProtection;
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::{
+    approvals::Approvals,
+    audit::Audit,
     authorize::Logins,
+    caller::Callers,
     clock::Clock,
     clocks::Clocks,
     config::Config,
@@ -50,6 +53,12 @@ pub(crate) struct Daemon {
     pub(crate) fingerprints: Fingerprinter,
     /// Events.
     pub(crate) journal: Journal,
+    /// Who was given what.
+    pub(crate) audit: Audit,
+    /// Who may have what without a question.
+    pub(crate) approvals: Approvals,
+    /// Who is connected.
+    pub(crate) callers: Callers,
     /// What commands printed that prove us.
     pub(crate) credentials: Credentials,
     /// Logins under way.
@@ -207,6 +216,7 @@ impl Daemon {
         }
         self.published.store(Accounts::new());
         self.credentials.forget();
+        self.forget_approvals();
     }
 
     /// Locks: from here on nobody is served. What comes back is told when exchanges in flight are
@@ -225,6 +235,14 @@ impl Daemon {
         let (done, wiped) = oneshot::channel();
         self.mailbox.send(Message::Rest(Rest::Lock { done }));
         wiped
+    }
+}
+
+impl Daemon {
+    /// For lock: no approval that a person gave until lock holds any longer, and whoever waits for an answer
+    /// hears `locked`. Tiers and standing approvals are untouched.
+    pub(crate) fn forget_approvals(&self) {
+        self.approvals.forget();
     }
 }
 

@@ -12,8 +12,8 @@ use crate::{
     connection::Session,
     daemon::Shared,
     handler::{
-        account, daemon as own, doctor, dpop, events, import, key, login, metadata, provider,
-        renew, token,
+        account, approval, audit, daemon as own, doctor, dpop, events, gate::Asker, grant, import,
+        key, login, metadata, provider, renew, token,
     },
     journal::Origin,
     published::Token,
@@ -74,13 +74,46 @@ pub(crate) fn dispatch(
         trace_id: trace_id.map(str::to_owned),
         client: session.client.clone(),
     };
+    let asker = || Asker {
+        tally: Arc::clone(&session.tally),
+        origin: origin(),
+    };
     match call {
-        Call::TokenGet(get) => return token::get(daemon, shape, id, &get, origin, out),
+        Call::TokenGet(get) => {
+            return token::get(daemon, shape, id, &get, &session.tally, origin, out);
+        }
         Call::TokenReject(reject) => {
-            return token::reject(daemon, shape, id, &reject, session.process, origin, out);
+            let (client, tally) = (session.process, &session.tally);
+            return token::reject(daemon, shape, id, &reject, client, tally, origin, out);
         }
         Call::DpopProof(ask) => {
-            return later(daemon, id, shape, |daemon| dpop::proof(daemon, ask));
+            let asker = asker();
+            return later(daemon, id, shape, |daemon| dpop::proof(daemon, asker, ask));
+        }
+        Call::ApprovalList(list) => now(out, id, approval::list(daemon, &list), shape),
+        Call::ApprovalAnswer(ask) => {
+            let caller = Arc::clone(session.tally.caller());
+            return later(daemon, id, shape, |daemon| {
+                approval::answer(daemon, caller, ask)
+            });
+        }
+        Call::GrantList(list) => now(out, id, grant::list(daemon, &list), shape),
+        Call::GrantTier(ask) => {
+            let asker = asker();
+            return later(daemon, id, shape, |daemon| grant::tier(daemon, asker, ask));
+        }
+        Call::GrantAdd(ask) => {
+            let asker = asker();
+            return later(daemon, id, shape, |daemon| grant::add(daemon, asker, ask));
+        }
+        Call::GrantRevoke(ask) => {
+            let asker = asker();
+            return later(daemon, id, shape, |daemon| {
+                grant::revoke(daemon, asker, ask)
+            });
+        }
+        Call::AuditQuery(query) => {
+            return later(daemon, id, shape, |daemon| audit::query(daemon, query));
         }
         Call::Hello(hello) => now(out, id, own::hello(session, hello), session.errors),
         Call::AccountList(list) => now(out, id, account::list(daemon, &list), shape),

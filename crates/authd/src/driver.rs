@@ -29,6 +29,7 @@ use crate::{
     memory,
     perform::Performer,
     signs::{Hold, Sign},
+    watchdog::Watchdog,
 };
 
 /// Messages taken in before readers see the result.
@@ -44,6 +45,7 @@ pub(crate) async fn run(
     daemon: Shared,
     mut mail: mpsc::UnboundedReceiver<Message>,
     seed: u64,
+    watchdog: Watchdog,
 ) -> std::io::Result<()> {
     let boot_id = daemon.published.boot_id;
     let broker = Broker::new(daemon.config.load().engine(), seed, boot_id);
@@ -57,6 +59,7 @@ pub(crate) async fn run(
         woke_at: None,
         resting: None,
         locks: Vec::new(),
+        watchdog,
     };
     let mut alarm = driver.daemon.clock.alarm()?;
     loop {
@@ -71,7 +74,8 @@ pub(crate) async fn run(
             return Ok(());
         }
         let next = driver.broker.poll_timeout();
-        alarm.set([next, driver.stop_by].into_iter().flatten().min())?;
+        let wakes = [next, driver.stop_by, driver.watchdog.due()];
+        alarm.set(wakes.into_iter().flatten().min())?;
         let message = tokio::select! {
             biased;
             message = mail.recv() => match message {
@@ -90,6 +94,7 @@ pub(crate) async fn run(
             Some(message) => driver.take(message),
             None => driver.handle(Event::Tick),
         }
+        driver.prove_alive();
         for _ in 0..BATCH {
             match mail.try_recv() {
                 Ok(message) => driver.take(message),
@@ -115,6 +120,8 @@ struct Driver {
     resting: Option<Resting>,
     /// Who wants it locked as soon as it is open.
     locks: Vec<oneshot::Sender<()>>,
+    /// The service manager waits for signs of life.
+    watchdog: Watchdog,
 }
 
 impl Driver {
@@ -136,6 +143,13 @@ impl Driver {
             .figures
             .questions
             .store(questions, Ordering::Relaxed);
+    }
+
+    /// When a sign of life is due: it is given once the store's thread, which is asked now, has answered.
+    fn prove_alive(&mut self) {
+        if self.watchdog.begin() {
+            self.performer.ask_store_for_life();
+        }
     }
 
     fn handle(&mut self, event: Event) {
@@ -337,6 +351,7 @@ impl Driver {
                 }
                 self.performer.tell_checked(askers);
             }
+            Message::StoreAlive => self.watchdog.tell(),
             Message::Sign { sign, hold } => self.told(sign, hold),
             Message::Configure(config) => self.broker.configure(config),
             Message::Stop => self.stop(),

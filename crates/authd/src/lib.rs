@@ -9,7 +9,10 @@
 //! that the test drives. Nothing else is meant to link it.
 
 mod admission;
+mod approvals;
+mod audit;
 mod authorize;
+mod caller;
 mod clock;
 mod clocks;
 mod config;
@@ -25,6 +28,7 @@ mod guesses;
 mod handler;
 mod journal;
 mod keys;
+mod lines;
 mod log;
 mod memory;
 mod network;
@@ -39,11 +43,13 @@ mod signs;
 mod suggest;
 #[cfg(test)]
 mod testing;
+mod watchdog;
 
 pub use self::{
     clock::{Alarms, Clock, DrivenClock},
     log::start as start_log,
     memory::share_one_arena,
     run::{RunError, Start, run},
+    service::watchdog_of_process,
     signs::{Sign, Signs},
 };

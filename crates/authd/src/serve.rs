@@ -7,7 +7,7 @@ use std::{
 };
 
 use authd_core::id::ClientId;
-use authd_ipc::{Listener, Peer, PeerRule};
+use authd_ipc::{Listener, Peer, PeerRule, TokioStream, process::Process};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -40,14 +40,8 @@ pub(crate) async fn serve(listener: Listener, daemon: Shared) {
         };
         match accepted {
             Ok((stream, peer)) => {
-                if let Some(place) = admit(peer, &admission, &daemon) {
-                    let daemon = Arc::clone(&daemon);
-                    connections.spawn(async move {
-                        daemon.figures.connections.fetch_add(1, Ordering::Relaxed);
-                        connection::run(stream, place.process, &daemon).await;
-                        daemon.figures.connections.fetch_sub(1, Ordering::Relaxed);
-                        drop(place);
-                    });
+                if let Some((place, peer)) = admit(peer, &admission, &daemon) {
+                    connections.spawn(attend(stream, place, peer, &daemon));
                 }
             }
             Err(error) if is_exhausted(&error) => {
@@ -64,12 +58,40 @@ pub(crate) async fn serve(listener: Listener, daemon: Shared) {
             }
         }
     }
+    // Who has connected by now is still heard. More than there are places for would be turned away anyway.
+    for (stream, peer) in std::iter::from_fn(|| listener.accept_last()).take(places) {
+        if let Some((place, peer)) = admit(peer, &admission, &daemon) {
+            connections.spawn(attend(stream, place, peer, &daemon));
+        }
+    }
     drop(listener);
     while connections.join_next().await.is_some() {}
 }
 
+/// Serves one client. Its process is held on to at once: the number that the system gave may be another
+/// process's before long.
+fn attend(
+    stream: TokioStream,
+    place: Place,
+    peer: Peer,
+    daemon: &Shared,
+) -> impl Future<Output = ()> + Send + use<> {
+    let caller = daemon.callers.enter(Process::pin(&stream, peer));
+    let daemon = Arc::clone(daemon);
+    async move {
+        daemon.figures.connections.fetch_add(1, Ordering::Relaxed);
+        connection::run(stream, place.process, caller, &daemon).await;
+        daemon.figures.connections.fetch_sub(1, Ordering::Relaxed);
+        drop(place);
+    }
+}
+
 /// Whether the client may come in: who it is, and whether there is a place.
-fn admit(peer: io::Result<Peer>, admission: &Arc<Admission>, daemon: &Shared) -> Option<Place> {
+fn admit(
+    peer: io::Result<Peer>,
+    admission: &Arc<Admission>,
+    daemon: &Shared,
+) -> Option<(Place, Peer)> {
     let rule = PeerRule::of_process(daemon.config.load().allow_root);
     let admitted = peer.map_err(|error| error.to_string()).and_then(|peer| {
         rule.admit(peer).map_err(|refused| refused.to_string())?;
@@ -85,7 +107,7 @@ fn admit(peer: io::Result<Peer>, admission: &Arc<Admission>, daemon: &Shared) ->
                     "too many connections: a client was turned away"
                 );
             }
-            place
+            place.map(|place| (place, peer))
         }
         Err(why) => {
             tracing::warn!(%why, "a client was refused");

@@ -248,6 +248,8 @@ pub(crate) fn daemon_status() -> res::DaemonStatusReply {
         served: 12,
         renewals: 6,
         revocations: Vec::new(),
+        approvals_waiting: 0,
+        audit_lost: 0,
     }
 }
 

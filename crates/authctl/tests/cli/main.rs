@@ -2,6 +2,8 @@
 
 #![cfg(unix)]
 
+#[cfg(target_os = "linux")]
+mod approve;
 mod daemon;
 mod doctor;
 mod events;

@@ -315,5 +315,7 @@ fn daemon_status() -> res::DaemonStatusReply {
             account: "old".into(),
             tokens: vec![res::TokenKind::RefreshToken, res::TokenKind::AccessToken],
         }],
+        approvals_waiting: 1,
+        audit_lost: 0,
     }
 }

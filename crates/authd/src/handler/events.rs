@@ -11,12 +11,14 @@ use authd_proto::{
 };
 use tokio::sync::broadcast;
 
-use crate::{connection::Session, daemon::Shared, journal::Window};
+use crate::{approvals::Listener, connection::Session, daemon::Shared, journal::Window};
 
 /// What one client wants to hear of.
 pub(crate) struct Subscription {
     pub(crate) receiver: broadcast::Receiver<Arc<Event>>,
     wish: Wish,
+    /// Where it named approvals: somebody is there to answer.
+    listener: Option<Listener>,
 }
 
 /// Which events.
@@ -47,7 +49,11 @@ impl Subscription {
         account: Option<String>,
     ) -> Self {
         let wish = Wish::new(kinds, account);
-        Self { receiver, wish }
+        Self {
+            receiver,
+            wish,
+            listener: None,
+        }
     }
 
     /// Whether the client wants this event.
@@ -63,7 +69,10 @@ pub(crate) fn subscribe(
     subscribe: Subscribe,
 ) -> Result<SubscribeReply, WireError> {
     let receiver = daemon.journal.subscribe();
-    let subscription = Subscription::new(receiver, subscribe.events, subscribe.account);
+    let named = subscribe.events.as_deref();
+    let answers = named.is_some_and(|kinds| kinds.contains(&EventKind::Approval));
+    let mut subscription = Subscription::new(receiver, subscribe.events, subscribe.account);
+    subscription.listener = answers.then(|| daemon.approvals.listen());
     let events = subscription.wish.kinds.clone();
     session.subscription = Some(subscription);
     Ok(SubscribeReply { events })

@@ -14,6 +14,7 @@ use authd_store::{
 use super::Performer;
 use crate::{
     daemon::Standing,
+    driver::Message,
     keys::Phase,
     open::{self, Opening},
     published::Accounts,
@@ -58,6 +59,20 @@ impl Performer {
                 self.shut(standing, Phase::Locked);
                 Vec::new()
             }
+        }
+    }
+
+    /// Has the store's thread say that it is alive: [`Message::StoreAlive`]. One that is not there, because
+    /// the store is not open, is nothing to wait for.
+    pub(crate) fn ask_store_for_life(&self) {
+        let mailbox = self.daemon.mailbox.clone();
+        match &self.store {
+            None => mailbox.send(Message::StoreAlive),
+            Some(store) => store.ping(move |answer| {
+                if answer.is_ok() {
+                    mailbox.send(Message::StoreAlive);
+                }
+            }),
         }
     }
 

@@ -23,7 +23,10 @@ use tokio::sync::{Notify, mpsc::UnboundedReceiver, watch};
 
 use super::Performer;
 use crate::{
+    approvals::Approvals,
+    audit::Audit,
     authorize::Logins,
+    caller::Callers,
     clock::{Alarms, Clock, DrivenClock},
     clocks::Clocks,
     config::Config,
@@ -63,6 +66,9 @@ impl Bench {
             network: Network::start(&config, &clock).unwrap(),
             fingerprints: Fingerprinter::default(),
             journal: Journal::open(dir.path().join("events"), clock.clone()),
+            audit: Audit::open(dir.path().join("audit")),
+            approvals: Approvals::open(dir.path().to_owned()),
+            callers: Callers::default(),
             credentials: Credentials::default(),
             logins: Logins::default(),
             clocks: Clocks::default(),
