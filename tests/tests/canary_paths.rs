@@ -100,7 +100,7 @@ fn no_secret_shows_when_a_login_is_refused_or_given_up() {
         let rule = rule.for_grant_type("authorization_code");
         place.server.fault_next(Endpoint::Token, rule);
         // Some of them pass, and the login goes on.
-        place.login("demo", &native, true);
+        let _ = place.login("demo", &native, true);
         place.server.clear_faults(Endpoint::Token);
     }
     place.server.update(|settings| {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use clap::{Args, ColorChoice, Parser, Subcommand};
 
 use crate::command::{
-    adopt, approve, audit, completions, daemon, doctor, events, exec, forget, grant, import, list,
-    login, logout, provider, renew, service, status, token,
+    adopt, approve, audit, completions, daemon, doctor, events, exec, forget, grant, import, key,
+    list, lock, login, logout, provider, renew, service, status, token, unlock,
 };
 use crate::exit::{EXEC_FAILED, Failure};
 
@@ -61,6 +61,9 @@ pub(crate) enum Command {
     Provider(provider::ProviderArgs),
     Import(Box<import::ImportArgs>),
     Adopt(adopt::AdoptArgs),
+    Lock(lock::LockArgs),
+    Unlock(unlock::UnlockArgs),
+    Key(key::KeyArgs),
     Service(service::ServiceArgs),
     Daemon(daemon::DaemonArgs),
     Completions(completions::CompletionsArgs),
@@ -86,6 +89,9 @@ impl Command {
             Self::Provider(args) => provider::run(args),
             Self::Import(args) => import::run(*args),
             Self::Adopt(args) => adopt::run(args),
+            Self::Lock(args) => lock::run(&args),
+            Self::Unlock(args) => unlock::run(&args),
+            Self::Key(args) => key::run(&args),
             Self::Service(args) => service::run(&args),
             Self::Daemon(args) => daemon::run(&args),
             Self::Completions(args) => completions::run(&args),

@@ -84,6 +84,12 @@ pub(crate) enum Failure {
     /// `login --timeout`.
     #[error("nobody finished the login in time")]
     LoginTimedOut { account: String },
+    /// A passphrase is asked for, and there is no terminal.
+    #[error("a passphrase is needed, and there is no terminal to ask for it")]
+    NoPassphrase,
+    /// It was typed twice, and not the same.
+    #[error("the two passphrases are not the same")]
+    PassphrasesDiffer,
     /// Ctrl-C cannot be caught.
     #[error("cannot listen for interrupts: {source}")]
     Interrupts { source: ctrlc::Error },
@@ -126,6 +132,8 @@ impl Failure {
             Self::NothingOnStdin { .. }
             | Self::SecretFromTerminal { .. }
             | Self::NoAccountName
+            | Self::NoPassphrase
+            | Self::PassphrasesDiffer
             | Self::NoServer { .. }
             | Self::NoPlaceForSecret { .. }
             | Self::NoClientId { .. }
@@ -211,8 +219,10 @@ impl Failure {
             Self::NotRenewedYet { account, .. } => Some(format!(
                 "authd goes on by itself; 'authctl status {account}' tells"
             )),
+            Self::NoPassphrase => Some("give it with --passphrase-stdin".to_owned()),
             Self::DaemonEnded
             | Self::GivenUp
+            | Self::PassphrasesDiffer
             | Self::Stdout(_)
             | Self::Stdin { .. }
             | Self::File { .. }
@@ -299,6 +309,13 @@ fn hint_for(error: &WireError) -> Option<String> {
             }
         }
         ErrorCode::Locked | ErrorCode::StoreFailed => "run 'authctl doctor'".to_owned(),
+        ErrorCode::PassphraseRequired => {
+            "give it in a terminal, or with --passphrase-stdin".to_owned()
+        }
+        ErrorCode::WrongPassphrase => match error.retry_after_secs {
+            Some(secs) => format!("try again in {}", output::span(secs)),
+            None => "try again".to_owned(),
+        },
         ErrorCode::BadConfig => "mend the file, then run 'authctl daemon reload'".to_owned(),
         ErrorCode::ShuttingDown => "run it again".to_owned(),
         ErrorCode::Unsupported | ErrorCode::UnknownMethod => {

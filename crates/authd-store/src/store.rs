@@ -17,17 +17,13 @@ use crate::{
     disk::{Disk, RealDisk},
     error::{DiskTrouble, OpenError, StoreError},
     key::KeyStore,
+    locked::LockedKey,
     migrate::Format,
     open,
     record::{Intent, PendingRevocation, Record},
     seal::DataKey,
     worker::Worker,
 };
-
-/// The database's file name.
-pub(crate) const DATABASE: &str = "authd.redb";
-/// The directory of the mirrors.
-pub(crate) const MIRRORS: &str = "mirrors";
 
 /// What a store is opened with.
 #[derive(Clone, Debug)]
@@ -87,6 +83,9 @@ pub struct Loaded {
     pub unclean: bool,
     /// Names the store; drawn at random when it was made.
     pub instance_id: u128,
+    /// What tokens are fingerprinted with: of the store, and not of its key, so that fingerprints in
+    /// records outlive a new key.
+    pub fingerprint_key: LockedKey,
 }
 
 /// Something damaged.
@@ -240,6 +239,18 @@ impl Store {
     /// The revocation is done, or given up.
     pub fn settle_revocation(&self, id: u64, done: impl Done<()>) {
         self.run(move |worker| worker.settle_revocation(id), done);
+    }
+
+    /// From now on the anchor is kept in this key store, or with `None` in its file alone. For when
+    /// the data key has moved.
+    pub fn keep_anchor_in(&self, key_store: Option<KeyStore>, done: impl Done<()>) {
+        self.run(
+            move |worker| {
+                worker.keep_anchor_in(key_store);
+                Ok(())
+            },
+            done,
+        );
     }
 
     /// Tries again to write what earlier operations could not, and says what is still owed.

@@ -133,6 +133,11 @@ impl Credentials {
         }
     }
 
+    /// Forgets everything that commands printed.
+    pub(crate) fn forget(&self) {
+        lock(&self.printed).clear();
+    }
+
     /// What the command prints. Blocks while it runs; whoever calls has the turn.
     fn printed(
         &self,

@@ -6,6 +6,8 @@
 //! `escape:DIRECTORY` does there what somebody would do who had broken in, and logs what came of it: it
 //! writes a file in that directory and runs a program.
 
+use authd_store::key::Step;
+
 /// The boundaries, in the order in which one exchange passes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Boundary {
@@ -23,6 +25,27 @@ pub(crate) enum Boundary {
     Published,
     /// What a logout owes the provider is on disk; the account still is, too.
     RevocationsOwed,
+    /// The store's key moves or is replaced: it is noted where to.
+    KeyNoted,
+    /// It is written there, and was read back.
+    KeyWritten,
+    /// Everything is sealed under the new key, beside the old.
+    KeyResealed,
+    /// The new place or key counts.
+    KeyCommitted,
+    /// The old one is gone.
+    KeyRemoved,
+}
+
+/// The boundary at which a key has come so far.
+pub(crate) fn of_key(step: Step) -> Boundary {
+    match step {
+        Step::Noted => Boundary::KeyNoted,
+        Step::Written => Boundary::KeyWritten,
+        Step::Resealed => Boundary::KeyResealed,
+        Step::Committed => Boundary::KeyCommitted,
+        Step::Removed => Boundary::KeyRemoved,
+    }
 }
 
 #[cfg(not(feature = "failpoints"))]
@@ -56,6 +79,11 @@ mod armed {
                 Self::CommitSynced => "commit_synced",
                 Self::Published => "published",
                 Self::RevocationsOwed => "revocations_owed",
+                Self::KeyNoted => "key_noted",
+                Self::KeyWritten => "key_written",
+                Self::KeyResealed => "key_resealed",
+                Self::KeyCommitted => "key_committed",
+                Self::KeyRemoved => "key_removed",
             }
         }
     }

@@ -34,7 +34,8 @@ static ARENA: Mutex<Arena> = Mutex::new(Arena {
     refused: None,
 });
 
-/// A key of 256 bits in locked memory. Wiped when dropped; it can be neither printed nor copied by accident.
+/// A key of 256 bits in locked memory. Wiped when dropped; it cannot be printed, and is copied by
+/// `clone` alone.
 pub struct LockedKey(Place);
 
 enum Place {
@@ -83,6 +84,12 @@ impl LockedKey {
             Place::Slot(slot) => unsafe { slot.as_mut() },
             Place::Heap(bytes) => bytes,
         }
+    }
+}
+
+impl Clone for LockedKey {
+    fn clone(&self) -> Self {
+        Self::copied(self)
     }
 }
 

@@ -218,6 +218,8 @@ async fn hand_out(
                 ..ask
             };
             let handed = daemon.mailbox.ask(&daemon.figures, ask).await;
+            // Whatever came: for somebody who is not to be served any more there is only that to say.
+            daemon.check_open()?;
             let handed = handed.map_err(|refused| refusal::token(request.account, refused))?;
             let tail = TokenTail {
                 ttl_secs: whole_secs(handed.ttl),

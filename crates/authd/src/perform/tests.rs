@@ -35,6 +35,7 @@ use crate::{
     driver::{Mailbox, Message},
     fingerprint::Fingerprinter,
     journal::{Journal, Window},
+    keys::Keys,
     network::Network,
     process::{Confinement, launcher::Launcher},
     published::Published,
@@ -75,6 +76,7 @@ impl Bench {
             logins: Logins::default(),
             clocks: Clocks::default(),
             dpop: DpopServers::default(),
+            keys: Keys::new(Duration::from_secs(5), None),
             standing: ArcSwap::from_pointee(Standing::opening()),
             figures: Figures::new(&clock),
             place: Place {
