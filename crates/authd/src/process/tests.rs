@@ -17,9 +17,11 @@ fn confined<T: Send + 'static>(
     let thread = thread::spawn(move || {
         let confinement = confine(&writable);
         // A thread of a thread, as the daemon's are.
-        thread::spawn(move || then(confinement)).join().unwrap()
+        thread::spawn(move || then(confinement))
+            .join()
+            .expect("what was to be done there")
     });
-    thread.join().unwrap()
+    thread.join().expect("what was to be done there")
 }
 
 fn refused<T>(what: io::Result<T>) -> bool {
@@ -97,7 +99,7 @@ fn what_the_daemon_has_no_business_with_fails_and_ends_nothing() {
     let unshared = thread::spawn(move || call(libc::SYS_unshare, 0, 0)).join();
     assert_eq!(unshared.unwrap(), 0, "of nothing it can be done");
     assert_eq!(call(libc::SYS_personality, 0xffff_ffff, 0), 0);
-    let socket = |family: i32| call(libc::SYS_socket, family as _, libc::SOCK_DGRAM as _);
+    let socket = move |family: i32| call(libc::SYS_socket, family as _, libc::SOCK_DGRAM as _);
     let dir = tempfile::tempdir().unwrap();
     confined(dir.path(), move |_| {
         for denied in [

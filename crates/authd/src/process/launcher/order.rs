@@ -5,7 +5,7 @@ use std::{
     mem::MaybeUninit,
     os::{
         fd::{FromRawFd as _, OwnedFd},
-        unix::{net::UnixStream, process::ExitStatusExt as _},
+        unix::{net::UnixStream, process::ExitStatusExt},
     },
     process::Child,
     sync::{Arc, Mutex, PoisonError},
