@@ -103,7 +103,8 @@ fn a_service_takes_over_from_the_daemon_of_a_command_and_goes_again() {
     assert!(!units.join("authd.service").exists() && !units.join("authd.socket").exists());
     assert!(drop_in.exists(), "what others wrote stays");
     assert_eq!(user.authctl(&["service", "status"]).code(), 1);
-    assert_eq!(user.systemctl(&["cat", "authd.service"]).code(), 1);
+    let left = user.systemctl(&["show", "--property=LoadState", "authd.service"]);
+    assert_eq!(left.stdout, "LoadState=not-found\n");
     let said = succeed(&user, &["service", "uninstall"]);
     assert!(said.contains("was not installed"), "{said}");
     // Commands start the daemon as before.
