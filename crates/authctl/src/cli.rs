@@ -8,10 +8,10 @@ use std::time::Duration;
 use clap::{Args, ColorChoice, Parser, Subcommand};
 
 use crate::command::{
-    adopt, completions, daemon, doctor, events, exec, forget, import, list, login, logout,
+    adopt, completions, daemon, doctor, events, exec, forget, import, list, login, logout, man,
     provider, renew, status, token,
 };
-use crate::exit::{EXEC_FAILED, Failure};
+use crate::exit::{EXEC_FAILED, Failure, statuses_in_short};
 
 /// Log in once; every tool gets an access token that is alive.
 ///
@@ -23,8 +23,7 @@ use crate::exit::{EXEC_FAILED, Failure};
     version,
     max_term_width = 80,
     disable_help_subcommand = true,
-    after_help = "Exit status: 0 ok, 1 failure, 2 usage, 3 no such account, 4 login required, \
-                  5 try later, 6 denied or locked, 7 daemon unreachable."
+    after_help = statuses_in_short()
 )]
 pub(crate) struct Cli {
     /// Colour: auto (on a terminal, without NO_COLOR), always or never
@@ -60,6 +59,7 @@ pub(crate) enum Command {
     Adopt(adopt::AdoptArgs),
     Daemon(daemon::DaemonArgs),
     Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
 }
 
 impl Command {
@@ -81,6 +81,7 @@ impl Command {
             Self::Adopt(args) => adopt::run(args),
             Self::Daemon(args) => daemon::run(&args),
             Self::Completions(args) => completions::run(&args),
+            Self::Man(args) => man::run(&args),
         }
     }
 
