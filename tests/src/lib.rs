@@ -13,6 +13,7 @@
 //! - [`api`]: calls of the fake server's protected API; [`latency`]: how long cached tokens take.
 //! - [`chromium`], [`provider`], [`neovim`], [`dbus`]: what is not ours, as it comes from its own makers; a
 //!   test that misses one of them fails. [`logind`]: a stand-in for one, on a real bus.
+//! - [`user_manager`]: systemd's own, with services of its own.
 //!
 //! Nothing here sleeps: every wait blocks on a pipe, a socket or an event, and is bounded.
 //!
@@ -47,6 +48,7 @@ pub mod process;
 pub mod provider;
 pub mod raw;
 pub mod tool;
+pub mod user_manager;
 pub mod watcher;
 
 pub use self::{

@@ -9,7 +9,7 @@ use clap::{Args, ColorChoice, Parser, Subcommand};
 
 use crate::command::{
     adopt, completions, daemon, doctor, events, exec, forget, import, list, login, logout, man,
-    provider, renew, status, token,
+    provider, renew, service, status, token,
 };
 use crate::exit::{EXEC_FAILED, Failure, statuses_in_short};
 
@@ -57,6 +57,7 @@ pub(crate) enum Command {
     Provider(provider::ProviderArgs),
     Import(Box<import::ImportArgs>),
     Adopt(adopt::AdoptArgs),
+    Service(service::ServiceArgs),
     Daemon(daemon::DaemonArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -79,6 +80,7 @@ impl Command {
             Self::Provider(args) => provider::run(args),
             Self::Import(args) => import::run(*args),
             Self::Adopt(args) => adopt::run(args),
+            Self::Service(args) => service::run(&args),
             Self::Daemon(args) => daemon::run(&args),
             Self::Completions(args) => completions::run(&args),
             Self::Man(args) => man::run(&args),

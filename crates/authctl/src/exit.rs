@@ -11,6 +11,7 @@ use authd_proto::request::AccountList;
 use authd_proto::{ErrorCode, ExitStatus, WireError};
 
 use crate::command::import::{ImportTool, Unreadable};
+use crate::command::service::ServiceError;
 use crate::{daemon, output};
 
 /// The exit status of every failure of `exec` itself, as of `env`, `nohup` and `timeout`: below it all
@@ -138,6 +139,9 @@ pub(crate) enum Failure {
     /// `man` about what there is not.
     #[error("there is no command 'authctl {command}'")]
     NoSuchCommand { command: String },
+    /// `service` cannot do what was asked.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
     /// `exec`'s command does not start.
     #[error("cannot run '{program}': {source}")]
     Program { program: String, source: io::Error },
@@ -187,6 +191,7 @@ impl Failure {
             | Self::File { .. }
             | Self::Interrupts { .. }
             | Self::BoundToken { .. }
+            | Self::Service(_)
             | Self::Program { .. } => ExitStatus::Failure,
         }
     }
@@ -222,6 +227,9 @@ impl Failure {
             Self::Daemon(ClientError::Start(StartError::Explicit(_))) => {
                 Some("start that daemon, or unset AUTHD_SOCKET".to_owned())
             }
+            Self::Daemon(ClientError::Start(StartError::NotOurs(_))) => {
+                Some("unset AUTHD_SOCKET".to_owned())
+            }
             Self::Daemon(ClientError::Start(StartError::NoProgram)) => None,
             Self::Daemon(ClientError::Path(_) | ClientError::Connect(ConnectError::Path(_))) => {
                 None
@@ -243,6 +251,7 @@ impl Failure {
             Self::NoClientId { account } => Some(format!(
                 "register one there, then run 'authctl login {account} … --client-id ID'"
             )),
+            Self::Service(error) => error.hint(),
             Self::LoginTimedOut { account } => Some(format!("run 'authctl login {account}'")),
             Self::NoSuchCommand { .. } => Some("'authctl --help' names them all".to_owned()),
             Self::Unreadable { tool, why } => Some(tool.hint(why)),
@@ -338,8 +347,13 @@ fn hint_for(error: &WireError) -> Option<String> {
         ErrorCode::Locked | ErrorCode::StoreFailed => "run 'authctl doctor'".to_owned(),
         ErrorCode::BadConfig => "mend the file, then run 'authctl daemon reload'".to_owned(),
         ErrorCode::ShuttingDown => "run it again".to_owned(),
-        ErrorCode::Unsupported | ErrorCode::UnknownMethod | ErrorCode::VersionMismatch => {
-            "install the same version of authd and authctl".to_owned()
+        ErrorCode::Unsupported | ErrorCode::UnknownMethod => {
+            "the daemon that runs is older than this authctl: run 'authctl daemon restart'"
+                .to_owned()
+        }
+        ErrorCode::VersionMismatch => {
+            "install the same version of authd and authctl, then run 'authctl daemon restart'"
+                .to_owned()
         }
         _ => return None,
     };

@@ -12,6 +12,7 @@ mod exit;
 mod input;
 mod manual;
 mod output;
+mod release;
 mod trouble;
 
 use std::process::ExitCode;

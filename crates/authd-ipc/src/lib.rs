@@ -2,7 +2,7 @@
 //!
 //! [`path`] decides where things are and whether that place can be trusted; [`lock`] lets one daemon in;
 //! `unix` and `windows` listen and connect; [`peer`] tells who connected; `activation` (Unix) adopts a
-//! socket that the service manager has opened. With the feature `tokio`, `Listener`
+//! socket that the service manager has opened; `successor` (Unix) takes the place of a daemon that listens. With the feature `tokio`, `Listener`
 //! is what the daemon accepts from.
 //!
 //! The checks stand on both ends: the daemon asks the kernel for its peer's uid, and [`connect`] asks for
@@ -19,6 +19,8 @@ pub mod lock;
 pub mod path;
 pub mod peer;
 #[cfg(unix)]
+mod successor;
+#[cfg(unix)]
 mod unix;
 #[cfg(windows)]
 mod windows;
@@ -30,6 +32,8 @@ pub use lock::InstanceLock;
 pub use path::{Directories, Environment, SocketPath};
 pub use peer::{Peer, PeerRule, Refused};
 #[cfg(unix)]
+pub use successor::take_place;
+#[cfg(unix)]
 pub use unix::{Stream, connect};
 #[cfg(windows)]
-pub use windows::{Stream, connect};
+pub use windows::{Stream, connect, own_sid};

@@ -180,7 +180,10 @@ pub(crate) fn listen(
 }
 
 /// The SID of this process's user, as text.
-pub(crate) fn own_sid() -> io::Result<String> {
+///
+/// # Errors
+/// The system's.
+pub fn own_sid() -> io::Result<String> {
     // SAFETY: takes nothing and cannot fail.
     sid_of(unsafe { GetCurrentProcessId() })
 }

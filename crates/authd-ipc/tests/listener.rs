@@ -1,7 +1,7 @@
 //! The daemon's end: binding, adopting, and who gets in.
 #![cfg(unix)]
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{IntoRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -181,7 +181,8 @@ fn child_is_activated() {
         .build()
         .expect("a runtime");
     runtime.block_on(async {
-        let listener = Listener::adopt(activated).expect("adopted");
+        let socket = SocketPath::explicit("/nowhere".into()).expect("short");
+        let listener = Listener::adopt(activated, &socket).expect("adopted");
         let (stream, peer) = listener.accept().await.expect("the parent waits");
         assert_eq!(
             PeerRule::of_process(false).admit(peer.expect("known")),
@@ -205,6 +206,37 @@ fn what_does_not_listen_is_not_adopted() {
 fn child_refuses_activation() {
     // SAFETY: the harness runs this one test and touches neither descriptor 3 nor the environment.
     let refused = unsafe { activation::take() };
+    assert!(matches!(refused, Err(ListenError::Activation(_))));
+}
+
+#[tokio::test]
+#[expect(unsafe_code, reason = "a descriptor by its number")]
+async fn a_successor_gets_the_clients_that_come_and_the_old_one_keeps_its_own() {
+    let dir = private_dir();
+    let socket = socket_in(dir.path());
+    let old = Listener::bind(&socket).expect("bound");
+    let _early = connect(&socket, SOON).expect("it listens");
+    let place = authd_ipc::take_place(&socket).expect("taken");
+    let _late = connect(&socket, SOON).expect("the successor's");
+    let (_, peer) = old.accept_last().expect("who came before");
+    assert_eq!(peer.expect("known").pid, Some(std::process::id()));
+    assert!(old.accept_last().is_none(), "nobody more comes here");
+    drop(old);
+    assert!(socket.path().exists(), "the name is the successor's");
+    // SAFETY: the descriptor is open, and given up here.
+    let handed = unsafe { activation::handed(place.into_raw_fd()) }.expect("it listens");
+    let new = Listener::adopt(handed, &socket).expect("adopted");
+    accepted(&new).await;
+    drop(new);
+    assert!(!socket.path().exists(), "it was its own to remove");
+}
+
+#[test]
+#[expect(unsafe_code, reason = "a descriptor by its number")]
+fn what_is_handed_over_must_listen() {
+    let (ours, _theirs) = UnixStream::pair().expect("a pair");
+    // SAFETY: the descriptor is open, and given up here.
+    let refused = unsafe { activation::handed(OwnedFd::from(ours).into_raw_fd()) };
     assert!(matches!(refused, Err(ListenError::Activation(_))));
 }
 

@@ -247,6 +247,11 @@ impl Store {
         self.run(|worker| Ok(worker.flush()), done);
     }
 
+    /// Does nothing, on the store's thread: `done` is the proof that it is alive and has done all before.
+    pub fn ping(&self, done: impl Done<()>) {
+        self.run(|_| Ok(()), done);
+    }
+
     /// Ends the store after the operations already given, with the mark of a clean stop. `done` is
     /// called when every file is closed and the lock is free. Call [`Store::flush`] before, as long
     /// as it says that answers are in memory alone: [`StoreError::Unsaved`] means they are lost.

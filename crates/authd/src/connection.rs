@@ -14,7 +14,7 @@ use authd_proto::{
     limits::MAX_IN_FLIGHT,
     message::Message,
 };
-use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     sync::{broadcast::error::RecvError, watch},
@@ -78,20 +78,25 @@ async fn exchange(stream: &mut Stream, mut session: Session, daemon: &Shared) ->
                     return Ok(());
                 }
                 incoming.buffer.advance(count);
-                take_frames(&mut incoming, daemon, &mut session, &later, &mut outgoing)?
-                    .into_iter()
-                    .for_each(|request| later.push(request));
+                take_frames(&mut incoming, daemon, &mut session, &later, &mut outgoing)?;
             }
             Some(reply) = later.next(), if !later.is_empty() => {
                 write_reply(&mut outgoing, reply);
                 // A frame may have been left in the buffer for want of room.
-                take_frames(&mut incoming, daemon, &mut session, &later, &mut outgoing)?
-                    .into_iter()
-                    .for_each(|request| later.push(request));
+                take_frames(&mut incoming, daemon, &mut session, &later, &mut outgoing)?;
             }
             event = next_event(&mut session, &daemon.clock) => write_event(&mut outgoing, &event),
             () = hung_up(&mut stopping, &mut stopped, patient), if later.is_empty() => {
-                return Ok(());
+                // What it has sent by now is still answered: it cannot know that it came late.
+                let Some(read) = stream.read(incoming.buffer.spare()).now_or_never() else {
+                    return Ok(());
+                };
+                let count = read?;
+                if count == 0 {
+                    return Ok(());
+                }
+                incoming.buffer.advance(count);
+                take_frames(&mut incoming, daemon, &mut session, &later, &mut outgoing)?;
             }
             () = until(deadline) => {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "half a frame, and no more"));
@@ -138,16 +143,16 @@ fn malformed(error: FrameError) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
-/// Dispatches every whole frame there is room for. What cannot be answered at once comes back.
+/// Dispatches every whole frame there is room for. What cannot be answered at once is answered `later`.
 fn take_frames(
     incoming: &mut Incoming,
     daemon: &Shared,
     session: &mut Session,
     later: &FuturesUnordered<Later>,
     outgoing: &mut Vec<u8>,
-) -> io::Result<Vec<Later>> {
+) -> io::Result<()> {
     let room = MAX_IN_FLIGHT.saturating_sub(later.len());
-    incoming.take(room, Instant::now(), |frame| {
+    let waiting = incoming.take(room, Instant::now(), |frame| {
         let Message::Request { id, method, params } = Message::parse(frame).map_err(malformed)?
         else {
             return Ok(None);
@@ -159,7 +164,9 @@ fn take_frames(
                 None
             }
         })
-    })
+    })?;
+    waiting.into_iter().for_each(|request| later.push(request));
+    Ok(())
 }
 
 fn write_reply(outgoing: &mut Vec<u8>, reply: Reply) {
@@ -205,6 +212,8 @@ async fn hung_up(
     let end = if asked_to_stop { stopped } else { stopping };
     // The senders live as long as the daemon.
     let _ = end.wait_for(|ended| *ended).await;
+    // The runtime looks once more at what has come in.
+    tokio::task::yield_now().await;
 }
 
 async fn until(deadline: Option<Instant>) {

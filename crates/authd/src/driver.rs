@@ -24,6 +24,7 @@ use crate::{
     memory,
     perform::Performer,
     signs::{Hold, Sign},
+    watchdog::Watchdog,
 };
 
 /// Messages taken in before readers see the result.
@@ -39,6 +40,7 @@ pub(crate) async fn run(
     daemon: Shared,
     mut mail: mpsc::UnboundedReceiver<Message>,
     seed: u64,
+    watchdog: Watchdog,
 ) -> std::io::Result<()> {
     let boot_id = daemon.published.boot_id;
     let broker = Broker::new(daemon.config.load().engine(), seed, boot_id);
@@ -50,6 +52,7 @@ pub(crate) async fn run(
         stop_by: None,
         hold: None,
         woke_at: None,
+        watchdog,
     };
     let mut alarm = driver.daemon.clock.alarm()?;
     loop {
@@ -63,7 +66,8 @@ pub(crate) async fn run(
             return Ok(());
         }
         let next = driver.broker.poll_timeout();
-        alarm.set([next, driver.stop_by].into_iter().flatten().min())?;
+        let wakes = [next, driver.stop_by, driver.watchdog.due()];
+        alarm.set(wakes.into_iter().flatten().min())?;
         let message = tokio::select! {
             biased;
             message = mail.recv() => match message {
@@ -82,6 +86,7 @@ pub(crate) async fn run(
             Some(message) => driver.take(message),
             None => driver.handle(Event::Tick),
         }
+        driver.prove_alive();
         for _ in 0..BATCH {
             match mail.try_recv() {
                 Ok(message) => driver.take(message),
@@ -103,6 +108,8 @@ struct Driver {
     hold: Option<Hold>,
     /// When it woke, unless it is to sleep again.
     woke_at: Option<Boot>,
+    /// The service manager waits for signs of life.
+    watchdog: Watchdog,
 }
 
 impl Driver {
@@ -124,6 +131,13 @@ impl Driver {
             .figures
             .questions
             .store(questions, Ordering::Relaxed);
+    }
+
+    /// When a sign of life is due: it is given once the store's thread, which is asked now, has answered.
+    fn prove_alive(&mut self) {
+        if self.watchdog.begin() {
+            self.performer.ask_store_for_life();
+        }
     }
 
     fn handle(&mut self, event: Event) {
@@ -316,6 +330,7 @@ impl Driver {
                 }
                 self.performer.tell_checked(askers);
             }
+            Message::StoreAlive => self.watchdog.tell(),
             Message::Sign { sign, hold } => self.told(sign, hold),
             Message::Configure(config) => self.broker.configure(config),
             Message::Stop => self.stop(),

@@ -37,11 +37,13 @@ mod signs;
 mod suggest;
 #[cfg(test)]
 mod testing;
+mod watchdog;
 
 pub use self::{
     clock::{Alarms, Clock, DrivenClock},
     log::start as start_log,
     memory::share_one_arena,
     run::{RunError, Start, run},
+    service::watchdog_of_process,
     signs::{Sign, Signs},
 };

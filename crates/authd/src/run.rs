@@ -24,6 +24,7 @@ use crate::{
     published::Published,
     serve, service,
     signs::{self, Signs},
+    watchdog::Watchdog,
 };
 
 /// How long clients wait at the start for the store; a key store that hangs must not hang them too.
@@ -64,9 +65,13 @@ pub struct Start {
     pub signs: Signs,
     /// Whether the process is the daemon's own: then it heeds the signals that the process gets.
     pub owns_process: bool,
-    /// The socket that a service manager opened.
+    /// The socket that somebody else opened for it.
     #[cfg(unix)]
     pub activated: Option<authd_ipc::activation::Activated>,
+    /// How long it waits for the end of a daemon that is there already. Zero: not at all.
+    pub patience: Duration,
+    /// How often the service manager wants to hear that it is alive.
+    pub watchdog: Option<Duration>,
     /// Called once clients are served.
     pub on_ready: Option<Box<dyn FnOnce()>>,
 }
@@ -91,10 +96,12 @@ async fn serve_until_stopped(start: &mut Start) -> Result<(), RunError> {
     let config_path = directories.config.join("config.toml");
     let config = Config::load(&config_path)?;
     descriptors::raise();
-    let lock = InstanceLock::acquire(&directories.state)?;
+    let lock = InstanceLock::succeed(&directories.state, start.patience, |pid| {
+        tracing::info!(pid, "another daemon is there: waiting for its end");
+    })?;
     #[cfg(unix)]
     let listener = match start.activated.take() {
-        Some(activated) => Listener::adopt(activated)?,
+        Some(activated) => Listener::adopt(activated, &socket)?,
         None => Listener::bind(&socket)?,
     };
     #[cfg(windows)]
@@ -138,7 +145,8 @@ async fn serve_until_stopped(start: &mut Start) -> Result<(), RunError> {
         Duration::ZERO,
     );
     let seed = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
-    let mut driver = tokio::spawn(driver::run(Arc::clone(&daemon), mail, seed));
+    let watchdog = Watchdog::new(start.watchdog, &daemon.clock);
+    let mut driver = tokio::spawn(driver::run(Arc::clone(&daemon), mail, seed, watchdog));
     // Served either way: a store that cannot be opened is told, not waited for.
     let _ = tokio::time::timeout(PATIENCE_AT_START, daemon.opened.notified()).await;
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use authd_core::id::ClientId;
-use authd_ipc::{Listener, Peer, PeerRule};
+use authd_ipc::{Listener, Peer, PeerRule, TokioStream};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -41,13 +41,7 @@ pub(crate) async fn serve(listener: Listener, daemon: Shared) {
         match accepted {
             Ok((stream, peer)) => {
                 if let Some(place) = admit(peer, &admission, &daemon) {
-                    let daemon = Arc::clone(&daemon);
-                    connections.spawn(async move {
-                        daemon.figures.connections.fetch_add(1, Ordering::Relaxed);
-                        connection::run(stream, place.process, &daemon).await;
-                        daemon.figures.connections.fetch_sub(1, Ordering::Relaxed);
-                        drop(place);
-                    });
+                    connections.spawn(attend(stream, place, Arc::clone(&daemon)));
                 }
             }
             Err(error) if is_exhausted(&error) => {
@@ -64,8 +58,21 @@ pub(crate) async fn serve(listener: Listener, daemon: Shared) {
             }
         }
     }
+    // Who has connected by now is still heard. More than there are places for would be turned away anyway.
+    for (stream, peer) in std::iter::from_fn(|| listener.accept_last()).take(places) {
+        if let Some(place) = admit(peer, &admission, &daemon) {
+            connections.spawn(attend(stream, place, Arc::clone(&daemon)));
+        }
+    }
     drop(listener);
     while connections.join_next().await.is_some() {}
+}
+
+async fn attend(stream: TokioStream, place: Place, daemon: Shared) {
+    daemon.figures.connections.fetch_add(1, Ordering::Relaxed);
+    connection::run(stream, place.process, &daemon).await;
+    daemon.figures.connections.fetch_sub(1, Ordering::Relaxed);
+    drop(place);
 }
 
 /// Whether the client may come in: who it is, and whether there is a place.

@@ -18,6 +18,21 @@ pub(crate) fn stopping() {
     tell(&[sd_notify::NotifyState::Stopping]);
 }
 
+/// Tells it that the daemon is alive.
+pub(crate) fn alive() {
+    #[cfg(target_os = "linux")]
+    tell(&[sd_notify::NotifyState::Watchdog]);
+}
+
+/// How often the service manager wants to hear that this process is alive; `None` when it does not.
+#[must_use]
+pub fn watchdog_of_process() -> Option<std::time::Duration> {
+    #[cfg(target_os = "linux")]
+    return sd_notify::watchdog_enabled();
+    #[cfg(not(target_os = "linux"))]
+    return None;
+}
+
 #[cfg(target_os = "linux")]
 fn tell(states: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {

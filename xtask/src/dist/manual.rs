@@ -134,17 +134,24 @@ fn prose(roff: &mut Roff, comment: &[&str]) {
             roff.text([roman(filled(words.drain(..)))]);
         }
     };
+    // Keys in a row that need no word stand close together.
+    let mut bare = false;
     for &line in comment {
         match example(line) {
             None if line.is_empty() => end(roff, &mut words),
             None => words.push(line),
             Some((key, note)) => {
                 end(roff, &mut words);
-                roff.control("TP", []);
+                roff.control(if bare { "TQ" } else { "TP" }, []);
                 roff.text([bold(key)]);
-                roff.text([roman(note)]);
+                if !note.is_empty() {
+                    roff.text([roman(note)]);
+                }
+                bare = note.is_empty();
+                continue;
             }
         }
+        bare = false;
     }
     end(roff, &mut words);
 }
@@ -169,14 +176,9 @@ fn explain(roff: &mut Roff, comment: &[&str]) {
 fn example(line: &str) -> Option<(&str, &str)> {
     let (toml, note) = line.split_once("  #").unwrap_or((line, ""));
     let toml = toml.trim_end();
-    let is_key = toml.split_once(" = ").is_some_and(|(key, _)| {
-        !key.is_empty()
-            && key
-                .chars()
-                .all(|char| char.is_ascii_lowercase() || char == '_')
-    });
-    let is_table = toml.starts_with('[') && toml.ends_with(']');
-    (is_key || is_table).then(|| (toml, note.trim()))
+    let is_entry = toml.starts_with('[') || toml.contains(" = ");
+    // A sentence may begin with a key and its value, too.
+    (is_entry && toml::from_str::<toml::Table>(toml).is_ok()).then(|| (toml, note.trim()))
 }
 
 fn filled<'a>(lines: impl Iterator<Item = &'a str>) -> String {
@@ -237,12 +239,12 @@ mod tests {
 
     #[test]
     fn every_key_of_the_template_is_in_the_manual_with_its_comment() {
-        let template = "# Of it.\n\n# Whether.\nallow = false\n\n[part]\n# One, as in\n# one = 1\n# or so.\none = 0\n\
+        let template = "# Of it.\n\n# Whether, where\n# it = 1, or so.\nallow = false\n\n[part]\n# One, as in\n# one = 1\n# or so.\none = 0\n\
                         two = 0\n\n# Own ones.\n[own]\n# [own.x]\n# Where:\n# at = \"a\"   # the place\n";
         let page = of_template("1.0", template, &[]);
         for wanted in [
             ".SH DESCRIPTION\n.PP\nOf it.\n.SH KEYS\n",
-            ".TP\n\\fBallow = false\\fR\nWhether.\n",
+            ".TP\n\\fBallow = false\\fR\nWhether, where it = 1, or so.\n",
             ".SS [part]\n.TP\n\\fBone = 0\\fR\n.TQ\n\\fBtwo = 0\\fR\nOne, as in\n.br\n\\fBone = 1\\fR\n.br\nor so.\n",
             ".SS [own]\n.PP\nOwn ones.\n.TP\n\\fB[own.x]\\fR\n",
             ".PP\nWhere:\n.TP\n\\fBat = \"a\"\\fR\nthe place\n",

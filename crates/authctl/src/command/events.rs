@@ -81,7 +81,7 @@ pub(crate) struct EventsArgs {
 }
 
 /// Reads `--since` as Unix seconds.
-fn since(text: &str) -> Result<u64, String> {
+pub(crate) fn since(text: &str) -> Result<u64, String> {
     if let Ok(duration) = humantime::parse_duration(text) {
         return Ok(output::now().saturating_sub(duration.as_secs()));
     }

@@ -14,5 +14,6 @@ pub(crate) mod logout;
 pub(crate) mod man;
 pub(crate) mod provider;
 pub(crate) mod renew;
+pub(crate) mod service;
 pub(crate) mod status;
 pub(crate) mod token;

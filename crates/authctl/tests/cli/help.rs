@@ -27,6 +27,7 @@ fn each_verb_explains_itself() {
         "provider",
         "import",
         "adopt",
+        "service",
         "daemon",
         "completions",
         "man",
@@ -35,6 +36,10 @@ fn each_verb_explains_itself() {
     }
     insta::assert_snapshot!("provider_list", help(&["provider", "list"]));
     insta::assert_snapshot!("provider_show", help(&["provider", "show"]));
+    for verb in ["install", "status", "logs"] {
+        insta::assert_snapshot!(format!("service_{verb}"), help(&["service", verb]));
+    }
+    insta::assert_snapshot!("daemon_restart", help(&["daemon", "restart"]));
     insta::assert_snapshot!("daemon_reload", help(&["daemon", "reload"]));
     insta::assert_snapshot!("daemon_stop", help(&["daemon", "stop"]));
 }

@@ -126,6 +126,8 @@ pub(crate) enum Message {
     },
     /// Metadata was fetched, or could not be.
     MetadataFetched(Box<Fetched>),
+    /// The store's thread answers whoever asks whether it is alive.
+    StoreAlive,
     /// The machine tells something.
     Sign {
         sign: Sign,

@@ -12,6 +12,7 @@ use authd_store::{Loaded, PendingRevocation, Record, Secrets, Store};
 use super::Performer;
 use crate::{
     daemon::Standing,
+    driver::Message,
     open::{self, Opening},
 };
 
@@ -47,6 +48,20 @@ impl Performer {
                 self.shut(standing);
                 Vec::new()
             }
+        }
+    }
+
+    /// Has the store's thread say that it is alive: [`Message::StoreAlive`]. One that is not there, because
+    /// the store is not open, is nothing to wait for.
+    pub(crate) fn ask_store_for_life(&self) {
+        let mailbox = self.daemon.mailbox.clone();
+        match &self.store {
+            None => mailbox.send(Message::StoreAlive),
+            Some(store) => store.ping(move |answer| {
+                if answer.is_ok() {
+                    mailbox.send(Message::StoreAlive);
+                }
+            }),
         }
     }
 

@@ -9,9 +9,8 @@ use authd_proto::response::{AccountInfo, DaemonStatusReply};
 
 use super::{Finding, account, environment, forks, metadata, place};
 use crate::exit::Failure;
-use crate::{daemon, output};
+use crate::{daemon, output, release};
 
-const OWN_VERSION: &str = env!("CARGO_PKG_VERSION");
 /// How far the wall clock may have moved since the daemon started before it is worth a word.
 const CLOCK_STEP_SECS: u64 = 60;
 
@@ -47,7 +46,7 @@ pub(super) fn check(instance: &Instance, now: u64) -> Vec<Finding> {
             "providers",
             "providers_not_looked_at",
             format!("nobody looked at the providers: {}", failure.message()),
-            "authctl daemon stop (the installed version starts with the next command)",
+            "authctl daemon restart (when the daemon is older than authctl)",
         )),
     }
     findings.extend(account::check(&said.accounts, now));
@@ -115,7 +114,7 @@ fn unreachable(failure: &Failure) -> Finding {
     }
     let fix = match failure.status() {
         authd_proto::ExitStatus::DaemonUnreachable => {
-            "see its log, then restart it: authctl daemon stop"
+            "see its log ('authctl service logs'), then restart it: authctl daemon restart"
         }
         _ => "install the same version of authd and authctl",
     };
@@ -149,15 +148,14 @@ fn version(status: &DaemonStatusReply) -> Finding {
         status.pid,
         output::span(status.uptime_secs)
     );
-    if status.version == OWN_VERSION {
-        Finding::ok("daemon", message)
-    } else {
-        Finding::warn(
+    match release::mend(&status.version) {
+        None => Finding::ok("daemon", message),
+        Some(mend) => Finding::warn(
             "daemon",
             "daemon_version",
-            format!("{message}, but this is authctl {OWN_VERSION}"),
-            "authctl daemon stop (the installed version starts with the next command)",
-        )
+            format!("{message}, but this is authctl {}", release::OWN),
+            mend,
+        ),
     }
 }
 
@@ -221,7 +219,7 @@ mod tests {
 
     fn status() -> DaemonStatusReply {
         DaemonStatusReply {
-            version: OWN_VERSION.to_owned(),
+            version: release::OWN.to_owned(),
             protocol: 1,
             pid: 1,
             started_at: 1_000,

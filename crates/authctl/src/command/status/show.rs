@@ -11,6 +11,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use super::Report;
 use crate::command::logout::kinds;
 use crate::output::{BAD, GOOD, STRONG, WARN, clean, span, styled};
+use crate::release;
 use crate::trouble::{self, Severity};
 
 /// The whole report. `now` is in Unix seconds; nothing but a name longer than that is wider than `columns`.
@@ -60,6 +61,10 @@ fn daemon_lines(daemon: &DaemonStatusReply) -> String {
         daemon.pid,
         span(daemon.uptime_secs)
     );
+    if let Some(mend) = release::mend(&daemon.version) {
+        let what = styled(WARN, format_args!("this is authctl {}", release::OWN));
+        let _ = write!(text, "\n{what}, of another release\n  -> {mend}");
+    }
     let detail = clean(&daemon.key_protection.detail);
     let kind = clean(&daemon.key_protection.kind);
     if daemon.key_protection.kind == "file" {
