@@ -88,7 +88,7 @@ fn what_is_installed(root: &Root) -> Result<(), ChoreError> {
     for (page, wanted) in [
         (&["authctl"][..], "authctl-token(1)"),
         (&["authctl-token"], "--min-ttl"),
-        (&["authctl", "provider", "show"], "authctl provider show"),
+        (&["authctl-provider-show"], "authctl provider show"),
         (&["authd"], "AUTHD_STATE_DIR"),
         (&["5", "authd-config"], "request_timeout_secs"),
     ] {
