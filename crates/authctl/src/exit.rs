@@ -18,6 +18,52 @@ use crate::{daemon, output};
 /// are the command's own.
 pub(crate) const EXEC_FAILED: u8 = 125;
 
+/// The exit statuses as people read them: what each means, and what to do about it. They stand at the end
+/// of `authctl --help` and in the manual.
+pub(crate) const STATUSES: &[(ExitStatus, &str, &str)] = &[
+    (ExitStatus::Success, "ok", ""),
+    (
+        ExitStatus::Failure,
+        "failure",
+        "read the line on standard error",
+    ),
+    (ExitStatus::Usage, "usage", "mend the command"),
+    (
+        ExitStatus::UnknownAccount,
+        "no such account",
+        "'authctl list' names the accounts",
+    ),
+    (
+        ExitStatus::LoginRequired,
+        "login required",
+        "run 'authctl login ACCOUNT'",
+    ),
+    (
+        ExitStatus::TryLater,
+        "try later",
+        "the provider cannot be reached, asked for a pause or did not answer in time, and authd goes on trying",
+    ),
+    (
+        ExitStatus::Denied,
+        "denied or locked",
+        "'authctl status' tells which",
+    ),
+    (
+        ExitStatus::DaemonUnreachable,
+        "daemon unreachable",
+        "run 'authctl doctor'",
+    ),
+];
+
+/// The exit statuses in one line, for the end of `--help`.
+pub(crate) fn statuses_in_short() -> String {
+    let all: Vec<_> = STATUSES
+        .iter()
+        .map(|(status, meaning, _)| format!("{} {meaning}", *status as u8))
+        .collect();
+    format!("Exit status: {}.", all.join(", "))
+}
+
 /// Why a command did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -84,12 +130,21 @@ pub(crate) enum Failure {
     /// `login --timeout`.
     #[error("nobody finished the login in time")]
     LoginTimedOut { account: String },
+    /// A passphrase is asked for, and there is no terminal.
+    #[error("a passphrase is needed, and there is no terminal to ask for it")]
+    NoPassphrase,
+    /// It was typed twice, and not the same.
+    #[error("the two passphrases are not the same")]
+    PassphrasesDiffer,
     /// Ctrl-C cannot be caught.
     #[error("cannot listen for interrupts: {source}")]
     Interrupts { source: ctrlc::Error },
     /// `exec` with a token that is of no use without proofs (RFC 9449).
     #[error("the token of '{account}' is bound to a key: from an environment nobody can use it")]
     BoundToken { account: String },
+    /// `man` about what there is not.
+    #[error("there is no command 'authctl {command}'")]
+    NoSuchCommand { command: String },
     /// `service` cannot do what was asked.
     #[error(transparent)]
     Service(#[from] ServiceError),
@@ -126,11 +181,14 @@ impl Failure {
             Self::NothingOnStdin { .. }
             | Self::SecretFromTerminal { .. }
             | Self::NoAccountName
+            | Self::NoPassphrase
+            | Self::PassphrasesDiffer
             | Self::NoServer { .. }
             | Self::NoPlaceForSecret { .. }
             | Self::NoClientId { .. }
             | Self::BadSecretCommand
             | Self::NoServiceAccount { .. }
+            | Self::NoSuchCommand { .. }
             | Self::Unreadable { .. } => ExitStatus::Usage,
             Self::NotRenewedYet { .. } => ErrorCode::Unavailable.exit_status(),
             Self::GivenUp => ErrorCode::LoginCancelled.exit_status(),
@@ -203,6 +261,7 @@ impl Failure {
             )),
             Self::Service(error) => error.hint(),
             Self::LoginTimedOut { account } => Some(format!("run 'authctl login {account}'")),
+            Self::NoSuchCommand { .. } => Some("'authctl --help' names them all".to_owned()),
             Self::Unreadable { tool, why } => Some(tool.hint(why)),
             Self::BoundToken { account } => Some(format!(
                 "have the command run 'authctl token {account} --format header --method METHOD --url URL' for \
@@ -211,8 +270,10 @@ impl Failure {
             Self::NotRenewedYet { account, .. } => Some(format!(
                 "authd goes on by itself; 'authctl status {account}' tells"
             )),
+            Self::NoPassphrase => Some("give it with --passphrase-stdin".to_owned()),
             Self::DaemonEnded
             | Self::GivenUp
+            | Self::PassphrasesDiffer
             | Self::Stdout(_)
             | Self::Stdin { .. }
             | Self::File { .. }
@@ -299,6 +360,13 @@ fn hint_for(error: &WireError) -> Option<String> {
             }
         }
         ErrorCode::Locked | ErrorCode::StoreFailed => "run 'authctl doctor'".to_owned(),
+        ErrorCode::PassphraseRequired => {
+            "give it in a terminal, or with --passphrase-stdin".to_owned()
+        }
+        ErrorCode::WrongPassphrase => match error.retry_after_secs {
+            Some(secs) => format!("try again in {}", output::span(secs)),
+            None => "try again".to_owned(),
+        },
         ErrorCode::BadConfig => "mend the file, then run 'authctl daemon reload'".to_owned(),
         ErrorCode::ShuttingDown => "run it again".to_owned(),
         ErrorCode::Unsupported | ErrorCode::UnknownMethod => {
@@ -329,6 +397,22 @@ mod tests {
             assert_eq!(failure.status(), code.exit_status(), "{code}");
             assert_eq!(failure.code(), code.as_str());
         }
+    }
+
+    #[test]
+    fn every_exit_status_is_explained() {
+        for &code in ErrorCode::ALL {
+            let status = code.exit_status();
+            assert!(
+                STATUSES.iter().any(|(explained, ..)| *explained == status),
+                "{status:?} of {code} is not in the manual"
+            );
+        }
+        let numbers: Vec<_> = STATUSES
+            .iter()
+            .map(|(status, ..)| *status as usize)
+            .collect();
+        assert_eq!(numbers, (0..STATUSES.len()).collect::<Vec<_>>());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::approval as app;
 use crate::audit;
 use crate::doctor as doc;
 use crate::error::{ErrorCode, WireError};
+use crate::key;
 use crate::message::Params;
 use crate::provider as pro;
 use crate::request as req;
@@ -153,19 +154,20 @@ methods! {
     DaemonReload = "daemon.reload": req::DaemonReload => res::DaemonReloadReply,
     /// Stops the daemon.
     DaemonStop = "daemon.stop": req::DaemonStop => res::DaemonStopReply,
+    /// Serves nobody from now on, and forgets keys and tokens.
+    DaemonLock = "daemon.lock": key::DaemonLock => key::DaemonLockReply,
+    /// Opens the store again.
+    DaemonUnlock = "daemon.unlock": key::DaemonUnlock => key::DaemonUnlockReply,
+    /// How the key of the store is protected.
+    KeyStatus = "key.status": key::KeyStatus => key::KeyStatusReply,
+    /// A new key; everything is sealed anew.
+    KeyRotate = "key.rotate": key::KeyRotate => key::KeyStatusReply,
+    /// The same key in another place.
+    KeyMove = "key.move": key::KeyMove => key::KeyStatusReply,
 }
 
 /// Names kept for later versions. A name that ends in a dot stands for all that begin with it.
-const RESERVED: &[&str] = &[
-    "lock",
-    "unlock",
-    "grant.",
-    "approval.",
-    "key.",
-    "socket.",
-    "sink.",
-    "audit.",
-];
+const RESERVED: &[&str] = &["grant.", "approval.", "socket.", "sink.", "audit."];
 
 fn no_such_method(name: &str) -> WireError {
     let shown: String = name.chars().filter(|c| !c.is_control()).take(64).collect();

@@ -29,6 +29,7 @@ pub mod encode;
 pub mod error;
 pub mod event;
 pub mod frame;
+pub mod key;
 pub mod limits;
 pub mod message;
 pub mod page;

@@ -484,7 +484,7 @@ pub struct UnsubscribeReply {}
 /// What protects the key of the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyProtection {
-    /// `keyring`, `file`, `passphrase` or `systemd_creds`.
+    /// `keyring`, `file`, `passphrase` or `credential`; `unknown` before a key was made.
     pub kind: String,
     /// For people: which key store, which file.
     pub detail: String,
@@ -498,6 +498,9 @@ pub struct StoreStatus {
     /// For people: why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// For people: what to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }
 
 /// Of `daemon.status`.

@@ -11,7 +11,7 @@ use authd_proto::error::{ErrorCode, ErrorShape};
 use authd_proto::event::Event;
 use authd_proto::message::{Message, Outcome};
 use authd_proto::{
-    approval as app, audit, doctor as doc, provider as pro, request as req, response as res,
+    approval as app, audit, doctor as doc, key, provider as pro, request as req, response as res,
 };
 
 fn read(name: &str) -> Vec<u8> {
@@ -131,6 +131,11 @@ fn again(call: &Call<'_>) -> Vec<u8> {
         Call::DaemonStatus(request) => encoded(request),
         Call::DaemonReload(request) => encoded(request),
         Call::DaemonStop(request) => encoded(request),
+        Call::DaemonLock(request) => encoded(request),
+        Call::DaemonUnlock(request) => encoded(request),
+        Call::KeyStatus(request) => encoded(request),
+        Call::KeyRotate(request) => encoded(request),
+        Call::KeyMove(request) => encoded(request),
     }
 }
 
@@ -243,6 +248,11 @@ fn every_response_decodes_and_encodes_to_the_same_bytes() {
             Method::DaemonStatus => response_again::<req::DaemonStatus>(&vector.bytes),
             Method::DaemonReload => response_again::<req::DaemonReload>(&vector.bytes),
             Method::DaemonStop => response_again::<req::DaemonStop>(&vector.bytes),
+            Method::DaemonLock => response_again::<key::DaemonLock>(&vector.bytes),
+            Method::DaemonUnlock => response_again::<key::DaemonUnlock>(&vector.bytes),
+            Method::KeyStatus => response_again::<key::KeyStatus>(&vector.bytes),
+            Method::KeyRotate => response_again::<key::KeyRotate>(&vector.bytes),
+            Method::KeyMove => response_again::<key::KeyMove>(&vector.bytes),
         };
         assert_eq!(again, vector.bytes, "{}", vector.name);
     }

@@ -19,7 +19,7 @@ use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{DeserializeOwned, Error as _, Visitor},
 };
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::seal::SealError;
 
@@ -116,12 +116,25 @@ pub(crate) struct Stored {
 }
 
 /// What the store says about itself, sealed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Header {
     /// The machine that made the store, for records that do not name theirs.
     pub(crate) machine: [u8; 32],
     pub(crate) instance: u128,
     pub(crate) created: Wall,
+    /// What tokens are fingerprinted with, where that does not follow from the key any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fingerprint_key: Option<FingerprintKey>,
+}
+
+/// What tokens are fingerprinted with. Wiped when dropped, never printed.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct FingerprintKey(pub(crate) [u8; 32]);
+
+impl Drop for FingerprintKey {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
 }
 
 impl Stored {

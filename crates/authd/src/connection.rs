@@ -29,6 +29,7 @@ use crate::{
     crowd::Waits,
     daemon::Shared,
     dispatch::{self, Later, Reply},
+    driver::ends_subscriptions,
     handler::events::Subscription,
 };
 
@@ -62,6 +63,8 @@ pub(crate) struct Session {
     pub(crate) tally: Arc<Tally>,
     /// Whether it asked the daemon to stop.
     pub(crate) asked_to_stop: bool,
+    /// Whether it is let go once it was told what it is to be told.
+    pub(crate) let_go: bool,
     /// The events it wants.
     pub(crate) subscription: Option<Subscription>,
 }
@@ -154,7 +157,13 @@ async fn exchange(
             }
             () = std::future::ready(()), if room && incoming.is_left => {}
             Some(reply) = later.next(), if !later.is_empty() => write_reply(&mut outgoing, reply),
-            event = next_event(&mut session, &daemon.clock) => write_event(&mut outgoing, &event),
+            event = next_event(&mut session, &daemon.clock) => {
+                write_event(&mut outgoing, &event);
+                if ends_subscriptions(&event) {
+                    session.subscription = None;
+                    session.let_go = true;
+                }
+            }
             () = hung_up(&mut stopping, &mut stopped, patient),
                 if later.is_empty() && !incoming.is_left =>
             {
@@ -180,6 +189,9 @@ async fn exchange(
         }
         if !outgoing.is_empty() {
             flush(stream, &mut outgoing).await?;
+        }
+        if session.let_go && later.is_empty() {
+            return Ok(());
         }
     }
 }
@@ -308,7 +320,9 @@ async fn next_event(session: &mut Session, clock: &Clock) -> Event {
             return std::future::pending().await;
         };
         match subscription.receiver.recv().await {
-            Ok(event) if subscription.wants(&event) => return Event::clone(&event),
+            Ok(event) if subscription.wants(&event) || ends_subscriptions(&event) => {
+                return Event::clone(&event);
+            }
             Ok(_) => {}
             Err(RecvError::Lagged(missed)) => {
                 let mut event = Event::new(0, clock.unix_now(), EventKind::Lagged);
@@ -481,8 +495,8 @@ mod tests {
         let Message::Response { outcome, .. } = message else {
             panic!("an answer")
         };
-        let error = outcome.decode::<authd_proto::response::DaemonStatusReply>();
-        assert_eq!(error.unwrap().unwrap_err().code, ErrorCode::Busy);
+        let answer = outcome.decode::<authd_proto::response::DaemonStatusReply>();
+        assert_eq!(answer.unwrap().unwrap_err().code, ErrorCode::Busy);
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@
 //! answer loses it to nobody.
 
 use std::{
+    cmp::Reverse,
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
@@ -112,16 +113,20 @@ impl Crowd {
 impl Seats {
     /// Takes a place from the process with the most, for one that holds `own`; whether there is one to take.
     fn shed_for_one_with(&mut self, own: usize) -> bool {
-        let crowded = self.of.iter().max_by_key(|(_, seats)| seats.len());
+        let is_idle = |seat: &&Seat| !seat.waits.0.load(Ordering::Relaxed);
+        let oldest_idle = |seats: &[Seat]| seats.iter().find(is_idle).map(|seat| seat.number);
+        // Of two with as many, one that can spare a place, and has kept it longest.
+        let crowded = self.of.iter().max_by_key(|(_, seats)| {
+            let idle = oldest_idle(seats);
+            (seats.len(), idle.is_some(), Reverse(idle))
+        });
         let Some((&process, seats)) = crowded.filter(|(_, seats)| seats.len() > own) else {
             return false;
         };
-        let idle = seats
-            .iter()
-            .find(|seat| !seat.waits.0.load(Ordering::Relaxed));
+        let idle = oldest_idle(seats);
         // An answer that is waited for is not lost to somebody who is then no worse off.
         let any = seats.first().filter(|_| seats.len() > own + 1);
-        match idle.or(any).map(|seat| seat.number) {
+        match idle.or(any.map(|seat| seat.number)) {
             Some(number) => self.remove(process, number),
             None => false,
         }

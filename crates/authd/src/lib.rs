@@ -27,8 +27,10 @@ mod failpoint;
 mod fingerprint;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod guesses;
 mod handler;
 mod journal;
+mod keys;
 mod lines;
 mod log;
 mod memory;

@@ -104,6 +104,8 @@ fn main() -> ExitCode {
         owns_process: true,
         #[cfg(unix)]
         activated,
+        // systemd's, of LoadCredential= and LoadCredentialEncrypted=.
+        credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(Into::into),
         patience: match inherited.ready_fd {
             _ if is_successor => PATIENCE_AS_SUCCESSOR,
             Some(_) => PATIENCE_FOR_COMMANDS,

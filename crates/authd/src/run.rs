@@ -1,6 +1,6 @@
 //! Wiring: from an empty process to a daemon that serves, and back.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use authd_ipc::{Directories, Environment, InstanceLock, Listener, SocketPath};
@@ -22,6 +22,7 @@ use crate::{
     driver::{self, Mailbox},
     fingerprint::Fingerprinter,
     journal::Journal,
+    keys::Keys,
     network::{Network, NetworkError},
     open,
     published::Published,
@@ -71,6 +72,8 @@ pub struct Start {
     /// The socket that somebody else opened for it.
     #[cfg(unix)]
     pub activated: Option<authd_ipc::activation::Activated>,
+    /// The folder in which the service manager hands over credentials.
+    pub credentials: Option<PathBuf>,
     /// How long it waits for the end of a daemon that is there already. Zero: not at all.
     pub patience: Duration,
     /// How often the service manager wants to hear that it is alive.
@@ -132,6 +135,10 @@ async fn serve_until_stopped(start: &mut Start) -> Result<(), RunError> {
         logins: Logins::default(),
         clocks: Clocks::default(),
         dpop: DpopServers::default(),
+        keys: Keys::new(
+            Duration::from_secs(config.key.timeout_secs),
+            start.credentials.clone(),
+        ),
         standing: ArcSwap::from_pointee(Standing::opening()),
         figures: Figures::new(&clock),
         place,
@@ -143,13 +150,7 @@ async fn serve_until_stopped(start: &mut Start) -> Result<(), RunError> {
     });
     // Before anybody hears that we are there: a stop that comes at once is to be a clean one.
     let signals = service::signals(Arc::clone(&daemon), start.owns_process)?;
-    open::begin(
-        &daemon.place,
-        &daemon.config.load().key,
-        &daemon.clock,
-        &mailbox,
-        Duration::ZERO,
-    );
+    open::begin(&daemon);
     let seed = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
     let watchdog = Watchdog::new(start.watchdog, &daemon.clock);
     let mut driver = tokio::spawn(driver::run(Arc::clone(&daemon), mail, seed, watchdog));

@@ -286,7 +286,10 @@ impl<'a> Teller<'a> {
         loop {
             match client.next_event(None)? {
                 Some(event) if event.event == EventKind::Lagged => self.list_forward(client)?,
-                Some(event) => self.tell(&event)?,
+                Some(event) => {
+                    self.tell(&event)?;
+                    daemon::unless_locked(&event)?;
+                }
                 None => {}
             }
         }

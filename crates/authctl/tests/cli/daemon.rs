@@ -237,6 +237,7 @@ pub(crate) fn daemon_status() -> res::DaemonStatusReply {
         store: res::StoreStatus {
             state: "ok".to_owned(),
             detail: None,
+            hint: None,
         },
         accounts: 1,
         connections: 1,

@@ -22,7 +22,8 @@ fn hostile(vector: &str, is_read: impl Fn(&Value) -> bool) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../proto/vectors")
         .join(format!("{vector}.json"));
-    let message: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    let text = fs::read_to_string(path).expect("a vector");
+    let message: Value = serde_json::from_str(&text).expect("JSON");
     let mut result = message[3].clone();
     if vector.starts_with("notification") {
         result = message[2][0].clone();
@@ -33,8 +34,8 @@ fn hostile(vector: &str, is_read: impl Fn(&Value) -> bool) -> Value {
     let mut spoilt = 0;
     for pointer in texts {
         let before = result.clone();
-        let text = result.pointer_mut(&pointer).unwrap();
-        *text = format!("{}{HOSTILE}", text.as_str().unwrap()).into();
+        let text = result.pointer_mut(&pointer).expect("what was found there");
+        *text = format!("{}{HOSTILE}", text.as_str().expect("a text")).into();
         if is_read(&result) {
             spoilt += 1;
         } else {
@@ -77,6 +78,7 @@ fn answer(call: &Call<'_>, reply: &mut Reply<'_>, login: &str) {
             page
         }
         Call::AccountGet(_) => hostile("response-account.get", is::<res::AccountInfo>),
+        Call::AccountCheck(_) => hostile("response-account.check", is::<res::AccountCheckReply>),
         Call::AccountForget(_) => hostile("response-account.forget", is::<res::AccountForgetReply>),
         Call::AccountAdopt(_) => hostile("response-account.adopt", is::<res::AccountAdoptReply>),
         Call::Logout(_) => hostile("response-logout", is::<res::LogoutReply>),
@@ -92,7 +94,8 @@ fn answer(call: &Call<'_>, reply: &mut Reply<'_>, login: &str) {
         Call::EventsQuery(_) => {
             let mut page = hostile("response-events.query", is::<res::EventsQueryReply>);
             let failed = hostile("notification-event-failed", is::<Event>);
-            page["events"].as_array_mut().unwrap().push(failed);
+            let events = page["events"].as_array_mut();
+            events.expect("a page of events").push(failed);
             page["cursor"] = Value::Null;
             page
         }

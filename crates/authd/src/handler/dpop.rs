@@ -55,6 +55,7 @@ pub(crate) async fn proof(
         daemon.check_open()?;
     }
     let held = daemon.mailbox.dpop(account.clone(), key.clone()).await;
+    daemon.check_open()?;
     let stored = held.key.ok_or_else(|| {
         WireError::new(
             ErrorCode::BadRequest,

@@ -11,6 +11,7 @@ pub(crate) mod flag;
 pub(crate) mod gate;
 pub(crate) mod grant;
 pub(crate) mod import;
+pub(crate) mod key;
 pub(crate) mod login;
 pub(crate) mod metadata;
 pub(crate) mod provider;

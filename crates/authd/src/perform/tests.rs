@@ -35,6 +35,7 @@ use crate::{
     driver::{Mailbox, Message},
     fingerprint::Fingerprinter,
     journal::{Journal, Window},
+    keys::Keys,
     network::Network,
     published::Published,
 };
@@ -72,6 +73,7 @@ impl Bench {
             logins: Logins::default(),
             clocks: Clocks::default(),
             dpop: DpopServers::default(),
+            keys: Keys::new(Duration::from_secs(5), None),
             standing: ArcSwap::from_pointee(Standing::opening()),
             figures: Figures::new(&clock),
             place: Place {

@@ -213,7 +213,10 @@ fn store(status: &DaemonStatusReply) -> Finding {
     let fix = match store.state.as_str() {
         "ok" => return Finding::ok("store", "it can be read and written"),
         "degraded" | "read_only" => format!("df -h '{0}'; ls -ld '{0}'", status.state_dir),
-        "locked" => "unlock the key store of your session".to_owned(),
+        "locked" => match &store.hint {
+            Some(_) => "authctl unlock".to_owned(),
+            None => "unlock the key store of your session".to_owned(),
+        },
         "stale" => "authctl adopt --all (only if no other copy is in use)".to_owned(),
         _ => "upgrade authctl".to_owned(),
     };
@@ -250,6 +253,7 @@ mod tests {
             store: StoreStatus {
                 state: "ok".to_owned(),
                 detail: None,
+                hint: None,
             },
             accounts: 0,
             connections: 1,

@@ -88,7 +88,9 @@ fn daemon_lines(daemon: &DaemonStatusReply) -> String {
             .detail
             .as_deref()
             .map_or_else(String::new, |detail| format!(": {}", clean(detail)));
-        let _ = write!(text, "\nstore: {state}{why}; see 'authctl doctor'");
+        let fix = daemon.store.hint.as_deref().map(clean);
+        let fix = fix.unwrap_or("see 'authctl doctor'".into());
+        let _ = write!(text, "\nstore: {state}{why}; {fix}");
     }
     text
 }
