@@ -369,9 +369,14 @@ fn control_characters_in_the_path_of_a_program_reach_no_terminal() {
     let _daemon = instance.start_daemon();
     let _server = at_tier(&instance, "ask-each");
     let python = instance.dir().join("py\u{1b}]0;x\u{7}thon");
-    fs::copy(tool::required("python3").canonicalize().unwrap(), &python).unwrap();
+    // What `python3` is may be a script that looks for it.
+    let itself = "import os, sys; print(os.path.realpath(sys.executable)); print(sys.base_prefix)";
+    let mut asking = instance.command(tool::required("python3"));
+    let said = Process::capture(asking.args(["-c", itself])).finish(PATIENCE);
+    let (program, home) = said.line().split_once('\n').unwrap();
+    fs::copy(program, &python).unwrap();
     let mut command = instance.command(&python);
-    command.env("PYTHONHOME", "/usr");
+    command.env("PYTHONHOME", home);
     let evil = Asker::by(&instance, command, "demo", Way::Itself);
     assert!(evil.answer().is_err());
     let question = instance.questions().remove(0);

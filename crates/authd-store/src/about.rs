@@ -159,7 +159,7 @@ impl About {
         disk::replace(disk, &Self::path(dir), text.as_bytes())
     }
 
-    fn parse(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(bytes).ok()?;
         let (mut format, mut instance, mut protection, mut key_check) = (None, None, None, None);
         let (mut number, mut since, mut also) = (0, None, Vec::new());

@@ -214,7 +214,7 @@ fn encode(marks: &Marks) -> Vec<u8> {
 }
 
 /// Takes the later of two anchors for each account.
-fn merge(marks: &mut Marks, bytes: &[u8]) {
+pub(crate) fn merge(marks: &mut Marks, bytes: &[u8]) {
     let Some(rows) = bytes.strip_prefix(MAGIC) else {
         return;
     };

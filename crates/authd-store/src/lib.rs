@@ -29,6 +29,8 @@ pub mod disk;
 mod error;
 #[cfg(any(test, feature = "fault"))]
 pub mod fault;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod key;
 mod layout;
 mod load;

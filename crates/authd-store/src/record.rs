@@ -407,6 +407,30 @@ mod tests {
         assert!(token.matches("at-3"));
     }
 
+    /// With `AUTHD_WRITE_SEEDS` set they are written anew.
+    #[test]
+    fn the_fuzz_targets_begin_with_records_of_today() {
+        let record = stored().encode().unwrap();
+        let length = u16::try_from(record.len()).unwrap().to_be_bytes();
+        // As a row, a mirror and a spilled answer, each sealed.
+        let pieces = [1, 8 << 3 | 1, 15 << 3 | 1]
+            .map(|what: u8| [&[what][..], &length, &record].concat())
+            .concat();
+        let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+        for (seed, bytes) in [
+            ("store_record/record", record.as_slice()),
+            ("store_directory/record", &pieces),
+        ] {
+            let path = corpus.join(seed);
+            if std::env::var_os("AUTHD_WRITE_SEEDS").is_some() {
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(&path, bytes).unwrap();
+            }
+            let kept = std::fs::read(&path).unwrap();
+            assert!(kept == bytes, "{seed}: run this with AUTHD_WRITE_SEEDS=1");
+        }
+    }
+
     #[test]
     fn a_record_from_before_there_were_keys_is_read() {
         #[derive(Serialize)]

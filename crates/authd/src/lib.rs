@@ -18,12 +18,15 @@ mod clocks;
 mod config;
 mod connection;
 mod credential;
+mod crowd;
 mod daemon;
 mod descriptors;
 mod dispatch;
 mod driver;
 mod failpoint;
 mod fingerprint;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod guesses;
 mod handler;
 mod journal;

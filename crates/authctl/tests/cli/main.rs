@@ -9,6 +9,7 @@ mod doctor;
 mod events;
 mod exec;
 mod help;
+mod hostile;
 mod import;
 mod login;
 mod provider;

@@ -11,6 +11,7 @@ use authd_proto::{
 };
 use tokio::sync::broadcast;
 
+use super::account_name;
 use crate::{approvals::Listener, connection::Session, daemon::Shared, journal::Window};
 
 /// What one client wants to hear of.
@@ -29,8 +30,11 @@ struct Wish {
 
 impl Wish {
     fn new(kinds: Option<Vec<EventKind>>, account: Option<String>) -> Self {
+        let mut all = EventKind::ALL.to_vec();
+        // Each once, however often it was named.
+        all.retain(|kind| kinds.as_ref().is_none_or(|wanted| wanted.contains(kind)));
         Self {
-            kinds: kinds.unwrap_or_else(|| EventKind::ALL.to_vec()),
+            kinds: all,
             account,
         }
     }
@@ -68,6 +72,9 @@ pub(crate) fn subscribe(
     session: &mut Session,
     subscribe: Subscribe,
 ) -> Result<SubscribeReply, WireError> {
+    if let Some(name) = &subscribe.account {
+        account_name(name)?;
+    }
     let receiver = daemon.journal.subscribe();
     let named = subscribe.events.as_deref();
     let answers = named.is_some_and(|kinds| kinds.contains(&EventKind::Approval));
@@ -133,4 +140,17 @@ pub(crate) async fn query(
         events.reverse();
     }
     Ok(EventsQueryReply { events, cursor })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_that_is_named_a_thousand_times_is_kept_once_and_one_that_nobody_knows_not_at_all() {
+        let named = [EventKind::Exchange, EventKind::Unknown, EventKind::Token].repeat(1000);
+        let wish = Wish::new(Some(named), None);
+        assert_eq!(wish.kinds, [EventKind::Token, EventKind::Exchange]);
+        assert_eq!(Wish::new(None, None).kinds, EventKind::ALL);
+    }
 }
