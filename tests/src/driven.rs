@@ -141,6 +141,7 @@ fn start(instance: &Instance, clock: &DrivenClock, signs: Signs) -> Ended {
             signs,
             owns_process: false,
             activated: None,
+            credentials: None,
             patience: Duration::ZERO,
             watchdog: None,
             on_ready: Some(Box::new(move || {

@@ -11,6 +11,7 @@ use std::{
         mpsc,
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use authd_e2e::{Instance, PATIENCE, Process, until, user_manager::UserManager};
@@ -128,6 +129,39 @@ fn systemd_starts_it_at_the_first_call_and_again_after_a_crash() {
     assert_eq!(killed.code(), 0, "{killed:?}");
     assert_eq!(user.authctl(&["token", "demo"]).line(), token.line());
     assert_ne!(status(&user)["pid"].as_u64().unwrap(), pid);
+}
+
+#[test]
+fn systemd_replaces_a_daemon_that_hangs() {
+    let Some(user) = UserManager::start() else {
+        return;
+    };
+    let server = server();
+    succeed(&user, &["service", "install"]);
+    user.login(&server, "demo");
+    let drop_ins = user.home().join(".config/systemd/user/authd.service.d");
+    fs::create_dir(&drop_ins).unwrap();
+    // In place of minutes.
+    let soon = "[Service]\nWatchdogSec=1s\nTimeoutAbortSec=1s\n";
+    fs::write(drop_ins.join("soon.conf"), soon).unwrap();
+    for arguments in [&["daemon-reload"][..], &["restart", "authd.service"]] {
+        let done = user.systemctl(arguments);
+        assert_eq!(done.code(), 0, "{done:?}");
+    }
+    let pid = status(&user)["pid"].clone();
+    // Alive for longer than it may be silent: it is not.
+    let before = Instant::now();
+    until("the watchdog would have bitten", || {
+        assert_eq!(user.authctl(&["token", "demo"]).code(), 0);
+        before.elapsed() > Duration::from_secs(3)
+    });
+    assert_eq!(status(&user)["pid"], pid);
+    let hung = user.systemctl(&["kill", "--signal=STOP", "authd.service"]);
+    assert_eq!(hung.code(), 0, "{hung:?}");
+    // Whoever asks waits for the next one.
+    let token = user.authctl(&["token", "demo", "--wait", "25s"]);
+    assert_eq!(token.code(), 0, "{token:?}");
+    assert_ne!(status(&user)["pid"], pid);
 }
 
 #[test]

@@ -8,8 +8,8 @@ use std::time::Duration;
 use clap::{Args, ColorChoice, Parser, Subcommand};
 
 use crate::command::{
-    adopt, completions, daemon, doctor, events, exec, forget, import, list, login, logout, man,
-    provider, renew, service, status, token,
+    adopt, approve, audit, completions, daemon, doctor, events, exec, forget, grant, import, key,
+    list, lock, login, logout, man, provider, renew, service, status, token, unlock,
 };
 use crate::exit::{EXEC_FAILED, Failure, statuses_in_short};
 
@@ -54,9 +54,15 @@ pub(crate) enum Command {
     Exec(exec::ExecArgs),
     Doctor(doctor::DoctorArgs),
     Events(events::EventsArgs),
+    Approve(approve::ApproveArgs),
+    Grant(grant::GrantArgs),
+    Audit(audit::AuditArgs),
     Provider(provider::ProviderArgs),
     Import(Box<import::ImportArgs>),
     Adopt(adopt::AdoptArgs),
+    Lock(lock::LockArgs),
+    Unlock(unlock::UnlockArgs),
+    Key(key::KeyArgs),
     Service(service::ServiceArgs),
     Daemon(daemon::DaemonArgs),
     Completions(completions::CompletionsArgs),
@@ -77,9 +83,15 @@ impl Command {
             Self::Exec(args) => exec::run(&args),
             Self::Doctor(args) => doctor::run(&args),
             Self::Events(args) => events::run(&args),
+            Self::Approve(args) => approve::run(&args),
+            Self::Grant(args) => grant::run(args),
+            Self::Audit(args) => audit::run(&args),
             Self::Provider(args) => provider::run(args),
             Self::Import(args) => import::run(*args),
             Self::Adopt(args) => adopt::run(args),
+            Self::Lock(args) => lock::run(&args),
+            Self::Unlock(args) => unlock::run(&args),
+            Self::Key(args) => key::run(&args),
             Self::Service(args) => service::run(&args),
             Self::Daemon(args) => daemon::run(&args),
             Self::Completions(args) => completions::run(&args),

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use authd_client::{Client, ClientError, Instance, Who, spawn};
-use authd_proto::Request;
+use authd_proto::event::EventKind;
 use authd_proto::provider::{ProviderInfo, ProviderListReply};
 use authd_proto::request::AccountList;
 use authd_proto::response::{AccountInfo, AccountListReply};
+use authd_proto::{ErrorCode, Event, Request, WireError};
 
 use crate::exit::Failure;
 
@@ -105,6 +106,16 @@ where
         }
         cursor = next;
     }
+}
+
+/// An event that ends a subscription: the daemon was locked.
+pub(crate) fn unless_locked(event: &Event) -> Result<(), Failure> {
+    if event.event == EventKind::Daemon && event.code == Some(ErrorCode::Locked) {
+        let locked = WireError::new(ErrorCode::Locked, "the store was locked");
+        let locked = locked.with_hint("run 'authctl unlock'");
+        return Err(ClientError::Wire(locked).into());
+    }
+    Ok(())
 }
 
 /// Waits until a daemon that was asked to stop has closed its last connection: this one.

@@ -130,6 +130,12 @@ pub(crate) enum Failure {
     /// `login --timeout`.
     #[error("nobody finished the login in time")]
     LoginTimedOut { account: String },
+    /// A passphrase is asked for, and there is no terminal.
+    #[error("a passphrase is needed, and there is no terminal to ask for it")]
+    NoPassphrase,
+    /// It was typed twice, and not the same.
+    #[error("the two passphrases are not the same")]
+    PassphrasesDiffer,
     /// Ctrl-C cannot be caught.
     #[error("cannot listen for interrupts: {source}")]
     Interrupts { source: ctrlc::Error },
@@ -175,6 +181,8 @@ impl Failure {
             Self::NothingOnStdin { .. }
             | Self::SecretFromTerminal { .. }
             | Self::NoAccountName
+            | Self::NoPassphrase
+            | Self::PassphrasesDiffer
             | Self::NoServer { .. }
             | Self::NoPlaceForSecret { .. }
             | Self::NoClientId { .. }
@@ -262,8 +270,10 @@ impl Failure {
             Self::NotRenewedYet { account, .. } => Some(format!(
                 "authd goes on by itself; 'authctl status {account}' tells"
             )),
+            Self::NoPassphrase => Some("give it with --passphrase-stdin".to_owned()),
             Self::DaemonEnded
             | Self::GivenUp
+            | Self::PassphrasesDiffer
             | Self::Stdout(_)
             | Self::Stdin { .. }
             | Self::File { .. }
@@ -285,9 +295,14 @@ impl Failure {
         }
         let hint = self.similar_account().or_else(|| self.hint());
         let message = self.message();
-        // The end of the daemon's log has lines of its own.
-        let message: Vec<_> = message.lines().map(output::clean).collect();
-        let message = message.join("\n");
+        let message = if self.wire().is_some() {
+            // Some of it is a provider's or a person's: none of that begins a line.
+            output::clean(&message).into_owned()
+        } else {
+            // The end of the daemon's log has lines of its own.
+            let lines: Vec<_> = message.lines().map(output::clean).collect();
+            lines.join("\n")
+        };
         match hint {
             Some(hint) => output::note(format_args!("{message}: {}", output::clean(&hint))),
             None => output::note(message),
@@ -345,6 +360,13 @@ fn hint_for(error: &WireError) -> Option<String> {
             }
         }
         ErrorCode::Locked | ErrorCode::StoreFailed => "run 'authctl doctor'".to_owned(),
+        ErrorCode::PassphraseRequired => {
+            "give it in a terminal, or with --passphrase-stdin".to_owned()
+        }
+        ErrorCode::WrongPassphrase => match error.retry_after_secs {
+            Some(secs) => format!("try again in {}", output::span(secs)),
+            None => "try again".to_owned(),
+        },
         ErrorCode::BadConfig => "mend the file, then run 'authctl daemon reload'".to_owned(),
         ErrorCode::ShuttingDown => "run it again".to_owned(),
         ErrorCode::Unsupported | ErrorCode::UnknownMethod => {

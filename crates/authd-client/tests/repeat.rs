@@ -74,7 +74,7 @@ fn answer(stream: &mut UnixStream) {
     let (id, method) = method_of_request(stream);
     let mut out = Vec::new();
     if method == "subscribe" {
-        let reply = SubscribeReply { seq: 0 };
+        let reply = SubscribeReply { events: Vec::new() };
         encode::response(&mut out, id, &reply).expect("small");
     } else {
         let account = "work".into();

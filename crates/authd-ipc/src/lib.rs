@@ -1,8 +1,9 @@
 //! The local socket of authd: where it is, who may listen, who is on the other end.
 //!
 //! [`path`] decides where things are and whether that place can be trusted; [`lock`] lets one daemon in;
-//! `unix` and `windows` listen and connect; [`peer`] tells who connected; `activation` (Unix) adopts a
-//! socket that the service manager has opened; `successor` (Unix) takes the place of a daemon that listens. With the feature `tokio`, `Listener`
+//! `unix` and `windows` listen and connect; [`peer`] tells who connected, and `process` holds on to it;
+//! `activation` (Unix) adopts a socket that the service manager has opened; `successor` (Unix) takes the
+//! place of a daemon that listens. With the feature `tokio`, `Listener`
 //! is what the daemon accepts from.
 //!
 //! The checks stand on both ends: the daemon asks the kernel for its peer's uid, and [`connect`] asks for
@@ -18,6 +19,8 @@ mod listener;
 pub mod lock;
 pub mod path;
 pub mod peer;
+#[cfg(feature = "tokio")]
+pub mod process;
 #[cfg(unix)]
 mod successor;
 #[cfg(unix)]

@@ -6,6 +6,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use authd_ipc::process::Process;
 use authd_ipc::{ListenError, Listener, Peer, PeerRule, Refused, SocketPath, activation, connect};
 use tokio::io::AsyncReadExt;
 
@@ -62,6 +63,25 @@ async fn with_loosened_modes_another_user_is_refused_by_the_peer_check_alone() {
 fn child_connects() {
     let _client = UnixStream::connect(place().join("s")).expect("the modes let us");
     ready();
+}
+
+#[tokio::test]
+async fn a_pinned_peer_is_alive_until_it_ends_and_nobody_else_afterwards() {
+    let dir = private_dir();
+    let socket = socket_in(dir.path());
+    let listener = Listener::bind(&socket).expect("bound");
+    let mut child = spawn("child_connects", dir.path(), None);
+    let next = tokio::time::timeout(SOON, listener.accept());
+    let (stream, peer) = next.await.expect("in time").expect("accepted");
+    let peer = peer.expect("the kernel knows");
+    let process = Process::pin(&stream, peer).expect("it lives");
+    assert_eq!(process.pid(), child.pid());
+    assert!(process.is_alive());
+    child.kill();
+    assert!(!process.is_alive());
+    assert!(Process::pin(&stream, peer).is_none(), "the dead are nobody");
+    let nobody = Peer { pid: None, ..peer };
+    assert!(Process::pin(&stream, nobody).is_none());
 }
 
 #[tokio::test]

@@ -9,20 +9,29 @@
 //! that the test drives. Nothing else is meant to link it.
 
 mod admission;
+mod approvals;
+mod audit;
 mod authorize;
+mod caller;
 mod clock;
 mod clocks;
 mod config;
 mod connection;
 mod credential;
+mod crowd;
 mod daemon;
 mod descriptors;
 mod dispatch;
 mod driver;
 mod failpoint;
 mod fingerprint;
+#[cfg(fuzzing)]
+pub mod fuzzing;
+mod guesses;
 mod handler;
 mod journal;
+mod keys;
+mod lines;
 mod log;
 mod memory;
 mod network;

@@ -39,6 +39,7 @@ struct Inherited {
     /// Where readiness is to be told.
     ready_fd: Option<i32>,
     /// The socket to listen on, in the place of the daemon before.
+    #[cfg_attr(windows, expect(dead_code, reason = "a pipe cannot be passed on"))]
     listen_fd: Option<i32>,
 }
 
@@ -103,6 +104,8 @@ fn main() -> ExitCode {
         owns_process: true,
         #[cfg(unix)]
         activated,
+        // systemd's, of LoadCredential= and LoadCredentialEncrypted=.
+        credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(Into::into),
         patience: match inherited.ready_fd {
             _ if is_successor => PATIENCE_AS_SUCCESSOR,
             Some(_) => PATIENCE_FOR_COMMANDS,

@@ -1,6 +1,6 @@
 //! Wiring: from an empty process to a daemon that serves, and back.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use authd_ipc::{Directories, Environment, InstanceLock, Listener, SocketPath};
@@ -9,7 +9,10 @@ use authd_proto::event::EventKind;
 use tokio::sync::{Notify, watch};
 
 use crate::{
+    approvals::Approvals,
+    audit::Audit,
     authorize::Logins,
+    caller::Callers,
     clock::Clock,
     clocks::Clocks,
     config::{Config, ConfigError},
@@ -19,6 +22,7 @@ use crate::{
     driver::{self, Mailbox},
     fingerprint::Fingerprinter,
     journal::Journal,
+    keys::Keys,
     network::{Network, NetworkError},
     open,
     published::Published,
@@ -68,6 +72,8 @@ pub struct Start {
     /// The socket that somebody else opened for it.
     #[cfg(unix)]
     pub activated: Option<authd_ipc::activation::Activated>,
+    /// The folder in which the service manager hands over credentials.
+    pub credentials: Option<PathBuf>,
     /// How long it waits for the end of a daemon that is there already. Zero: not at all.
     pub patience: Duration,
     /// How often the service manager wants to hear that it is alive.
@@ -122,10 +128,17 @@ async fn serve_until_stopped(start: &mut Start) -> Result<(), RunError> {
         network: Network::start(&config, &clock)?,
         fingerprints: Fingerprinter::default(),
         journal: Journal::open(place.state_dir.join("events"), clock.clone()),
+        audit: Audit::open(place.state_dir.join("audit")),
+        approvals: Approvals::open(place.state_dir.clone()),
+        callers: Callers::default(),
         credentials: Credentials::default(),
         logins: Logins::default(),
         clocks: Clocks::default(),
         dpop: DpopServers::default(),
+        keys: Keys::new(
+            Duration::from_secs(config.key.timeout_secs),
+            start.credentials.clone(),
+        ),
         standing: ArcSwap::from_pointee(Standing::opening()),
         figures: Figures::new(&clock),
         place,
@@ -137,13 +150,7 @@ async fn serve_until_stopped(start: &mut Start) -> Result<(), RunError> {
     });
     // Before anybody hears that we are there: a stop that comes at once is to be a clean one.
     let signals = service::signals(Arc::clone(&daemon), start.owns_process)?;
-    open::begin(
-        &daemon.place,
-        &daemon.config.load().key,
-        &daemon.clock,
-        &mailbox,
-        Duration::ZERO,
-    );
+    open::begin(&daemon);
     let seed = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
     let watchdog = Watchdog::new(start.watchdog, &daemon.clock);
     let mut driver = tokio::spawn(driver::run(Arc::clone(&daemon), mail, seed, watchdog));
@@ -184,8 +191,14 @@ async fn serve_until_stopped(start: &mut Start) -> Result<(), RunError> {
         Some(ended) => ended,
         None => driver.await,
     };
-    // The next daemon goes on where these events end.
+    // Clients that want nothing have been let go: what they were given is counted as each ends. Each looks once
+    // more whether anything came in.
+    for _ in 0..8 {
+        tokio::task::yield_now().await;
+    }
+    // The next daemon goes on where these end.
     daemon.journal.close();
+    daemon.audit.close();
     // A client that waits for the end of its connection can start the next daemon then.
     drop(lock);
     daemon.stopped.send_replace(true);

@@ -25,12 +25,17 @@ pub(crate) fn alive() {
 }
 
 /// How often the service manager wants to hear that this process is alive; `None` when it does not.
+#[cfg(target_os = "linux")]
 #[must_use]
 pub fn watchdog_of_process() -> Option<std::time::Duration> {
-    #[cfg(target_os = "linux")]
-    return sd_notify::watchdog_enabled();
-    #[cfg(not(target_os = "linux"))]
-    return None;
+    sd_notify::watchdog_enabled()
+}
+
+/// No other service manager asks.
+#[cfg(not(target_os = "linux"))]
+#[must_use]
+pub fn watchdog_of_process() -> Option<std::time::Duration> {
+    None
 }
 
 #[cfg(target_os = "linux")]

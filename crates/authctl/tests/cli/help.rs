@@ -24,6 +24,9 @@ fn each_verb_explains_itself() {
         "exec",
         "doctor",
         "events",
+        "approve",
+        "grant",
+        "audit",
         "provider",
         "import",
         "adopt",
@@ -36,6 +39,9 @@ fn each_verb_explains_itself() {
     }
     insta::assert_snapshot!("provider_list", help(&["provider", "list"]));
     insta::assert_snapshot!("provider_show", help(&["provider", "show"]));
+    for verb in ["tier", "add", "list", "revoke"] {
+        insta::assert_snapshot!(format!("grant_{verb}"), help(&["grant", verb]));
+    }
     for verb in ["install", "status", "logs"] {
         insta::assert_snapshot!(format!("service_{verb}"), help(&["service", verb]));
     }

@@ -1,5 +1,6 @@
 //! The golden vectors of `proto/vectors`, as the code makes them.
 
+mod approvals;
 mod requests;
 mod responses;
 
@@ -217,6 +218,7 @@ pub(crate) fn vectors() -> Vec<Vector> {
     let mut all = requests::requests();
     all.extend(requests::tolerated());
     all.extend(responses::responses());
+    all.extend(approvals::vectors());
     all.extend(errors());
     for (name, event) in [
         ("notification-event", event()),

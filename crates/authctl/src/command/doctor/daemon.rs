@@ -138,6 +138,7 @@ fn of_status(status: &DaemonStatusReply, state: &Path, now: u64) -> Vec<Finding>
     findings.push(clock(status, now));
     findings.push(key(status));
     findings.push(store(status));
+    findings.extend(audit(status));
     findings
 }
 
@@ -175,6 +176,20 @@ fn clock(status: &DaemonStatusReply, now: u64) -> Finding {
     }
 }
 
+fn audit(status: &DaemonStatusReply) -> Option<Finding> {
+    (status.audit_lost > 0).then(|| {
+        Finding::warn(
+            "audit",
+            "audit_lost",
+            format!(
+                "{} lines of the audit log never reached the disk",
+                status.audit_lost
+            ),
+            "look at the disk: df -h; dmesg",
+        )
+    })
+}
+
 fn key(status: &DaemonStatusReply) -> Finding {
     let protection = &status.key_protection;
     if protection.kind == "file" {
@@ -198,7 +213,10 @@ fn store(status: &DaemonStatusReply) -> Finding {
     let fix = match store.state.as_str() {
         "ok" => return Finding::ok("store", "it can be read and written"),
         "degraded" | "read_only" => format!("df -h '{0}'; ls -ld '{0}'", status.state_dir),
-        "locked" => "unlock the key store of your session".to_owned(),
+        "locked" => match &store.hint {
+            Some(_) => "authctl unlock".to_owned(),
+            None => "unlock the key store of your session".to_owned(),
+        },
         "stale" => "authctl adopt --all (only if no other copy is in use)".to_owned(),
         _ => "upgrade authctl".to_owned(),
     };
@@ -235,6 +253,7 @@ mod tests {
             store: StoreStatus {
                 state: "ok".to_owned(),
                 detail: None,
+                hint: None,
             },
             accounts: 0,
             connections: 1,
@@ -245,6 +264,8 @@ mod tests {
             served: 0,
             renewals: 0,
             revocations: Vec::new(),
+            approvals_waiting: 0,
+            audit_lost: 0,
         }
     }
 

@@ -1,7 +1,9 @@
 //! Commands of the system's, with arguments that are fixed, and their errors in one line.
 
 use std::io;
-use std::process::{Command, ExitCode, Stdio};
+#[cfg(unix)]
+use std::process::ExitCode;
+use std::process::{Command, Stdio};
 
 use super::ServiceError;
 use crate::exit::Failure;
@@ -57,6 +59,7 @@ pub(super) fn succeed(
 }
 
 /// Runs it with our own standard output and error, and ends as it does.
+#[cfg(unix)]
 pub(super) fn show(program: &'static str, command: &mut Command) -> Result<ExitCode, Failure> {
     let status = command
         .stdin(Stdio::null())
