@@ -74,7 +74,7 @@ fn the_manual_is_printed_page_by_page_or_written_whole() {
     for wanted in [
         ".SH SYNOPSIS",
         r"authctl\-provider(1)",
-        ".SH EXIT STATUS",
+        ".SH \"EXIT STATUS\"",
         "AUTHD_SOCKET",
     ] {
         assert!(first.contains(wanted), "no {wanted} in\n{first}");
