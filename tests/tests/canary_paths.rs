@@ -176,7 +176,7 @@ fn no_secret_shows_when_what_proves_the_client_cannot_be_had_or_is_refused() {
         format!("secret_file = [{SECRET:?}]"),
         format!("secret_attributes = {SECRET:?}"),
         format!("secret_command = [{SECRET:?}"),
-        format!("{SECRET}"),
+        SECRET.to_owned(),
     ] {
         let text = format!("issuer = {issuer:?}\n{line}\n");
         let path = clients.join("wrong.toml");
@@ -199,7 +199,7 @@ fn no_secret_shows_when_the_configuration_holds_one_in_the_wrong_place() {
     let config = place.instance.config_dir().join("config.toml");
     let password = place.give("password", SECRET);
     for text in [
-        format!("[network]\nproxy = \"http://me:canary-sweepmark@127.0.0.1:1\"\n"),
+        "[network]\nproxy = \"http://me:canary-sweepmark@127.0.0.1:1\"\n".to_owned(),
         format!("[network]\nproxy_password = {SECRET:?}\n"),
         format!("[network]\nproxy_password_command = {SECRET:?}\n"),
         format!("allow_root = {SECRET:?}\n"),

@@ -37,6 +37,13 @@ pub(crate) struct Program {
     why: &'static str,
 }
 
+impl Program {
+    /// `why` completes "it …".
+    pub(crate) const fn new(name: &'static str, package: &'static str, why: &'static str) -> Self {
+        Self { name, package, why }
+    }
+}
+
 const PROGRAMS: &[Program] = &[
     Program {
         name: "nvim",

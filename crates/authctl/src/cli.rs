@@ -9,9 +9,9 @@ use clap::{Args, ColorChoice, Parser, Subcommand};
 
 use crate::command::{
     adopt, approve, audit, completions, daemon, doctor, events, exec, forget, grant, import, key,
-    list, lock, login, logout, provider, renew, service, status, token, unlock,
+    list, lock, login, logout, man, provider, renew, service, status, token, unlock,
 };
-use crate::exit::{EXEC_FAILED, Failure};
+use crate::exit::{EXEC_FAILED, Failure, statuses_in_short};
 
 /// Log in once; every tool gets an access token that is alive.
 ///
@@ -23,8 +23,7 @@ use crate::exit::{EXEC_FAILED, Failure};
     version,
     max_term_width = 80,
     disable_help_subcommand = true,
-    after_help = "Exit status: 0 ok, 1 failure, 2 usage, 3 no such account, 4 login required, \
-                  5 try later, 6 denied or locked, 7 daemon unreachable."
+    after_help = statuses_in_short()
 )]
 pub(crate) struct Cli {
     /// Colour: auto (on a terminal, without NO_COLOR), always or never
@@ -67,6 +66,7 @@ pub(crate) enum Command {
     Service(service::ServiceArgs),
     Daemon(daemon::DaemonArgs),
     Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
 }
 
 impl Command {
@@ -95,6 +95,7 @@ impl Command {
             Self::Service(args) => service::run(&args),
             Self::Daemon(args) => daemon::run(&args),
             Self::Completions(args) => completions::run(&args),
+            Self::Man(args) => man::run(&args),
         }
     }
 

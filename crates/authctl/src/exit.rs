@@ -18,6 +18,52 @@ use crate::{daemon, output};
 /// are the command's own.
 pub(crate) const EXEC_FAILED: u8 = 125;
 
+/// The exit statuses as people read them: what each means, and what to do about it. They stand at the end
+/// of `authctl --help` and in the manual.
+pub(crate) const STATUSES: &[(ExitStatus, &str, &str)] = &[
+    (ExitStatus::Success, "ok", ""),
+    (
+        ExitStatus::Failure,
+        "failure",
+        "read the line on standard error",
+    ),
+    (ExitStatus::Usage, "usage", "mend the command"),
+    (
+        ExitStatus::UnknownAccount,
+        "no such account",
+        "'authctl list' names the accounts",
+    ),
+    (
+        ExitStatus::LoginRequired,
+        "login required",
+        "run 'authctl login ACCOUNT'",
+    ),
+    (
+        ExitStatus::TryLater,
+        "try later",
+        "the provider cannot be reached, asked for a pause or did not answer in time, and authd goes on trying",
+    ),
+    (
+        ExitStatus::Denied,
+        "denied or locked",
+        "'authctl status' tells which",
+    ),
+    (
+        ExitStatus::DaemonUnreachable,
+        "daemon unreachable",
+        "run 'authctl doctor'",
+    ),
+];
+
+/// The exit statuses in one line, for the end of `--help`.
+pub(crate) fn statuses_in_short() -> String {
+    let all: Vec<_> = STATUSES
+        .iter()
+        .map(|(status, meaning, _)| format!("{} {meaning}", *status as u8))
+        .collect();
+    format!("Exit status: {}.", all.join(", "))
+}
+
 /// Why a command did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -96,6 +142,9 @@ pub(crate) enum Failure {
     /// `exec` with a token that is of no use without proofs (RFC 9449).
     #[error("the token of '{account}' is bound to a key: from an environment nobody can use it")]
     BoundToken { account: String },
+    /// `man` about what there is not.
+    #[error("there is no command 'authctl {command}'")]
+    NoSuchCommand { command: String },
     /// `service` cannot do what was asked.
     #[error(transparent)]
     Service(#[from] ServiceError),
@@ -139,6 +188,7 @@ impl Failure {
             | Self::NoClientId { .. }
             | Self::BadSecretCommand
             | Self::NoServiceAccount { .. }
+            | Self::NoSuchCommand { .. }
             | Self::Unreadable { .. } => ExitStatus::Usage,
             Self::NotRenewedYet { .. } => ErrorCode::Unavailable.exit_status(),
             Self::GivenUp => ErrorCode::LoginCancelled.exit_status(),
@@ -211,6 +261,7 @@ impl Failure {
             )),
             Self::Service(error) => error.hint(),
             Self::LoginTimedOut { account } => Some(format!("run 'authctl login {account}'")),
+            Self::NoSuchCommand { .. } => Some("'authctl --help' names them all".to_owned()),
             Self::Unreadable { tool, why } => Some(tool.hint(why)),
             Self::BoundToken { account } => Some(format!(
                 "have the command run 'authctl token {account} --format header --method METHOD --url URL' for \
@@ -346,6 +397,22 @@ mod tests {
             assert_eq!(failure.status(), code.exit_status(), "{code}");
             assert_eq!(failure.code(), code.as_str());
         }
+    }
+
+    #[test]
+    fn every_exit_status_is_explained() {
+        for &code in ErrorCode::ALL {
+            let status = code.exit_status();
+            assert!(
+                STATUSES.iter().any(|(explained, ..)| *explained == status),
+                "{status:?} of {code} is not in the manual"
+            );
+        }
+        let numbers: Vec<_> = STATUSES
+            .iter()
+            .map(|(status, ..)| *status as usize)
+            .collect();
+        assert_eq!(numbers, (0..STATUSES.len()).collect::<Vec<_>>());
     }
 
     #[test]

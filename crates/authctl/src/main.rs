@@ -10,6 +10,7 @@ mod command;
 mod daemon;
 mod exit;
 mod input;
+mod manual;
 mod output;
 mod release;
 mod trouble;

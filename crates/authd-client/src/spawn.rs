@@ -300,11 +300,15 @@ mod platform {
 #[cfg(windows)]
 mod platform {
     //! Detached from the console; readiness by trying, because handles are inherited all or none.
+    #![expect(unsafe_code, reason = "handles are kept from children through Win32")]
 
     use std::io;
+    use std::os::windows::io::AsRawHandle;
     use std::os::windows::process::CommandExt;
     use std::process::Command;
     use std::time::{Duration, Instant};
+
+    use windows_sys::Win32::Foundation::{HANDLE_FLAG_INHERIT, SetHandleInformation};
 
     use super::{Instance, Place, Ready, listens};
 
@@ -317,6 +321,7 @@ mod platform {
         timeout: Duration,
         _: Option<Place>,
     ) -> io::Result<Ready> {
+        keep_standard_handles();
         command.creation_flags(DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP);
         let mut child = command.spawn()?;
         let start = Instant::now();
@@ -332,6 +337,20 @@ mod platform {
             pause = (pause * 2).min(Duration::from_millis(200));
         }
         Ok(Ready::NotYet)
+    }
+
+    /// Our own standard handles came to us by inheritance and would go on to the daemon, which has no use
+    /// for them: whoever reads our output to its end would wait as long as the daemon lives.
+    fn keep_standard_handles() {
+        for handle in [
+            io::stdin().as_raw_handle(),
+            io::stdout().as_raw_handle(),
+            io::stderr().as_raw_handle(),
+        ] {
+            // SAFETY: it changes a flag of a handle of this process, and takes any value: where there is no
+            // such handle it says so, and then nothing is inherited either.
+            unsafe { SetHandleInformation(handle, HANDLE_FLAG_INHERIT, 0) };
+        }
     }
 }
 

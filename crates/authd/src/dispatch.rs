@@ -83,8 +83,7 @@ pub(crate) fn dispatch(
             return token::get(daemon, shape, id, &get, &session.tally, origin, out);
         }
         Call::TokenReject(reject) => {
-            let (client, tally) = (session.process, &session.tally);
-            return token::reject(daemon, shape, id, &reject, client, tally, origin, out);
+            return token::reject(daemon, session, id, &reject, origin, out);
         }
         Call::DpopProof(ask) => {
             let asker = asker();

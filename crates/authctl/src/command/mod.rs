@@ -16,6 +16,7 @@ pub(crate) mod list;
 pub(crate) mod lock;
 pub(crate) mod login;
 pub(crate) mod logout;
+pub(crate) mod man;
 pub(crate) mod provider;
 pub(crate) mod renew;
 pub(crate) mod service;

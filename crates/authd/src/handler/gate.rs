@@ -200,16 +200,43 @@ pub(crate) fn refused(daemon: &Shared, asker: &Asker, request: &Request<'_>, cod
     }
     let now = daemon.clock.now();
     let key = Key::Refused(request.account.clone(), code);
-    asker.tally.count(&daemon.audit, &key, now, || AuditLine {
-        tier: Some(wire_tier(daemon.approvals.tier(request.account))),
-        code: Some(code),
-        ..line(
-            Decision::Refused,
-            request,
-            asker.origin.clone(),
-            daemon.clock.unix_now(),
-        )
+    asker.tally.count(&daemon.audit, &key, now, || {
+        let key = known(daemon, request);
+        let request = Request {
+            key: &key,
+            ..*request
+        };
+        AuditLine {
+            tier: Some(wire_tier(daemon.approvals.tier(request.account))),
+            code: Some(code),
+            ..line(
+                Decision::Refused,
+                &request,
+                asker.origin.clone(),
+                daemon.clock.unix_now(),
+            )
+        }
     });
+}
+
+/// What was asked for, as far as the login knows it: the rest is a client's own words, and may be a secret
+/// that it put into the wrong place.
+fn known(daemon: &Shared, request: &Request<'_>) -> LeaseKey {
+    let accounts = daemon.published.load();
+    let grant = accounts
+        .get(request.account)
+        .map(|snapshot| &snapshot.view.grant);
+    let Some(grant) = grant else {
+        return LeaseKey::default();
+    };
+    let asked = &request.key.scopes;
+    let is_named = |resource: &&String| {
+        grant.resource.as_ref() == Some(*resource) || grant.resources.contains(*resource)
+    };
+    LeaseKey {
+        resource: request.key.resource.as_ref().filter(is_named).cloned(),
+        scopes: asked.without(&asked.without(&grant.scopes)),
+    }
 }
 
 fn line(decision: Decision, request: &Request<'_>, origin: Origin, at: u64) -> AuditLine {

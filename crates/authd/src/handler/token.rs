@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     audit::{Key, Tally},
+    connection::Session,
     daemon::Shared,
     dispatch::{Later, Reply},
     driver::{Ask, Question},
@@ -114,15 +115,14 @@ fn cached(
 /// `token.reject`: a report that an API refused a token.
 pub(crate) fn reject(
     daemon: &Shared,
-    shape: ErrorShape,
+    session: &Session,
     id: u32,
     reject: &TokenReject<'_>,
-    client: ClientId,
-    tally: &Arc<Tally>,
     origin: impl FnOnce() -> Origin,
     out: &mut Vec<u8>,
 ) -> Option<Later> {
-    match report(daemon, client, reject) {
+    let (shape, tally) = (session.errors, &session.tally);
+    match report(daemon, session.process, reject) {
         Ok(ask) => {
             let ask = Ask {
                 origin: origin(),
