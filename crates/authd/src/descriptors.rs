@@ -8,6 +8,7 @@ const OWN: u64 = 256;
 /// Of one client: its connection, and the hold on its process.
 const OF_CLIENT: u64 = 2;
 /// As many as are ever of use.
+#[cfg(unix)]
 const ENOUGH: u64 = 4608;
 
 /// Raises what the system lets the daemon open to what it needs, as far as it may.

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use authd_core::{
     id::Account,
     lease::LeaseKey,
-    policy::{Purpose, Tier},
+    policy::{self, Purpose, Tier},
     scope::ScopeSet,
 };
 use authd_proto::{
@@ -18,7 +18,7 @@ use authd_proto::{
 };
 use tokio::time::Instant;
 
-use super::wire_tier;
+use super::{refusal, wire_tier};
 use crate::{
     approvals::{Admission, Asked, NotAsked, Standing, Subject, Wish, ask},
     audit::{Key, Tally},
@@ -60,7 +60,8 @@ impl Pass {
 /// answer until `deadline`, and where nobody can be asked not at all.
 ///
 /// # Errors
-/// [`ErrorCode::ApprovalRequired`], [`ErrorCode::Denied`], [`ErrorCode::Locked`].
+/// [`ErrorCode::ApprovalRequired`], [`ErrorCode::Denied`], [`ErrorCode::Locked`]; and, before anybody is asked,
+/// those of a request for what the login does not cover.
 pub(crate) async fn admit(
     daemon: &Shared,
     asker: &Asker,
@@ -71,6 +72,7 @@ pub(crate) async fn admit(
     if tier == Tier::Allow {
         return Ok(Pass::OF_TIER);
     }
+    check_covered(daemon, request)?;
     let caller = asker.tally.caller();
     let wish = Wish {
         account: request.account.clone(),
@@ -102,6 +104,20 @@ pub(crate) async fn admit(
             Admission::NotAsked(why) => return Err(not_asked(request.account, why)),
         }
     }
+}
+
+/// What the login does not cover is refused before anybody is asked: the person would be asked for nothing, and
+/// shown, in a client's own words, what may be a secret that it put into the wrong place.
+fn check_covered(daemon: &Shared, request: &Request<'_>) -> Result<(), WireError> {
+    let accounts = daemon.published.load();
+    let snapshot = accounts.get(request.account);
+    let refusal = snapshot.and_then(|snapshot| {
+        let decision = policy::decide(request.key, &snapshot.view.grant);
+        decision.refusal()
+    });
+    refusal.map_or(Ok(()), |refusal| {
+        Err(refusal::token(request.account, refusal))
+    })
 }
 
 /// Looks once more whether a caller that was let through by who it is has not ended meanwhile. To be called
