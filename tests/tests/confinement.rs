@@ -12,7 +12,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use authd_e2e::{Daemon, Instance, PATIENCE, Raw, raw::frame, until};
+use authd_e2e::{
+    Daemon, Instance, PATIENCE, Raw,
+    asker::{Asker, Way},
+    raw::frame,
+    until,
+};
 use authd_proto::request::DaemonStatus;
 use authd_testkit::{Client, ClientAuthentication, FakeServer, Options};
 use rustix::{
@@ -320,6 +325,56 @@ fn where_nothing_can_be_locked_the_daemon_runs_and_says_so() {
     assert!(shown.stdout.contains(line), "{shown:?}");
     let doctor = instance.authctl(&["doctor"]);
     assert!(doctor.stdout.contains("warn  sandbox"), "{doctor:?}");
+}
+
+/// The callers in the audit log that were given a token, the oldest first.
+fn callers(instance: &Instance) -> Vec<Value> {
+    let log = instance.authctl(&["audit", "--json"]);
+    assert_eq!(log.code(), 0, "{log:?}");
+    let lines = log.stdout.lines();
+    let lines = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let given = lines.filter(|line| line["decision"] == "handed_out");
+    given.map(|line| line["caller"].clone()).collect()
+}
+
+#[test]
+fn who_asks_is_seen_by_the_launcher_for_a_daemon_that_cannot_look() {
+    // To root's daemon nothing is hidden.
+    if !may_change_users() {
+        return;
+    }
+    let server = FakeServer::start(Options::default()).unwrap();
+    let instance = Instance::of_user(SOMEBODY);
+    let daemon = instance.start_daemon();
+    instance.login(&server, "demo");
+    let python = Asker::python(&instance, "demo", "x", Way::Itself);
+    python.answer().unwrap();
+    let elsewhere = ["--user", "--map-root-user", "--pid", "--fork"];
+    let elsewhere = Asker::in_namespaces(&instance, "demo", &elsewhere);
+    elsewhere.answer().unwrap();
+    assert_eq!(instance.authctl(&["token", "demo"]).code(), 0);
+
+    let known = callers(&instance);
+    assert_eq!(known.len(), 3, "{known:#?}");
+    let program = known[0]["executable"].as_str().unwrap();
+    assert!(program.contains("python"), "{known:#?}");
+    assert_eq!(known[0]["pid"], python.pid());
+    assert_eq!(known[1]["name"], "unidentified", "{known:#?}");
+    let program = known[2]["executable"].as_str().unwrap();
+    assert!(program.ends_with("/authctl"), "{known:#?}");
+
+    // Without it nobody is taken for another, and everybody is served.
+    let launcher = launcher(&daemon);
+    kill_process(launcher, Signal::KILL).unwrap();
+    until("it is gone", || is_gone(launcher));
+    let python = Asker::python(&instance, "demo", "x", Way::Itself);
+    python.answer().unwrap();
+    let known = callers(&instance);
+    let last = known.last().unwrap();
+    assert_eq!(last["pid"], python.pid());
+    assert_eq!(last.get("executable"), None, "{last:#}");
+    let name = last["name"].as_str().unwrap();
+    assert!(!name.starts_with("exe:"), "{last:#}");
 }
 
 #[test]

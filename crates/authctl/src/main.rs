@@ -21,9 +21,6 @@ use authd_client::own_process;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    // A token may pass through here. A program that `exec` becomes is not bound by it. Refused: then this
-    // process is as open to the user's others as those are.
-    let _ = own_process::refuse_debuggers();
     own_process::hide_panics();
     let cli = cli::Cli::parse();
     output::set_color(cli.color);

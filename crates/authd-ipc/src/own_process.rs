@@ -4,7 +4,7 @@
 use std::io::{self, Write as _};
 
 /// Keeps other processes of the user out of this one's memory, environment and descriptors, and its memory
-/// out of core files. Undone by `exec`, so that a program which this one becomes or starts is as ever.
+/// out of core files. Undone by `exec`. On Linux nobody of the user can tell any more which program it is.
 ///
 /// On Linux the process becomes undumpable, on macOS it refuses debuggers; Windows has nothing of the kind
 /// for processes of one user.
@@ -22,6 +22,23 @@ pub fn refuse_debuggers() -> io::Result<()> {
     // SAFETY: with this request the call takes no address and touches no memory.
     if unsafe { libc::ptrace(libc::PT_DENY_ATTACH, 0, std::ptr::null_mut(), 0) } != 0 {
         return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Has no core file written of this process, and of none that it starts.
+///
+/// # Errors
+/// The system's.
+pub fn refuse_core_files() -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, setrlimit};
+        let none = Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        };
+        setrlimit(Resource::Core, none)?;
     }
     Ok(())
 }

@@ -103,7 +103,7 @@ pub(crate) fn open(
         unclean: existed && !was_clean,
         set_aside,
         fingerprint_key: match &header.fingerprint_key {
-            Some(kept) => LockedKey::copied(&kept.0),
+            Some(kept) => kept.0.clone(),
             None => fingerprint_key(key),
         },
     };

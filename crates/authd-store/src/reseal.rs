@@ -56,7 +56,7 @@ pub(crate) fn reseal(
     };
     header
         .fingerprint_key
-        .get_or_insert_with(|| FingerprintKey(*fingerprint_key(old_key)));
+        .get_or_insert_with(|| FingerprintKey(fingerprint_key(old_key)));
     let unsealable = |error: SealError| OpenError::System(error.to_string());
     let sealed_header = seal_header(&to.sealer, &header).map_err(unsealable)?;
     let mut rows = vec![header_change(Arc::clone(&sealed_header))];

@@ -30,20 +30,14 @@ mod windows;
 
 use std::path::PathBuf;
 
+use authd_ipc::own_process;
+
 /// Keeps others out of this process. To be called before anything else in `main`.
 pub fn harden() {
-    authd_ipc::own_process::hide_panics();
+    own_process::hide_panics();
     // What is refused here is looked at, and told, by `protections`.
-    let _ = authd_ipc::own_process::refuse_debuggers();
-    #[cfg(unix)]
-    {
-        use rustix::process::{Resource, Rlimit, setrlimit};
-        let none = Rlimit {
-            current: Some(0),
-            maximum: Some(0),
-        };
-        let _ = setrlimit(Resource::Core, none);
-    }
+    let _ = own_process::refuse_debuggers();
+    let _ = own_process::refuse_core_files();
     #[cfg(windows)]
     windows::harden();
 }
