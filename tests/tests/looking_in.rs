@@ -21,7 +21,7 @@ use std::{
     thread,
 };
 
-use authd_e2e::{Instance, PATIENCE, Process, binaries, tool};
+use authd_e2e::{Instance, PATIENCE, Process, binaries, sweep, tool};
 use authd_testkit::{FakeServer, Options};
 use hmac::{Hmac, Mac};
 use rustix::process::{
@@ -353,9 +353,7 @@ fn places(id: u32, key: &[u8]) -> Vec<(String, String)> {
         {
             let mut bytes = vec![0; end - start];
             // What cannot be read, as the guards, holds nothing.
-            if memory.read_exact_at(&mut bytes, start as u64).is_ok()
-                && bytes.windows(key.len()).any(|window| window == key)
-            {
+            if memory.read_exact_at(&mut bytes, start as u64).is_ok() && sweep::holds(&bytes, key) {
                 places.push((name, format!("{flags} ")));
             }
         } else if let Some((addresses, _)) = line.split_once(' ')
@@ -436,9 +434,7 @@ fn the_stores_keys_are_in_locked_memory_and_nowhere_else() {
     ];
     let holds = |path: &Path| {
         let bytes = fs::read(path).unwrap_or_default();
-        forms
-            .iter()
-            .any(|form| bytes.windows(form.len()).any(|window| window == form))
+        forms.iter().any(|form| sweep::holds(&bytes, form))
     };
     let own = key_file(&instance);
     assert!(holds(&own), "the search finds it");

@@ -22,8 +22,8 @@ pub(crate) fn run() -> Result<(), ChoreError> {
 fn check(compiler: &Compiler, target: &str) -> Result<(), ChoreError> {
     let mut check = compiler.cargo();
     check
-        .args(["check", "--locked"])
-        .args(["-Zwarnings", "--config=build.warnings='deny'"])
+        .args(["-Zwarnings", "check", "--locked"])
+        .arg("--config=build.warnings='deny'")
         .args(["--package=authd", "--package=authctl", "--target", target])
         // Apart from the other chores', whose artefacts come from another compiler.
         .env(

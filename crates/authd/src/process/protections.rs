@@ -59,29 +59,26 @@ fn own() -> Vec<Protection> {
     use rustix::process::{Resource, getrlimit};
 
     let core = getrlimit(Resource::Core).current;
-    let mut own = vec![protection(
+    let no_core_file = protection(
         "no_core_file",
         (core != Some(0)).then(|| "the system may write the memory to a core file".to_owned()),
         "ulimit -c 0 before the daemon starts",
-    )];
+    );
     #[cfg(target_os = "linux")]
     {
         use rustix::process::{DumpableBehavior, dumpable_behavior};
         let undumpable = matches!(dumpable_behavior(), Ok(DumpableBehavior::NotDumpable));
-        let detail = "your other programs can read the daemon's memory".to_owned();
-        own.insert(
-            0,
-            protection("undumpable", (!undumpable).then_some(detail), RESTART),
-        );
+        let readable = "your other programs can read the daemon's memory".to_owned();
         let settled = rustix::thread::no_new_privs().unwrap_or(false);
-        let detail = "a program that it starts could gain privileges".to_owned();
-        own.push(protection(
-            "no_new_privileges",
-            (!settled).then_some(detail),
-            RESTART,
-        ));
+        let gains = "a program that it starts could gain privileges".to_owned();
+        vec![
+            protection("undumpable", (!undumpable).then_some(readable), RESTART),
+            no_core_file,
+            protection("no_new_privileges", (!settled).then_some(gains), RESTART),
+        ]
     }
-    own
+    #[cfg(not(target_os = "linux"))]
+    vec![no_core_file]
 }
 
 #[cfg(not(unix))]
