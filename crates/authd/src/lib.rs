@@ -38,6 +38,7 @@ mod network;
 mod notify;
 mod open;
 mod perform;
+mod process;
 mod published;
 mod run;
 mod serve;
@@ -52,7 +53,11 @@ pub use self::{
     clock::{Alarms, Clock, DrivenClock},
     log::start as start_log,
     memory::share_one_arena,
+    process::harden,
     run::{RunError, Start, run},
     service::watchdog_of_process,
     signs::{Sign, Signs},
 };
+
+#[cfg(target_os = "linux")]
+pub use self::process::launcher::take_orders;
