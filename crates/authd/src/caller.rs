@@ -90,12 +90,38 @@ impl Caller {
         self.process.as_ref().is_some_and(Process::is_alive)
     }
 
+    /// Finds out what is known of it, away from the thread on which everybody waits: a sandbox may take its
+    /// time, and a path may lead where nobody answers. To be called before what needs it.
+    pub(crate) async fn look(self: &Arc<Self>) {
+        if self.known.get().is_none() {
+            let caller = Arc::clone(self);
+            let looked = tokio::task::spawn_blocking(move || drop(caller.known())).await;
+            debug_assert!(looked.is_ok(), "it does not panic");
+        }
+    }
+
+    /// Whether it is alive and, where it has the name of a program, still runs that. A process may become
+    /// another program, and keep its connections.
+    pub(crate) async fn is_still_itself(self: &Arc<Self>) -> bool {
+        let is_named = |name: &CallerName| matches!(name, CallerName::Executable(_));
+        if !self.names().iter().any(is_named) {
+            return self.is_alive();
+        }
+        let caller = Arc::clone(self);
+        let same = tokio::task::spawn_blocking(move || {
+            let pid = caller.pid()?;
+            let runs = system::executable(pid, &caller.launcher);
+            Some(runs == caller.facts().executable && caller.is_alive())
+        });
+        same.await.ok().flatten() == Some(true)
+    }
+
     /// The number of its process.
     pub(crate) fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Process::pid)
     }
 
-    /// What is known of it. Reads that on the first call, which takes some system calls.
+    /// What is known of it. Reads that on the first call, which may take a second: see [`Self::look`].
     pub(crate) fn facts(&self) -> &Facts {
         &self.known().facts
     }
@@ -116,7 +142,7 @@ impl Caller {
     pub(crate) fn descends_from(&self, other: &Self) -> bool {
         match (self.pid(), other.pid()) {
             (Some(pid), Some(other_pid)) if other.is_alive() => {
-                pid == other_pid || system::ancestors(pid).contains(&other_pid)
+                pid == other_pid || system::ancestors(pid, &self.launcher).contains(&other_pid)
             }
             _ => false,
         }

@@ -15,6 +15,7 @@ use super::{preset, stored, target::Known, trouble::bad};
 use crate::{
     credential::{self, Configured, CredentialTrouble, Wanted},
     daemon::Shared,
+    handler::blocking,
 };
 
 /// A client of the configuration, by its name.
@@ -26,7 +27,7 @@ pub(super) struct Named {
 impl Named {
     /// The client that the wish names, else the one that the account was logged in with; its file then
     /// says where to log in.
-    pub(super) fn of(
+    pub(super) async fn of(
         daemon: &Shared,
         start: &mut LoginStart,
         known: Option<&Known>,
@@ -46,12 +47,11 @@ impl Named {
                 "give a client or a secret, not both",
             ));
         }
-        let mut load = || -> Result<Configured, CredentialTrouble> {
-            let configured = Configured::load(&daemon.place.config_path, &name)?;
-            configured.apply(start)?;
-            Ok(configured)
-        };
-        let configured = load().map_err(|trouble| unproven(&trouble))?;
+        let (path, file) = (daemon.place.config_path.clone(), name.clone());
+        let loaded = blocking(move || Configured::load(&path, &file)).await?;
+        let configured = loaded.map_err(|trouble| unproven(&trouble.into()))?;
+        let applied = configured.apply(start);
+        applied.map_err(|trouble| unproven(&trouble.into()))?;
         if let Some((before, client_id)) = before
             && start.client_id.is_none()
             && *before == name

@@ -120,7 +120,7 @@ pub(super) async fn target(
     let presets = daemon.config.load().presets();
     let chosen = preset::chosen(&presets, start)?;
     client::follow(start, known.as_ref());
-    let configured = Named::of(daemon, start, known.as_ref())?;
+    let configured = Named::of(daemon, start, known.as_ref()).await?;
     let challenge = resource::challenge(start, known.is_some())?;
     let protected = match purpose {
         Purpose::Login => resource::ask(http, start, challenge.as_ref(), known.as_ref()).await?,

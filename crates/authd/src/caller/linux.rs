@@ -4,9 +4,7 @@
 //! is confined as the daemon is: the launcher reads them. Where nobody can, as of a process that cannot be
 //! dumped, a fact is missing, and the process is known by less.
 
-use std::{
-    fs, io::Read as _, os::unix::fs::MetadataExt as _, path::Path, sync::OnceLock, time::SystemTime,
-};
+use std::{fs, os::unix::fs::MetadataExt as _, path::Path, sync::OnceLock, time::SystemTime};
 
 use authd_core::policy::CallerName;
 
@@ -16,29 +14,27 @@ use super::{
 };
 use crate::process::launcher::{Launcher, Seen};
 
-/// As much of such a file as is ever of use, in bytes.
-const MOST: u64 = 16 * 1024;
 /// Parents that are gone up to at most.
 const GENERATIONS: usize = 64;
 /// Clock ticks in a second: what the kernel shows to programs, on every architecture that authd runs on.
 const TICKS: u64 = 100;
 
-/// All there is to know of process `pid` now.
+/// All there is to know of process `pid` now. May wait for a second where it is in a sandbox.
 pub(super) fn facts(pid: u32, launcher: &Launcher) -> Facts {
-    let stat = stat(pid);
     let seen = launcher.see(pid);
+    let stat = seen.stat.as_deref().and_then(parse::stat);
     let by_root = is_roots(&seen);
-    let place = read(pid, "cgroup").and_then(|text| parse::place(&text));
-    let label = read(pid, "attr/current").and_then(|text| parse::snap_of_label(&text));
+    let place = seen.cgroup.as_deref().and_then(parse::place);
+    let label = seen.label.as_deref().and_then(parse::snap_of_label);
     let snap = label.or(match &place {
         Some(Place::Snap(name)) => Some(name.clone()),
         _ => None,
     });
-    let elsewhere = is_elsewhere(pid, &seen);
+    let elsewhere = is_elsewhere(&seen);
     // Flatpak has namespaces of its own; a file of that name on the machine itself says nothing.
-    let flatpak = seen
-        .flatpak
-        .filter(|_| elsewhere)
+    let flatpak = elsewhere
+        .then(|| launcher.sandbox(pid))
+        .flatten()
         .and_then(|text| parse::flatpak(&text));
     let app = match (flatpak, snap) {
         (Some(id), _) => Some(CallerName::Flatpak(id.into())),
@@ -56,7 +52,7 @@ pub(super) fn facts(pid: u32, launcher: &Launcher) -> Facts {
             _ => None,
         },
         terminal: stat.and_then(|stat| parse::terminal(stat.tty)),
-        session: stat.and_then(session),
+        session: stat.and_then(|stat| session(stat, launcher)),
         elsewhere,
         ended: false,
     }
@@ -68,8 +64,11 @@ pub(super) fn executable(pid: u32, launcher: &Launcher) -> Option<String> {
 }
 
 /// The parents of process `pid`, its own first.
-pub(super) fn ancestors(pid: u32) -> Vec<u32> {
-    let parent = |pid: &u32| stat(*pid).map(|stat| stat.parent).filter(|pid| *pid > 0);
+pub(super) fn ancestors(pid: u32, launcher: &Launcher) -> Vec<u32> {
+    let parent = |pid: &u32| {
+        let stat = stat(*pid, launcher);
+        stat.map(|stat| stat.parent).filter(|pid| *pid > 0)
+    };
     std::iter::successors(parent(&pid), parent)
         .take(GENERATIONS)
         .collect()
@@ -81,41 +80,54 @@ fn is_roots(seen: &Seen) -> bool {
     let (Some(running), Some(path)) = (seen.file, &seen.executable) else {
         return false;
     };
-    fs::symlink_metadata(path).is_ok_and(|there| running == (there.dev(), there.ino()))
-        && is_roots_file(path)
+    is_roots_file(path)
+        && fs::symlink_metadata(path).is_ok_and(|there| {
+            let device = there.dev();
+            let device = (rustix::fs::major(device), rustix::fs::minor(device));
+            (device, there.ino()) == (running.device, running.inode)
+        })
 }
 
-/// Whether only root can change the program at `path`. No link: the kernel names a program by its last one.
+/// Whether only root can change the program at `path`, or put another there. No link: the kernel names a
+/// program by its last one.
+///
+/// From the top down, and no further than root's: what others serve below may answer what it likes, or not.
 pub(super) fn is_roots_file(path: &str) -> bool {
     const OTHERS_WRITE: u32 = 0o022;
-    fs::symlink_metadata(path)
-        .is_ok_and(|file| file.is_file() && file.uid() == 0 && file.mode() & OTHERS_WRITE == 0)
+    // In such a directory each may remove what is their own alone.
+    const STICKY: u32 = 0o1000;
+    let path = Path::new(path);
+    let mut above: Vec<&Path> = path.ancestors().skip(1).collect();
+    above.reverse();
+    let is_roots = |path: &Path, allowed: u32| {
+        fs::symlink_metadata(path).is_ok_and(|file| {
+            let safe = file.mode() & OTHERS_WRITE == 0 || file.mode() & allowed != 0;
+            !file.is_symlink() && file.uid() == 0 && safe
+        })
+    };
+    path.is_absolute()
+        && above.into_iter().all(|dir| is_roots(dir, STICKY))
+        && is_roots(path, 0)
+        && fs::symlink_metadata(path).is_ok_and(|file| file.is_file())
 }
 
-fn stat(pid: u32) -> Option<Stat> {
-    parse::stat(&read(pid, "stat")?)
+fn stat(pid: u32, launcher: &Launcher) -> Option<Stat> {
+    parse::stat(launcher.see(pid).stat.as_deref()?)
 }
 
 /// The leader of the session and when that began. The number alone would come again; without a leader
 /// that lives, nobody vouches for the session.
-fn session(stat: Stat) -> Option<(u32, u64)> {
-    let leader = self::stat(stat.session)?;
+fn session(stat: Stat, launcher: &Launcher) -> Option<(u32, u64)> {
+    let leader = self::stat(stat.session, launcher)?;
     (leader.session == stat.session).then_some((stat.session, leader.started))
 }
 
 /// Whether the process lives in a user or pid namespace other than ours. Where that is not shown, what
 /// anybody may read has to do: the map of user ids, and the numbers by which the process is known.
-fn is_elsewhere(pid: u32, seen: &Seen) -> bool {
-    struct Ours {
-        namespaces: [Option<String>; 2],
-        uid_map: Option<String>,
-    }
-    static OURS: OnceLock<Ours> = OnceLock::new();
-    let own = std::process::id();
-    let ours = OURS.get_or_init(|| Ours {
-        namespaces: Seen::of(own).namespaces,
-        uid_map: read(own, "uid_map"),
-    });
+fn is_elsewhere(seen: &Seen) -> bool {
+    // Of ourselves we see everything, and it stays as it is.
+    static OURS: OnceLock<Seen> = OnceLock::new();
+    let ours = OURS.get_or_init(|| Seen::of(std::process::id()));
     if ours
         .namespaces
         .iter()
@@ -124,20 +136,8 @@ fn is_elsewhere(pid: u32, seen: &Seen) -> bool {
     {
         return true;
     }
-    let in_pid_namespace = read(pid, "status").and_then(|text| parse::is_in_pid_namespace(&text));
-    in_pid_namespace != Some(false) || read(pid, "uid_map") != ours.uid_map
-}
-
-fn read(pid: u32, name: &str) -> Option<String> {
-    let mut text = Vec::new();
-    let path = Path::new("/proc").join(pid.to_string()).join(name);
-    fs::File::open(path)
-        .ok()?
-        .take(MOST)
-        .read_to_end(&mut text)
-        .ok()?;
-    // A name in there may be no text; what is not is no name that counts.
-    Some(String::from_utf8_lossy(&text).into_owned())
+    let in_pid_namespace = seen.status.as_deref().and_then(parse::is_in_pid_namespace);
+    in_pid_namespace != Some(false) || seen.uid_map != ours.uid_map
 }
 
 /// The calendar's time of a moment that is told in clock ticks since the machine started.
@@ -164,7 +164,10 @@ mod tests {
         assert!(!facts.elsewhere);
         assert!(facts.start.is_some() && facts.started_at.is_some());
         let parent = rustix::process::getppid().unwrap().as_raw_nonzero().get();
-        assert_eq!(ancestors(own).first(), Some(&parent.cast_unsigned()));
+        assert_eq!(
+            ancestors(own, &Launcher::default()).first(),
+            Some(&parent.cast_unsigned())
+        );
     }
 
     #[test]
@@ -189,5 +192,19 @@ mod tests {
         let own = std::process::id();
         assert!(!is_roots(&seen(own, "/bin/sh")), "not what runs here");
         assert!(!is_roots(&seen(u32::MAX, "/bin/sh")));
+    }
+
+    #[test]
+    fn what_others_could_put_in_its_place_is_not_roots_alone() {
+        let shell = fs::canonicalize("/bin/sh").unwrap();
+        assert!(is_roots_file(shell.to_str().unwrap()));
+        assert!(!is_roots_file("sh"), "wherever that is");
+        // Its own mode would do, whoever owns it: its directory is open to its owner's programs.
+        let dir = tempfile::tempdir().unwrap();
+        let copy = dir.path().join("sh");
+        fs::copy(&shell, &copy).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode;
+        fs::set_permissions(dir.path(), mode(0o777)).unwrap();
+        assert!(!is_roots_file(copy.to_str().unwrap()));
     }
 }

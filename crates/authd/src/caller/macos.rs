@@ -27,7 +27,7 @@ pub(super) fn executable(pid: u32, _: &Launcher) -> Option<String> {
 }
 
 /// The parents are not asked for here.
-pub(super) fn ancestors(_pid: u32) -> Vec<u32> {
+pub(super) fn ancestors(_pid: u32, _: &Launcher) -> Vec<u32> {
     Vec::new()
 }
 

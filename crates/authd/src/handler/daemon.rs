@@ -11,6 +11,7 @@ use authd_proto::{
     version::{MAX_VERSION, MIN_VERSION, negotiate},
 };
 
+use super::blocking;
 use crate::{config::Config, connection::Session, daemon::Shared, process::protections};
 
 /// The release.
@@ -82,7 +83,9 @@ pub(crate) fn status(daemon: &Shared) -> Result<DaemonStatusReply, WireError> {
 /// `daemon.reload`: a bad file changes nothing and is told.
 pub(crate) async fn reload(daemon: Shared) -> Result<DaemonReloadReply, WireError> {
     let path = daemon.place.config_path.clone();
-    let new = Config::load(&path).map_err(|error| {
+    // It may be where nobody answers: a network's file system.
+    let loaded = blocking(move || Config::load(&path)).await?;
+    let new = loaded.map_err(|error| {
         WireError::new(ErrorCode::BadConfig, error.to_string())
             .with_hint("the configuration before stays in force")
     })?;

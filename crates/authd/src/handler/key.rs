@@ -18,7 +18,7 @@ use authd_store::{
 };
 use tokio::{sync::oneshot, time::timeout};
 
-use super::wait;
+use super::{blocking, broken_off, wait};
 use crate::{
     daemon::{Shared, Standing},
     driver::{Message, Rest},
@@ -53,6 +53,15 @@ pub(crate) async fn lock(
 
 /// `daemon.unlock`: the way of a start, with what a person has to give for it.
 pub(crate) async fn unlock(
+    daemon: Shared,
+    ask: DaemonUnlock,
+    process: ClientId,
+    origin: Origin,
+) -> Result<DaemonUnlockReply, WireError> {
+    to_the_end(unlocking(daemon, ask, process, origin)).await
+}
+
+async fn unlocking(
     daemon: Shared,
     ask: DaemonUnlock,
     process: ClientId,
@@ -121,6 +130,15 @@ pub(crate) async fn move_to(
     process: ClientId,
     origin: Origin,
 ) -> Result<KeyStatusReply, WireError> {
+    to_the_end(moving(daemon, ask, process, origin)).await
+}
+
+async fn moving(
+    daemon: Shared,
+    ask: KeyMove,
+    process: ClientId,
+    origin: Origin,
+) -> Result<KeyStatusReply, WireError> {
     let to = protection(ask.to).ok_or_else(|| {
         WireError::new(
             ErrorCode::BadRequest,
@@ -166,6 +184,15 @@ pub(crate) async fn move_to(
 
 /// `key.rotate`. The store is closed for it, and opened again.
 pub(crate) async fn rotate(
+    daemon: Shared,
+    ask: KeyRotate,
+    process: ClientId,
+    origin: Origin,
+) -> Result<KeyStatusReply, WireError> {
+    to_the_end(rotating(daemon, ask, process, origin)).await
+}
+
+async fn rotating(
     daemon: Shared,
     ask: KeyRotate,
     process: ClientId,
@@ -261,14 +288,14 @@ async fn kept(daemon: &Shared) -> Result<Option<Kept>, WireError> {
     kept.await?.map_err(|error| store_failed(&error))
 }
 
-/// Work that blocks, on a thread of its own. It ends whether or not the client still waits.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
+/// Goes on to its end whether or not the client still waits: a wrong passphrase counts, and what became of a
+/// key is taken note of.
+async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, WireError>> + Send + 'static,
 ) -> Result<T, WireError> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| {
-        let message = "it broke off; see the daemon's log";
-        WireError::new(ErrorCode::Internal, message)
-    })
+    tokio::spawn(work)
+        .await
+        .unwrap_or_else(|_| Err(broken_off()))
 }
 
 fn describe(daemon: &Shared, kept: Option<Kept>) -> KeyStatusReply {

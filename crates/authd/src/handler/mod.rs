@@ -25,6 +25,20 @@ use std::time::Duration;
 use authd_core::{id::Account, policy::Tier, scope::ScopeSet};
 use authd_proto::{ErrorCode, WireError, limits};
 
+/// Work that blocks, on a thread of its own. It ends whether or not the client still waits.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, WireError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| broken_off())
+}
+
+/// The error where something of ours panicked.
+pub(crate) fn broken_off() -> WireError {
+    let message = "it broke off; see the daemon's log";
+    WireError::new(ErrorCode::Internal, message)
+}
+
 /// An account's name as a client gave it.
 pub(crate) fn account_name(name: &str) -> Result<Account, WireError> {
     Account::new(name).map_err(|error| WireError::new(ErrorCode::BadRequest, error.to_string()))

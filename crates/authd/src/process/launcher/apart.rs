@@ -23,6 +23,8 @@ use rustix::{
     },
 };
 
+use serde::de::DeserializeOwned;
+
 use super::{LaunchError, Life, Seen, order, order::Order};
 use crate::notify::plain_environment;
 
@@ -35,10 +37,12 @@ pub(super) struct Apart {
     silent: Mutex<Option<Instant>>,
 }
 
-/// How long it may take to say what it sees: a client waits for it. It takes a thousandth of that.
+/// How long it may take to say what it sees: everybody waits for it. It takes a thousandth of that.
 const GLIMPSE: Duration = Duration::from_millis(100);
-/// How long it is not asked again when it did not say it.
+/// How long it is not asked again when it did not say it: it stands still, or is gone.
 const SILENCE: Duration = Duration::from_secs(10);
+/// How long it may take to say what a sandbox says of itself: that one client waits.
+const LOOK: Duration = Duration::from_secs(1);
 
 impl Apart {
     pub(super) fn start() -> io::Result<Self> {
@@ -86,14 +90,19 @@ impl Apart {
         if silent.is_some_and(|since| since.elapsed() < SILENCE) {
             return None;
         }
-        let seen = self.ask(pid);
+        let seen = self.ask(&Order::See(pid), GLIMPSE);
         *silent = seen.is_none().then(Instant::now);
         seen
     }
 
-    fn ask(&self, pid: u32) -> Option<Seen> {
-        let report = self.order(&Order::See(pid), None).ok()?;
-        report.set_read_timeout(Some(GLIMPSE)).ok()?;
+    /// What the sandbox of a process says of itself; `None` also when it is not said in time.
+    pub(super) fn sandbox(&self, pid: u32) -> Option<String> {
+        self.ask(&Order::Sandbox(pid), LOOK).flatten()
+    }
+
+    fn ask<T: DeserializeOwned>(&self, order: &Order, patience: Duration) -> Option<T> {
+        let report = self.order(order, None).ok()?;
+        report.set_read_timeout(Some(patience)).ok()?;
         let mut words = Vec::new();
         report
             .take(order::LARGEST as u64)

@@ -130,13 +130,24 @@ impl Launcher {
         }
     }
 
-    /// What can be seen of a process, for which a confined daemon asks the launcher. Nothing, where nobody says.
+    /// What can be seen of a process, for which a confined daemon asks the launcher; where that does not say,
+    /// as far as the daemon sees it itself. Waits a moment at most.
     #[cfg(target_os = "linux")]
     pub(crate) fn see(&self, pid: u32) -> Seen {
+        let told = match &*self.0 {
+            Way::Apart(apart) => apart.see(pid),
+            Way::Here | Way::Nobody(_) => None,
+        };
+        told.unwrap_or_else(|| Seen::of(pid))
+    }
+
+    /// What the sandbox of a process says of itself. May wait for a second.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn sandbox(&self, pid: u32) -> Option<String> {
         match &*self.0 {
-            Way::Here => Seen::of(pid),
-            Way::Apart(apart) => apart.see(pid).unwrap_or_default(),
-            Way::Nobody(_) => Seen::default(),
+            Way::Apart(apart) => apart.sandbox(pid),
+            Way::Here => seen::sandbox(pid),
+            Way::Nobody(_) => None,
         }
     }
 

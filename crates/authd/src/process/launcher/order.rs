@@ -21,7 +21,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::Seen;
+use super::{Seen, seen};
 
 /// What makes a launcher of the daemon's program. For itself alone: no person needs it.
 pub(super) const ARGUMENT: &str = "--launch";
@@ -33,6 +33,8 @@ pub(super) const REPORT: usize = 5;
 pub(super) const LARGEST: usize = 64 * 1024;
 /// Bytes of stack for a thread that waits for one command.
 const STACK: usize = 256 * 1024;
+/// Sandboxes that are looked into at once. Whoever made one may keep us waiting there for ever.
+const LOOKS: usize = 8;
 
 /// What the daemon wants done.
 #[derive(Serialize, Deserialize)]
@@ -45,6 +47,8 @@ pub(super) enum Order {
     },
     /// To say what can be seen of this process.
     See(u32),
+    /// To say what the sandbox of this process says of itself.
+    Sandbox(u32),
 }
 
 /// Puts an order into words.
@@ -107,6 +111,8 @@ pub fn take_orders() -> io::Result<()> {
         signal_hook::flag::register(signal, Arc::clone(&seen))?;
     }
     let mut running: Vec<JoinHandle<()>> = Vec::new();
+    // Counts those who look.
+    let looks = Arc::new(());
     let mut words = vec![0; LARGEST];
     while let Some((length, descriptors)) = receive(&orders, &mut words)? {
         running.retain(|thread| !thread.is_finished());
@@ -117,15 +123,24 @@ pub fn take_orders() -> io::Result<()> {
         let Ok(order) = serde_json::from_slice::<Order>(&words[..length]) else {
             continue;
         };
-        let ends_with_us = matches!(order, Order::Run { lasts: false, .. });
-        let spawned = thread::Builder::new()
-            .stack_size(STACK)
-            .spawn(move || obey(order, report.into(), output.map(PipeWriter::from)));
-        // Without a thread the descriptors close, which says that it did not work.
-        if let Ok(thread) = spawned
-            && ends_with_us
-        {
-            running.push(thread);
+        let report = UnixStream::from(report);
+        match order {
+            Order::Run { argv, lasts } => {
+                let output = output.map(PipeWriter::from);
+                let spawned = start(move || run(&argv, lasts, &report, output));
+                // Without a thread the descriptors close, which says that it did not work.
+                running.extend(spawned.ok().filter(|_| !lasts));
+            }
+            // It waits for nobody, and takes less than a thread would.
+            Order::See(pid) => answer(report, &Seen::of(pid)),
+            Order::Sandbox(pid) if Arc::strong_count(&looks) <= LOOKS => {
+                let look = Arc::clone(&looks);
+                let _ = start(move || {
+                    answer(report, &seen::sandbox(pid));
+                    drop(look);
+                });
+            }
+            Order::Sandbox(_) => {}
         }
     }
     // Each has seen its report's socket close with the daemon, and ends its command.
@@ -192,15 +207,14 @@ fn receive(orders: &io::Stdin, words: &mut [u8]) -> io::Result<Option<(usize, Ve
     Ok(Some((if whole { received.bytes } else { 0 }, descriptors)))
 }
 
-fn obey(order: Order, mut report: UnixStream, output: Option<PipeWriter>) {
-    match order {
-        Order::Run { argv, lasts } => run(&argv, lasts, &report, output),
-        Order::See(pid) => {
-            if let Ok(words) = serde_json::to_vec(&Seen::of(pid)) {
-                // Whoever asked may be gone.
-                let _ = report.write_all(&words);
-            }
-        }
+fn start(work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().stack_size(STACK).spawn(work)
+}
+
+fn answer(mut report: UnixStream, what: &impl Serialize) {
+    if let Ok(words) = serde_json::to_vec(what) {
+        // Whoever asked may be gone.
+        let _ = report.write_all(&words);
     }
 }
 
@@ -238,7 +252,7 @@ type Shared = Arc<Mutex<Option<Child>>>;
 /// Ends the command when whoever asked for it is gone.
 fn watch(report: &UnixStream, child: Shared) -> io::Result<JoinHandle<()>> {
     let mut report = report.try_clone()?;
-    thread::Builder::new().stack_size(STACK).spawn(move || {
+    start(move || {
         // Nothing is ever sent this way: it returns at the end.
         let _ = report.read(&mut [0]);
         end(&child);
