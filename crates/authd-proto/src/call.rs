@@ -9,6 +9,7 @@ use crate::message::Params;
 use crate::provider as pro;
 use crate::request as req;
 use crate::response as res;
+use crate::socket as soc;
 
 /// The parameters of a method, as a client sends them.
 pub trait Request: Serialize {
@@ -129,6 +130,12 @@ methods! {
     Unsubscribe = "unsubscribe": req::Unsubscribe => res::UnsubscribeReply,
     /// Events still remembered.
     EventsQuery = "events.query": req::EventsQuery => res::EventsQueryReply,
+    /// Opens a socket for the token of one account.
+    SocketCreate = "socket.create": soc::SocketCreate => soc::SocketInfo,
+    /// A page of such sockets.
+    SocketList = "socket.list": soc::SocketList => soc::SocketListReply,
+    /// Closes such sockets.
+    SocketRevoke = "socket.revoke": soc::SocketRevoke => soc::SocketRevokeReply,
     /// What is not as it should be, as far as the daemon alone can look.
     DoctorCheck = "doctor.check": doc::DoctorCheck => doc::DoctorCheckReply,
     /// How the daemon is.
@@ -146,7 +153,6 @@ const RESERVED: &[&str] = &[
     "grant.",
     "approval.",
     "key.",
-    "socket.",
     "sink.",
     "audit.query",
 ];

@@ -10,7 +10,7 @@ use authd_proto::encode::{self, EncodedToken, TokenTail};
 use authd_proto::error::{ErrorCode, ErrorShape};
 use authd_proto::event::Event;
 use authd_proto::message::{Message, Outcome};
-use authd_proto::{doctor as doc, provider as pro, request as req, response as res};
+use authd_proto::{doctor as doc, provider as pro, request as req, response as res, socket as soc};
 
 fn read(name: &str) -> Vec<u8> {
     fs::read(golden::directory().join(format!("{name}.msgpack"))).expect("the vector is committed")
@@ -118,6 +118,9 @@ fn again(call: &Call<'_>) -> Vec<u8> {
         Call::Subscribe(request) => encoded(request),
         Call::Unsubscribe(request) => encoded(request),
         Call::EventsQuery(request) => encoded(request),
+        Call::SocketCreate(request) => encoded(request),
+        Call::SocketList(request) => encoded(request),
+        Call::SocketRevoke(request) => encoded(request),
         Call::DoctorCheck(request) => encoded(request),
         Call::DaemonStatus(request) => encoded(request),
         Call::DaemonReload(request) => encoded(request),
@@ -223,6 +226,9 @@ fn every_response_decodes_and_encodes_to_the_same_bytes() {
             Method::Subscribe => response_again::<req::Subscribe>(&vector.bytes),
             Method::Unsubscribe => response_again::<req::Unsubscribe>(&vector.bytes),
             Method::EventsQuery => response_again::<req::EventsQuery>(&vector.bytes),
+            Method::SocketCreate => response_again::<soc::SocketCreate>(&vector.bytes),
+            Method::SocketList => response_again::<soc::SocketList>(&vector.bytes),
+            Method::SocketRevoke => response_again::<soc::SocketRevoke>(&vector.bytes),
             Method::DoctorCheck => response_again::<doc::DoctorCheck>(&vector.bytes),
             Method::DaemonStatus => response_again::<req::DaemonStatus>(&vector.bytes),
             Method::DaemonReload => response_again::<req::DaemonReload>(&vector.bytes),

@@ -2,6 +2,7 @@
 
 mod requests;
 mod responses;
+mod sockets;
 
 use std::path::{Path, PathBuf};
 
@@ -217,6 +218,7 @@ pub(crate) fn vectors() -> Vec<Vector> {
     let mut all = requests::requests();
     all.extend(requests::tolerated());
     all.extend(responses::responses());
+    all.extend(sockets::vectors());
     all.extend(errors());
     for (name, event) in [
         ("notification-event", event()),
