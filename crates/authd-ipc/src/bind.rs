@@ -59,7 +59,7 @@ pub(crate) struct SocketFile {
 }
 
 impl SocketFile {
-    fn of(path: PathBuf) -> io::Result<Self> {
+    pub(crate) fn of(path: PathBuf) -> io::Result<Self> {
         let meta = path.symlink_metadata()?;
         Ok(Self {
             identity: (meta.dev(), meta.ino()),

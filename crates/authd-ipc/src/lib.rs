@@ -2,7 +2,7 @@
 //!
 //! [`path`] decides where things are and whether that place can be trusted; [`lock`] lets one daemon in;
 //! `unix` and `windows` listen and connect; [`peer`] tells who connected; `activation` (Unix) adopts a
-//! socket that the service manager has opened. With the feature `tokio`, `Listener`
+//! socket that the service manager has opened; `restricted` is the place of sockets that give less. With the feature `tokio`, `Listener`
 //! is what the daemon accepts from.
 //!
 //! The checks stand on both ends: the daemon asks the kernel for its peer's uid, and [`connect`] asks for
@@ -18,6 +18,8 @@ mod listener;
 pub mod lock;
 pub mod path;
 pub mod peer;
+#[cfg(all(unix, feature = "tokio"))]
+pub mod restricted;
 #[cfg(unix)]
 mod unix;
 #[cfg(windows)]
@@ -29,6 +31,8 @@ pub use listener::{Listener, TokioStream};
 pub use lock::InstanceLock;
 pub use path::{Directories, Environment, SocketPath};
 pub use peer::{Peer, PeerRule, Refused};
+#[cfg(all(unix, feature = "tokio"))]
+pub use restricted::{Reach, RestrictedDirectory};
 #[cfg(unix)]
 pub use unix::{Stream, connect};
 #[cfg(windows)]
