@@ -20,8 +20,10 @@ use tokio::{
     sync::{broadcast::error::RecvError, watch},
     time::{Instant, timeout},
 };
+use zeroize::Zeroizing;
 
 use crate::{
+    access::Access,
     clock::Clock,
     daemon::Shared,
     dispatch::{self, Later, Reply},
@@ -35,9 +37,10 @@ const WRITE_DEADLINE: Duration = Duration::from_secs(10);
 /// A buffer that grew beyond this for one large answer is given back.
 const KEPT_BUFFER: usize = 16 * 1024;
 
-/// What a client agreed on.
-#[derive(Default)]
+/// What a client agreed on, and what it may ask for.
 pub(crate) struct Session {
+    /// What the listener that it came in at lets it ask for.
+    pub(crate) access: Access,
     /// How it wants its errors.
     pub(crate) errors: ErrorShape,
     /// What it says it is.
@@ -50,12 +53,23 @@ pub(crate) struct Session {
     pub(crate) subscription: Option<Subscription>,
 }
 
+impl Session {
+    /// One that agreed on nothing yet.
+    pub(crate) fn new(process: ClientId, access: Access) -> Self {
+        Self {
+            access,
+            errors: ErrorShape::default(),
+            client: None,
+            process,
+            asked_to_stop: false,
+            subscription: None,
+        }
+    }
+}
+
 /// Serves one client until it leaves or misbehaves.
-pub(crate) async fn run(mut stream: Stream, process: ClientId, daemon: &Shared) {
-    let session = Session {
-        process,
-        ..Session::default()
-    };
+pub(crate) async fn run(mut stream: Stream, process: ClientId, access: Access, daemon: &Shared) {
+    let session = Session::new(process, access);
     if let Err(error) = exchange(&mut stream, session, daemon).await {
         tracing::debug!(%error, "a connection ended");
     }
@@ -63,7 +77,8 @@ pub(crate) async fn run(mut stream: Stream, process: ClientId, daemon: &Shared) 
 
 async fn exchange(stream: &mut Stream, mut session: Session, daemon: &Shared) -> io::Result<()> {
     let mut incoming = Incoming::default();
-    let mut outgoing = Vec::new();
+    // Tokens are in there, also when this is given up half way.
+    let mut outgoing = Zeroizing::new(Vec::new());
     let mut later: FuturesUnordered<Later> = FuturesUnordered::new();
     let mut stopping = daemon.stopping.subscribe();
     let mut stopped = daemon.stopped.subscribe();
@@ -283,7 +298,7 @@ mod tests {
         }
         let mut session = Session {
             subscription: Some(Subscription::new(receiver, None, None)),
-            ..Session::default()
+            ..Session::new(ClientId(1), Access::Owner)
         };
         let event = next_event(&mut session, &clock).await;
         assert_eq!((event.event, event.missed), (EventKind::Lagged, Some(2)));

@@ -20,7 +20,7 @@ use tokio::sync::{Notify, watch};
 use crate::{
     authorize::Logins, clock::Clock, clocks::Clocks, config::Config, credential::Credentials,
     driver::Mailbox, fingerprint::Fingerprinter, journal::Journal, network::Network,
-    published::Published,
+    published::Published, restricted::Sockets,
 };
 
 /// One running daemon.
@@ -45,6 +45,8 @@ pub(crate) struct Daemon {
     pub(crate) clocks: Clocks,
     /// What servers want to see in proofs of possession.
     pub(crate) dpop: DpopServers,
+    /// Sockets for the token of one account.
+    pub(crate) sockets: Sockets,
     /// The configuration in force.
     pub(crate) config: ArcSwap<Config>,
     /// How the store is.
@@ -150,6 +152,14 @@ impl Daemon {
             ErrorCode::StoreFailed
         };
         Err(WireError::new(code, detail).with_hint("run 'authctl doctor'"))
+    }
+}
+
+impl Daemon {
+    /// Closes every connection that came in at a restricted socket, requests that wait included; for when
+    /// the store is locked. The sockets stay, and answer `locked`.
+    pub(crate) fn close_restricted_connections(&self) {
+        self.sockets.hang_up();
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     daemon::Shared,
     handler::{
         account, daemon as own, doctor, dpop, events, import, login, metadata, provider, renew,
-        token,
+        socket, token,
     },
     journal::Origin,
     published::Token,
@@ -70,14 +70,21 @@ pub(crate) fn dispatch(
     out: &mut Vec<u8>,
 ) -> Option<Later> {
     let shape = session.errors;
+    let access = &session.access;
+    if let Err(error) = access.admit(&call, &daemon.clock, daemon.published.boot_id) {
+        encode::error(out, id, &error, shape);
+        return None;
+    }
     let origin = || Origin {
         trace_id: trace_id.map(str::to_owned),
         client: session.client.clone(),
     };
     match call {
-        Call::TokenGet(get) => return token::get(daemon, shape, id, &get, origin, out),
+        Call::TokenGet(get) => {
+            return token::get(daemon, &session.access, shape, id, &get, origin, out);
+        }
         Call::TokenReject(reject) => {
-            return token::reject(daemon, shape, id, &reject, session.process, origin, out);
+            return token::reject(daemon, session, id, &reject, origin, out);
         }
         Call::DpopProof(ask) => {
             return later(daemon, id, shape, |daemon| dpop::proof(daemon, ask));
@@ -96,6 +103,13 @@ pub(crate) fn dispatch(
         Call::Unsubscribe(_) => now(out, id, events::unsubscribe(session), shape),
         Call::EventsQuery(query) => {
             return later(daemon, id, shape, |daemon| events::query(daemon, query));
+        }
+        Call::SocketCreate(create) => {
+            return later(daemon, id, shape, |daemon| socket::create(daemon, create));
+        }
+        Call::SocketList(list) => now(out, id, socket::list(daemon, &list), shape),
+        Call::SocketRevoke(revoke) => {
+            return later(daemon, id, shape, |daemon| socket::revoke(daemon, revoke));
         }
         Call::DoctorCheck(check) => {
             return later(daemon, id, shape, |daemon| doctor::check(daemon, check));

@@ -11,6 +11,7 @@ use authd_ipc::{Listener, Peer, PeerRule};
 use tokio::task::JoinSet;
 
 use crate::{
+    access::Access,
     admission::{Admission, Place},
     connection,
     daemon::Shared,
@@ -44,7 +45,7 @@ pub(crate) async fn serve(listener: Listener, daemon: Shared) {
                     let daemon = Arc::clone(&daemon);
                     connections.spawn(async move {
                         daemon.figures.connections.fetch_add(1, Ordering::Relaxed);
-                        connection::run(stream, place.process, &daemon).await;
+                        connection::run(stream, place.process, Access::Owner, &daemon).await;
                         daemon.figures.connections.fetch_sub(1, Ordering::Relaxed);
                         drop(place);
                     });

@@ -147,7 +147,10 @@ fn mending(why: &str, path: &Path) -> String {
 }
 
 /// The whole content of a file; `None` when it does not exist.
-pub(crate) fn read_whole(disk: &dyn Disk, path: &Path) -> io::Result<Option<Vec<u8>>> {
+///
+/// # Errors
+/// As the operating system says; [`NotPrivate`] inside when it belongs to or is open to others.
+pub fn read_whole(disk: &dyn Disk, path: &Path) -> io::Result<Option<Vec<u8>>> {
     let file = match disk.open(path, Open::Existing) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -167,7 +170,10 @@ pub(crate) fn read_whole(disk: &dyn Disk, path: &Path) -> io::Result<Option<Vec<
 
 /// Replaces a file durably: temporary file beside it, write, sync, rename, sync the directory.
 /// On an error the old content still stands (or, after the rename, old or new, both whole).
-pub(crate) fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+///
+/// # Errors
+/// As the operating system says.
+pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = beside(path, TEMPORARY);
     let written = write_new(disk, &temporary, bytes).and_then(|()| disk.rename(&temporary, path));
     if let Err(error) = written {
