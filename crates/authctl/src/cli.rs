@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use clap::{Args, ColorChoice, Parser, Subcommand};
 
+#[cfg(unix)]
+use crate::command::ssh;
 use crate::command::{
     adopt, completions, daemon, doctor, events, exec, forget, import, list, login, logout,
-    provider, renew, status, token,
+    provider, renew, socket, status, token,
 };
 use crate::exit::{EXEC_FAILED, Failure};
 
@@ -58,6 +60,9 @@ pub(crate) enum Command {
     Provider(provider::ProviderArgs),
     Import(Box<import::ImportArgs>),
     Adopt(adopt::AdoptArgs),
+    Socket(socket::SocketArgs),
+    #[cfg(unix)]
+    Ssh(ssh::SshArgs),
     Daemon(daemon::DaemonArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -79,6 +84,9 @@ impl Command {
             Self::Provider(args) => provider::run(args),
             Self::Import(args) => import::run(*args),
             Self::Adopt(args) => adopt::run(args),
+            Self::Socket(args) => socket::run(args),
+            #[cfg(unix)]
+            Self::Ssh(args) => ssh::run(&args),
             Self::Daemon(args) => daemon::run(&args),
             Self::Completions(args) => completions::run(&args),
         }
@@ -86,7 +94,12 @@ impl Command {
 
     /// The exit status of every failure of this verb, where it is not the failure's own.
     pub(crate) fn failure_status(&self) -> Option<u8> {
-        matches!(self, Self::Exec(_)).then_some(EXEC_FAILED)
+        match self {
+            Self::Exec(_) => Some(EXEC_FAILED),
+            #[cfg(unix)]
+            Self::Ssh(_) => Some(EXEC_FAILED),
+            _ => None,
+        }
     }
 }
 

@@ -11,6 +11,8 @@ use authd_proto::request::AccountList;
 use authd_proto::{ErrorCode, ExitStatus, WireError};
 
 use crate::command::import::{ImportTool, Unreadable};
+#[cfg(unix)]
+use crate::command::ssh::SshTrouble;
 use crate::{daemon, output};
 
 /// The exit status of every failure of `exec` itself, as of `env`, `nohup` and `timeout`: below it all
@@ -89,6 +91,10 @@ pub(crate) enum Failure {
     /// `exec` with a token that is of no use without proofs (RFC 9449).
     #[error("the token of '{account}' is bound to a key: from an environment nobody can use it")]
     BoundToken { account: String },
+    /// `ssh` is not run, or its socket does not get there.
+    #[cfg(unix)]
+    #[error(transparent)]
+    Ssh(#[from] SshTrouble),
     /// `exec`'s command does not start.
     #[error("cannot run '{program}': {source}")]
     Program { program: String, source: io::Error },
@@ -128,6 +134,8 @@ impl Failure {
             | Self::BadSecretCommand
             | Self::NoServiceAccount { .. }
             | Self::Unreadable { .. } => ExitStatus::Usage,
+            #[cfg(unix)]
+            Self::Ssh(_) => ExitStatus::Failure,
             Self::NotRenewedYet { .. } => ErrorCode::Unavailable.exit_status(),
             Self::GivenUp => ErrorCode::LoginCancelled.exit_status(),
             Self::LoginTimedOut { .. } => ErrorCode::LoginExpired.exit_status(),
@@ -199,6 +207,8 @@ impl Failure {
                 "have the command run 'authctl token {account} --format header --method METHOD --url URL' for \
                  each request"
             )),
+            #[cfg(unix)]
+            Self::Ssh(trouble) => trouble.hint(),
             Self::NotRenewedYet { account, .. } => Some(format!(
                 "authd goes on by itself; 'authctl status {account}' tells"
             )),

@@ -13,5 +13,8 @@ pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod provider;
 pub(crate) mod renew;
+pub(crate) mod socket;
+#[cfg(unix)]
+pub(crate) mod ssh;
 pub(crate) mod status;
 pub(crate) mod token;

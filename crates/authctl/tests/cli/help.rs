@@ -27,6 +27,8 @@ fn each_verb_explains_itself() {
         "provider",
         "import",
         "adopt",
+        "socket",
+        "ssh",
         "daemon",
         "completions",
     ] {
@@ -34,6 +36,9 @@ fn each_verb_explains_itself() {
     }
     insta::assert_snapshot!("provider_list", help(&["provider", "list"]));
     insta::assert_snapshot!("provider_show", help(&["provider", "show"]));
+    insta::assert_snapshot!("socket_create", help(&["socket", "create"]));
+    insta::assert_snapshot!("socket_list", help(&["socket", "list"]));
+    insta::assert_snapshot!("socket_revoke", help(&["socket", "revoke"]));
     insta::assert_snapshot!("daemon_reload", help(&["daemon", "reload"]));
     insta::assert_snapshot!("daemon_stop", help(&["daemon", "stop"]));
 }

@@ -10,6 +10,7 @@ mod help;
 mod import;
 mod login;
 mod provider;
+mod socket;
 mod status;
 #[cfg(target_os = "linux")]
 mod terminal;
