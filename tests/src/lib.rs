@@ -11,6 +11,7 @@
 //! - [`Watcher`]: waits for what happens through the daemon's own events.
 //! - [`Raw`]: bytes on the socket that no client of ours would send.
 //! - [`api`]: calls of the fake server's protected API; [`latency`]: how long cached tokens take.
+//! - [`sshd`]: another host, by OpenSSH's own server on loopback.
 //! - [`chromium`], [`provider`], [`neovim`], [`dbus`]: what is not ours, as it comes from its own makers; a
 //!   test that misses one of them fails. [`logind`]: a stand-in for one, on a real bus.
 //!
@@ -46,6 +47,7 @@ pub mod neovim;
 pub mod process;
 pub mod provider;
 pub mod raw;
+pub mod sshd;
 pub mod tool;
 pub mod watcher;
 
