@@ -64,6 +64,21 @@ impl<'a> Start<'a> {
         self
     }
 
+    /// Lets it open so many files, and no more whatever it does.
+    #[must_use]
+    pub fn descriptors(mut self, most: u32) -> Self {
+        let script = r#"ulimit -n "$0" && exec "$@""#;
+        let mut command = self.instance.command("sh");
+        for (name, value) in self.command.get_envs() {
+            command.env(name, value.unwrap_or_default());
+        }
+        self.command = command;
+        self.command
+            .args(["-c", script, &most.to_string()])
+            .arg(binaries::authd());
+        self
+    }
+
     /// Runs it in a network of its own, where there is nothing but a loopback interface that is down.
     ///
     /// # Panics

@@ -141,6 +141,9 @@ fn start(instance: &Instance, clock: &DrivenClock, signs: Signs) -> Ended {
             signs,
             owns_process: false,
             activated: None,
+            credentials: None,
+            patience: Duration::ZERO,
+            watchdog: None,
             on_ready: Some(Box::new(move || {
                 // The test may have given up.
                 let _ = tell_ready.send(());

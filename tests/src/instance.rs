@@ -11,8 +11,10 @@ use std::{
 
 use authd_client::{Client, SocketPath, Who};
 use authd_proto::{
+    approval::{ApprovalList, Question},
     call::Request,
     error::WireError,
+    event::EventKind,
     request::{AccountGet, DaemonStatus, Renew, TokenGet},
     response::{AccountInfo, DaemonStatusReply, FlagName, RenewReply, TokenReply},
 };
@@ -235,6 +237,22 @@ impl Instance {
     #[must_use]
     pub fn watch(&self) -> Watcher {
         Watcher::new(self.client())
+    }
+
+    /// Subscribes to questions alone: with that somebody is there to answer them.
+    #[must_use]
+    pub fn watch_questions(&self) -> Watcher {
+        Watcher::of(self.client(), vec![EventKind::Approval])
+    }
+
+    /// The questions that wait for the person.
+    ///
+    /// # Panics
+    /// When the daemon does not say.
+    #[must_use]
+    pub fn questions(&self) -> Vec<Question> {
+        let reply = self.call(&ApprovalList {});
+        reply.expect("a list of questions").approvals
     }
 
     /// Logs in at the server's client `native`, with nobody before the browser; the `done` line.

@@ -10,10 +10,14 @@
 //! - [`Holder`]: another tool with a login of its own, that is taken over.
 //! - [`Watcher`]: waits for what happens through the daemon's own events.
 //! - [`Raw`]: bytes on the socket that no client of ours would send.
-//! - [`api`]: calls of the fake server's protected API; [`latency`]: how long cached tokens take.
+//! - [`sweep`]: looks for secrets where none may be; [`swept`]: an instance that is looked through.
+//! - [`api`]: calls of the fake server's protected API; [`latency`]: how long cached tokens take; [`usage`]:
+//!   what a process takes of the machine.
 //! - [`sshd`]: another host, by OpenSSH's own server on loopback.
 //! - [`chromium`], [`provider`], [`neovim`], [`dbus`]: what is not ours, as it comes from its own makers; a
-//!   test that misses one of them fails. [`logind`]: a stand-in for one, on a real bus.
+//!   test that misses one of them fails. [`logind`], [`notifier`]: stand-ins, on a real bus.
+//! - [`asker`]: processes that ask for a token and are not ours.
+//! - [`user_manager`]: systemd's own, with services of its own.
 //!
 //! Nothing here sleeps: every wait blocks on a pipe, a socket or an event, and is bounded.
 //!
@@ -32,6 +36,7 @@
 //! ```
 
 pub mod api;
+pub mod asker;
 pub mod binaries;
 pub mod chromium;
 pub mod daemon;
@@ -44,11 +49,16 @@ pub mod login;
 pub mod logind;
 pub mod mcp;
 pub mod neovim;
+pub mod notifier;
 pub mod process;
 pub mod provider;
 pub mod raw;
 pub mod sshd;
+pub mod sweep;
+pub mod swept;
 pub mod tool;
+pub mod usage;
+pub mod user_manager;
 pub mod watcher;
 
 pub use self::{

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use authd_client::Client;
 use authd_proto::{
-    event::Event,
+    event::{Event, EventKind},
     request::{AccountGet, Subscribe},
     response::AccountInfo,
 };
@@ -17,11 +17,29 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    pub(crate) fn new(mut client: Client) -> Self {
-        client
-            .subscribe(&Subscribe::default(), PATIENCE)
-            .expect("a subscription");
+    pub(crate) fn new(client: Client) -> Self {
+        Self::subscribed(client, &Subscribe::default())
+    }
+
+    /// To these kinds alone.
+    pub(crate) fn of(client: Client, kinds: Vec<EventKind>) -> Self {
+        let wanted = Subscribe {
+            events: Some(kinds),
+            account: None,
+        };
+        Self::subscribed(client, &wanted)
+    }
+
+    fn subscribed(mut client: Client, wanted: &Subscribe) -> Self {
+        client.subscribe(wanted, PATIENCE).expect("a subscription");
         Self { client }
+    }
+
+    /// Waits until the person is asked something.
+    pub fn wait_for_question(&mut self) -> Event {
+        self.wait_for(PATIENCE, |event| {
+            event.event == EventKind::Approval && event.outcome.as_deref() == Some("asked")
+        })
     }
 
     /// The first event since the subscription, or since the last one taken, for which `holds`.

@@ -1,17 +1,13 @@
 //! No token, code or client secret is anywhere but in the answer to who asked for it.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{
-    fs,
-    io::Write as _,
-    path::{Path, PathBuf},
-    process::Stdio,
-    time::Duration,
-};
+use std::{fs, io::Write as _, path::PathBuf, process::Stdio, time::Duration};
 
 use authd_e2e::{
     Finished, Holder, Instance, PATIENCE, PendingLogin, Process, Raw, binaries,
-    instance::private_directory, raw::frame,
+    instance::private_directory,
+    raw::frame,
+    sweep::{MARK, holds_key, holds_secret, leaks_below, leaks_of_processes},
 };
 use authd_proto::{
     SecretStr,
@@ -21,14 +17,6 @@ use authd_testkit::{
     Client, ClientAuthentication, Endpoint, FakeServer, Fault, Options, Phase, Settings, Support,
 };
 
-/// How every private key of a DPoP account begins, as the store holds it (PKCS #8 of P-256) and in
-/// base64, of either alphabet.
-const KEY: &[u8] =
-    b"\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x04";
-const KEY_TEXT: &str = "AgEAMBMGByqGSM49AgEGCCqGSM49AwEH";
-
-/// In every secret of this test's, so that what other tests do is no concern of it.
-const MARK: &str = "sweepmark";
 const SECRET: &str = "canary-secret-sweepmark";
 
 fn server() -> FakeServer {
@@ -170,6 +158,8 @@ fn renew_into_every_fault(instance: &Instance, server: &FakeServer) {
         server.fault_next(Endpoint::Token, fault.after_commit());
         said_nothing(&instance.authctl(&["renew", "confidential", "--wait", "2s"]));
     }
+    // Where the engine held the last one back, its fault is not for whoever asks next.
+    server.clear_faults(Endpoint::Token);
 }
 
 fn report_rejected(instance: &Instance, token: &str) {
@@ -265,48 +255,10 @@ fn said_nothing(finished: &Finished) {
 /// Everything that others can read, and everything on disk.
 fn sweep(instance: &Instance) {
     assert!(instance.log().contains("DEBUG"), "the log is verbose");
-    let leaks = leaks_below(instance.dir());
+    let leaks = leaks_below(instance.dir(), None);
     assert_eq!(leaks, Vec::<PathBuf>::new(), "files with a secret");
     let leaks = leaks_of_processes();
     assert_eq!(leaks, Vec::<PathBuf>::new(), "processes with a secret");
-}
-
-fn leaks_below(dir: &Path) -> Vec<PathBuf> {
-    let mut leaks = Vec::new();
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        let kind = path.symlink_metadata().unwrap().file_type();
-        if kind.is_dir() {
-            leaks.append(&mut leaks_below(&path));
-        } else if kind.is_file() && holds_secret(&fs::read(&path).unwrap()) {
-            leaks.push(path);
-        }
-    }
-    leaks
-}
-
-fn leaks_of_processes() -> Vec<PathBuf> {
-    fs::read_dir("/proc")
-        .unwrap()
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .flat_map(|process| [process.join("cmdline"), process.join("environ")])
-        // No process, or gone already, or another user's.
-        .filter(|path| fs::read(path).is_ok_and(|bytes| holds_secret(&bytes)))
-        .collect()
-}
-
-/// The mark of the tokens and the client secret, an authorization code of the fake server's, or a private
-/// key.
-fn holds_secret(bytes: &[u8]) -> bool {
-    finds(bytes, MARK.as_bytes()) || finds(bytes, b"canary-code-") || holds_key(bytes)
-}
-
-fn holds_key(bytes: &[u8]) -> bool {
-    finds(bytes, KEY) || finds(bytes, KEY_TEXT.as_bytes())
-}
-
-fn finds(bytes: &[u8], needle: &[u8]) -> bool {
-    bytes.windows(needle.len()).any(|window| window == needle)
 }
 
 #[test]
@@ -322,7 +274,7 @@ fn the_sweep_finds_what_it_is_to_find() {
     let leak = dir.path().join("deep").join("leak");
     fs::write(&leak, format!("…{SECRET}…")).unwrap();
     fs::write(dir.path().join("clean"), "canary-").unwrap();
-    assert_eq!(leaks_below(dir.path()), vec![leak]);
+    assert_eq!(leaks_below(dir.path(), None), vec![leak]);
     let mut sleeper = std::process::Command::new("cat");
     sleeper.env("TOKEN", "canary-code-x").stdin(Stdio::piped());
     let sleeper = Process::spawn(&mut sleeper);

@@ -140,6 +140,63 @@ fn every_relative_link_leads_somewhere() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// The names of all tests.
+fn tests() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut folders = vec![root().join("crates"), root().join("tests")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder that can be read") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                if !path.ends_with("node_modules") && !path.ends_with("target") {
+                    folders.push(path);
+                }
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                for part in text
+                    .split("#[test]")
+                    .chain(text.split("#[tokio::test"))
+                    .skip(1)
+                {
+                    let name = part.split_once("fn ").map(|(_, rest)| rest);
+                    let name = name.and_then(|rest| rest.split_once('('));
+                    found.extend(name.map(|(name, _)| name.to_owned()));
+                }
+            }
+        }
+    }
+    assert!(found.len() > 500, "these are not the tests");
+    found
+}
+
+#[test]
+fn every_row_of_the_threat_model_names_tests_and_all_of_them_exist() {
+    let tests = tests();
+    let text = fs::read_to_string(root().join("docs/threat-model.md")).unwrap();
+    let (threats, _) = text.split_once("## What is fuzzed").unwrap();
+    let rows = threats.lines().filter(|line| line.starts_with("| "));
+    let rows = rows.filter(|line| *line != "| Threat | Held by | Test |");
+    let mut count = 0;
+    for row in rows {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
+        assert_eq!(cells.len(), 3, "{row}");
+        let names: Vec<&str> = cells[2].split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "a row without a test: {row}");
+        for name in names {
+            assert!(tests.contains(name), "there is no test {name}");
+        }
+        count += 1;
+    }
+    assert!(count > 50, "{count} rows");
+    for entry in fs::read_dir(root().join("fuzz/fuzz_targets")).unwrap() {
+        let target = entry.unwrap().file_name().into_string().unwrap();
+        assert!(
+            text.contains(&format!("fuzz/fuzz_targets/{target}")),
+            "{target}"
+        );
+    }
+}
+
 /// What `daemon.reload` says to this configuration.
 fn reload(instance: &Instance, text: &str) -> Result<Value, String> {
     instance.configure(text);

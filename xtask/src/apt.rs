@@ -55,6 +55,45 @@ pub(crate) fn unpack(wanted: &[&str], prefixes: &[&str], root: &Path) -> Result<
     fs::remove_dir_all(&downloads).map_err(ChoreError::io("remove", &downloads))
 }
 
+/// Where this machine has its Debian from.
+pub(crate) struct Mirror {
+    pub(crate) address: String,
+    /// The release's code name.
+    pub(crate) release: String,
+}
+
+impl Mirror {
+    /// The first one of apt's configuration that has the release this machine runs, whole.
+    pub(crate) fn of_this_machine() -> Result<Self, ChoreError> {
+        let os = Path::new("/etc/os-release");
+        let text = fs::read_to_string(os).map_err(ChoreError::io("read", os))?;
+        let release = text
+            .lines()
+            .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
+            .map(|name| name.trim_matches('"').to_owned());
+        let mut targets = Command::new("apt-get");
+        targets.args([
+            "indextargets",
+            "--format",
+            "$(REPO_URI) $(RELEASE) $(COMPONENT)",
+        ]);
+        let known = command::stdout(&mut targets)?;
+        let release = release.unwrap_or_default();
+        known
+            .lines()
+            .filter_map(|line| line.split_once(' '))
+            .find(|(_, what)| *what == format!("{release} main"))
+            .map(|(address, _)| Self {
+                address: address.to_owned(),
+                release: release.clone(),
+            })
+            .ok_or_else(|| ChoreError::Output {
+                command: command::line(&targets),
+                reason: format!("no mirror of Debian's release '{release}'"),
+            })
+    }
+}
+
 /// The packages and everything they need: package names at the start of a line, relations
 /// indented.
 fn closure(packages: &[&str]) -> Result<String, ChoreError> {

@@ -120,39 +120,7 @@ impl Daemon {
             .args(["login", account, "--no-browser", "--json"])
             .args(["--issuer", &server.issuer])
             .args(["--client-id", FakeAs::CLIENT_ID]);
-        let mut child = login
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|source| ChoreError::Spawn {
-                program: command::line(&login),
-                source,
-            })?;
-        let events = child.stdout.take().map(BufReader::new);
-        for line in events.into_iter().flat_map(BufReader::lines) {
-            let line = line.map_err(ChoreError::io("read events of", &self.authctl))?;
-            let event: Value = serde_json::from_str(&line).unwrap_or_default();
-            if event["event"] == "authorize"
-                && let Some(url) = event["url"].as_str()
-            {
-                // Consent is given at once, so the redirects lead to the callback's page.
-                fake_as::http_agent()
-                    .get(url)
-                    .call()
-                    .map_err(ChoreError::http(url))?;
-            }
-        }
-        let status = child
-            .wait()
-            .map_err(ChoreError::io("wait for", &self.authctl))?;
-        if status.success() {
-            Ok(())
-        } else {
-            Err(ChoreError::Failed {
-                command: command::line(&login),
-                status,
-            })
-        }
+        log_in(&mut login)
     }
 
     /// Asks it to stop and waits until it did: what a service manager does.
@@ -183,6 +151,46 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         fake_as::end(&mut self.child);
+    }
+}
+
+/// Runs an `authctl login … --no-browser --json`, and plays the person's browser.
+pub(crate) fn log_in(login: &mut Command) -> Result<(), ChoreError> {
+    let mut child = login
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|source| ChoreError::Spawn {
+            program: command::line(login),
+            source,
+        })?;
+    let events = child.stdout.take().map(BufReader::new);
+    for line in events.into_iter().flat_map(BufReader::lines) {
+        let line = line.map_err(ChoreError::io(
+            "read events of",
+            Path::new(login.get_program()),
+        ))?;
+        let event: Value = serde_json::from_str(&line).unwrap_or_default();
+        if event["event"] == "authorize"
+            && let Some(url) = event["url"].as_str()
+        {
+            // Consent is given at once, so the redirects lead to the callback's page.
+            fake_as::http_agent()
+                .get(url)
+                .call()
+                .map_err(ChoreError::http(url))?;
+        }
+    }
+    let status = child
+        .wait()
+        .map_err(ChoreError::io("wait for", Path::new(login.get_program())))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(ChoreError::Failed {
+            command: command::line(login),
+            status,
+        })
     }
 }
 

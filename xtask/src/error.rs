@@ -47,6 +47,12 @@ pub(crate) enum ChoreError {
     /// Too many mistakes in the engine went unnoticed.
     #[error("mutants: fewer than {enough} % were noticed")]
     Mutants { enough: u64 },
+    /// The programs for Windows do not do what they should.
+    #[error("windows-smoke: {0}")]
+    Windows(String),
+    /// What is to be handed out is not as it should be.
+    #[error("dist: {0}")]
+    Dist(String),
     /// A file operation failed.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {

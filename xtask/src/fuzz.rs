@@ -1,7 +1,7 @@
 //! Fuzzing: libFuzzer against what arrives from outside, with the toolchain that builds the rest.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::command;
@@ -41,16 +41,21 @@ pub(crate) fn run(target: Option<String>, seconds: u64) -> Result<(), ChoreError
         None => targets(&folder.join("fuzz_targets"))?,
     };
     for target in targets {
-        // What was found interesting is kept for the next run; the golden vectors are a beginning.
+        // What was found interesting is kept for the next run.
         let corpus = built.join("corpus").join(&target);
         let artifacts = folder.join("artifacts").join(&target);
         for dir in [&corpus, &artifacts] {
             fs::create_dir_all(dir).map_err(ChoreError::io("create", dir))?;
         }
+        if target == "configuration" {
+            let template = workspace::root().join("docs/config.toml");
+            let copied = fs::copy(&template, corpus.join("template"));
+            copied.map_err(ChoreError::io("copy", &template))?;
+        }
         command::run(
             Command::new(built.join(host).join("release").join(&target))
                 .arg(&corpus)
-                .arg(workspace::root().join("proto").join("vectors"))
+                .args(seeds(&folder, &target))
                 .arg(format!("-max_total_time={seconds}"))
                 .arg(format!("-max_len={MAX_LEN}"))
                 .arg(format!("-artifact_prefix={}/", artifacts.display()))
@@ -58,6 +63,19 @@ pub(crate) fn run(target: Option<String>, seconds: u64) -> Result<(), ChoreError
         )?;
     }
     Ok(())
+}
+
+/// Where a target's valid examples are: those of its own, and what the repository has of the kind anyway.
+fn seeds(folder: &Path, target: &str) -> Vec<PathBuf> {
+    let root = workspace::root();
+    let own = folder.join("corpus").join(target);
+    let others = match target {
+        "wire_server" | "wire_client" => Some(root.join("proto/vectors")),
+        "helper_input" => Some(root.join("crates/authctl/src/command/import/fixtures")),
+        _ => None,
+    };
+    let all = [Some(own), others].into_iter().flatten();
+    all.filter(|dir| dir.is_dir()).collect()
 }
 
 /// The names of the targets, in order.

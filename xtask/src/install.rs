@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::command;
 use crate::error::ChoreError;
@@ -25,7 +26,10 @@ pub(crate) fn run(root: Option<PathBuf>) -> Result<(), ChoreError> {
 
 /// The release daemon.
 pub(crate) fn build_authd() -> Result<PathBuf, ChoreError> {
-    command::run(command::cargo().args(["build", "--release", "--locked", "--package=authd"]))?;
+    let mut build = command::cargo();
+    build.args(["build", "--release", "--locked", "--package=authd"]);
+    forget_folders(&mut build);
+    command::run(&mut build)?;
     release_binary("authd")
 }
 
@@ -44,8 +48,35 @@ pub(crate) fn build_authctl() -> Result<PathBuf, ChoreError> {
     if cfg!(all(target_os = "linux", target_env = "gnu")) {
         build.args(["--", "-C", "target-feature=+crt-static"]);
     }
+    forget_folders(&mut build);
     command::run(&mut build)?;
     release_binary("authctl")
+}
+
+/// The folders of this machine that would stand in the binaries otherwise, where code says in which line
+/// of which file it panics: where cargo keeps what it downloads, and the workspace.
+pub(crate) fn private_folders() -> Vec<PathBuf> {
+    let cargo = std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(workspace::home()?.join(".cargo")));
+    cargo.into_iter().chain([workspace::root()]).collect()
+}
+
+/// Makes the binaries the same wherever they are built. What the person passes to the compiler goes on
+/// to count.
+fn forget_folders(build: &mut Command) {
+    const SEPARATOR: &str = "\x1f";
+    let mut flags = std::env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_else(|_| {
+        let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
+        flags.split_whitespace().collect::<Vec<_>>().join(SEPARATOR)
+    });
+    for folder in private_folders() {
+        if !flags.is_empty() {
+            flags += SEPARATOR;
+        }
+        flags += &format!("--remap-path-prefix={}=", folder.display());
+    }
+    build.env("CARGO_ENCODED_RUSTFLAGS", flags);
 }
 
 fn release_binary(name: &str) -> Result<PathBuf, ChoreError> {

@@ -13,9 +13,12 @@ mod bench;
 mod check_platforms;
 mod command;
 mod daemon;
+mod debian;
 mod demo;
+mod dist;
 mod error;
 mod fake_as;
+mod foreign;
 mod fuzz;
 mod install;
 mod lint;
@@ -24,6 +27,7 @@ mod purity;
 mod setup;
 mod test;
 mod tool;
+mod windows_smoke;
 mod wire;
 mod workspace;
 
@@ -107,12 +111,23 @@ enum Chore {
         #[arg(long)]
         root: Option<PathBuf>,
     },
+    /// Make a Debian package, an archive, lists of their parts and checksums, in target/dist
+    Dist {
+        /// Install the package into a fresh Debian as well, use it there and purge it; as root
+        #[arg(long)]
+        check: bool,
+        /// Who answers for the package, as "NAME <ADDRESS>" [default: DEBFULLNAME and DEBEMAIL]
+        #[arg(long)]
+        maintainer: Option<String>,
+    },
     /// Type-check authd and authctl for Windows, from Linux
     CheckPlatforms {
         /// Check for macOS as well
         #[arg(long)]
         macos: bool,
     },
+    /// Build authd and authctl for Windows and run them under wine: login, token, status
+    WindowsSmoke,
 }
 
 fn main() -> ExitCode {
@@ -140,6 +155,8 @@ fn run(chore: Chore) -> Result<(), ChoreError> {
         Chore::Lint => lint::run(),
         Chore::Purity => purity::run(),
         Chore::Install { root } => install::run(root),
+        Chore::Dist { check, maintainer } => dist::run(check, maintainer.as_deref()),
         Chore::CheckPlatforms { macos } => check_platforms::run(macos),
+        Chore::WindowsSmoke => windows_smoke::run(),
     }
 }

@@ -37,6 +37,13 @@ pub(crate) struct Program {
     why: &'static str,
 }
 
+impl Program {
+    /// `why` completes "it …".
+    pub(crate) const fn new(name: &'static str, package: &'static str, why: &'static str) -> Self {
+        Self { name, package, why }
+    }
+}
+
 const PROGRAMS: &[Program] = &[
     Program {
         name: "nvim",
@@ -76,7 +83,12 @@ const PROGRAMS: &[Program] = &[
     Program {
         name: "python3",
         package: "python3",
-        why: "runs an MCP server that a provider protects",
+        why: "runs an MCP server that a provider protects, reads what other systems are to read",
+    },
+    Program {
+        name: "systemd-analyze",
+        package: "systemd",
+        why: "judges the units; its user manager runs the service",
     },
     Program {
         name: "ssh",

@@ -4,6 +4,7 @@ use std::process::Command;
 
 use crate::command;
 use crate::error::ChoreError;
+use crate::fuzz;
 use crate::setup::{self, Permission};
 use crate::tool;
 
@@ -15,6 +16,9 @@ const EVERYTHING: [&str; 3] = [
     "--features=authd/failpoints,authd-sim/planted",
     "--locked",
 ];
+
+/// How long the long tier fuzzes each target.
+const FUZZ_SECONDS: u64 = 60;
 
 /// Runs the ordinary tier, or every test when `full`. `nextest` goes to `cargo nextest run`.
 ///
@@ -40,5 +44,9 @@ pub(crate) fn run(
     if full {
         tests.arg("--run-ignored=all").env("AUTHD_FULL", "1");
     }
-    command::run(tests.args(nextest))
+    command::run(tests.args(nextest))?;
+    if full {
+        fuzz::run(None, FUZZ_SECONDS)?;
+    }
+    Ok(())
 }

@@ -34,6 +34,12 @@ pub(crate) const DENY: Tool = Tool {
     version: "0.20.2",
 };
 
+/// The one that makes Debian packages.
+pub(crate) const DEB: Tool = Tool {
+    name: "deb",
+    version: "3.8.0",
+};
+
 /// The one that makes mistakes, for the tests to notice.
 pub(crate) const MUTANTS: Tool = Tool {
     name: "mutants",

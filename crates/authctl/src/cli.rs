@@ -10,10 +10,10 @@ use clap::{Args, ColorChoice, Parser, Subcommand};
 #[cfg(unix)]
 use crate::command::ssh;
 use crate::command::{
-    adopt, completions, daemon, doctor, events, exec, forget, import, list, login, logout,
-    provider, renew, socket, status, token,
+    adopt, approve, audit, completions, daemon, doctor, events, exec, forget, grant, import, key,
+    list, lock, login, logout, man, provider, renew, service, socket, status, token, unlock,
 };
-use crate::exit::{EXEC_FAILED, Failure};
+use crate::exit::{EXEC_FAILED, Failure, statuses_in_short};
 
 /// Log in once; every tool gets an access token that is alive.
 ///
@@ -25,8 +25,7 @@ use crate::exit::{EXEC_FAILED, Failure};
     version,
     max_term_width = 80,
     disable_help_subcommand = true,
-    after_help = "Exit status: 0 ok, 1 failure, 2 usage, 3 no such account, 4 login required, \
-                  5 try later, 6 denied or locked, 7 daemon unreachable."
+    after_help = statuses_in_short()
 )]
 pub(crate) struct Cli {
     /// Colour: auto (on a terminal, without NO_COLOR), always or never
@@ -57,14 +56,22 @@ pub(crate) enum Command {
     Exec(exec::ExecArgs),
     Doctor(doctor::DoctorArgs),
     Events(events::EventsArgs),
+    Approve(approve::ApproveArgs),
+    Grant(grant::GrantArgs),
+    Audit(audit::AuditArgs),
     Provider(provider::ProviderArgs),
     Import(Box<import::ImportArgs>),
     Adopt(adopt::AdoptArgs),
     Socket(socket::SocketArgs),
     #[cfg(unix)]
     Ssh(ssh::SshArgs),
+    Lock(lock::LockArgs),
+    Unlock(unlock::UnlockArgs),
+    Key(key::KeyArgs),
+    Service(service::ServiceArgs),
     Daemon(daemon::DaemonArgs),
     Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
 }
 
 impl Command {
@@ -81,14 +88,22 @@ impl Command {
             Self::Exec(args) => exec::run(&args),
             Self::Doctor(args) => doctor::run(&args),
             Self::Events(args) => events::run(&args),
+            Self::Approve(args) => approve::run(&args),
+            Self::Grant(args) => grant::run(args),
+            Self::Audit(args) => audit::run(&args),
             Self::Provider(args) => provider::run(args),
             Self::Import(args) => import::run(*args),
             Self::Adopt(args) => adopt::run(args),
             Self::Socket(args) => socket::run(args),
             #[cfg(unix)]
             Self::Ssh(args) => ssh::run(&args),
+            Self::Lock(args) => lock::run(&args),
+            Self::Unlock(args) => unlock::run(&args),
+            Self::Key(args) => key::run(&args),
+            Self::Service(args) => service::run(&args),
             Self::Daemon(args) => daemon::run(&args),
             Self::Completions(args) => completions::run(&args),
+            Self::Man(args) => man::run(&args),
         }
     }
 

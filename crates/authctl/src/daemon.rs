@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use authd_client::{Client, ClientError, Instance, Who, spawn};
-use authd_proto::Request;
+use authd_proto::event::EventKind;
 use authd_proto::provider::{ProviderInfo, ProviderListReply};
 use authd_proto::request::AccountList;
 use authd_proto::response::{AccountInfo, AccountListReply};
+use authd_proto::{ErrorCode, Event, Request, WireError};
 
 use crate::exit::Failure;
 
@@ -17,7 +18,7 @@ const SELF: Who = Who {
 /// For a daemon that is there.
 const CONNECT: Duration = Duration::from_secs(5);
 /// For one that has to start: a key store that does not answer has its own time-out within.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = spawn::START_TIMEOUT;
 /// For an answer that waits for nothing. Generous: a machine may be swapping.
 const PROMPT: Duration = Duration::from_secs(10);
 /// For a stopping daemon to finish its exchanges.
@@ -107,18 +108,35 @@ where
     }
 }
 
+/// An event that ends a subscription: the daemon was locked.
+pub(crate) fn unless_locked(event: &Event) -> Result<(), Failure> {
+    if event.event == EventKind::Daemon && event.code == Some(ErrorCode::Locked) {
+        let locked = WireError::new(ErrorCode::Locked, "the store was locked");
+        let locked = locked.with_hint("run 'authctl unlock'");
+        return Err(ClientError::Wire(locked).into());
+    }
+    Ok(())
+}
+
 /// Waits until a daemon that was asked to stop has closed its last connection: this one.
-pub(crate) fn await_end(mut client: Client) -> Result<(), Failure> {
-    loop {
-        match client.next_event(Some(END)) {
-            Err(ClientError::Closed) => return Ok(()),
-            Ok(None) => {
-                return Err(Failure::StillRunning {
-                    secs: END.as_secs(),
-                });
-            }
-            Ok(Some(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
+pub(crate) fn await_end(client: Client) -> Result<(), Failure> {
+    client.await_end(END).map_err(still_running)
+}
+
+/// Has the daemon that `running` leads to stop, and waits for its end.
+pub(crate) fn end(running: Client) -> Result<(), Failure> {
+    spawn::end(running, END).map_err(still_running)
+}
+
+/// Puts the installed daemon into the place of the one that `running` leads to.
+pub(crate) fn replace(instance: &Instance, running: Client) -> Result<(), Failure> {
+    let program = spawn::find_program().map_err(ClientError::from)?;
+    spawn::replace(instance, running, &program, END, START).map_err(still_running)
+}
+
+fn still_running(error: ClientError) -> Failure {
+    match error {
+        ClientError::TimedOut(secs) => Failure::StillRunning { secs },
+        error => error.into(),
     }
 }

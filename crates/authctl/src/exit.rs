@@ -11,6 +11,7 @@ use authd_proto::request::AccountList;
 use authd_proto::{ErrorCode, ExitStatus, WireError};
 
 use crate::command::import::{ImportTool, Unreadable};
+use crate::command::service::ServiceError;
 #[cfg(unix)]
 use crate::command::ssh::SshTrouble;
 use crate::{daemon, output};
@@ -18,6 +19,52 @@ use crate::{daemon, output};
 /// The exit status of every failure of `exec` itself, as of `env`, `nohup` and `timeout`: below it all
 /// are the command's own.
 pub(crate) const EXEC_FAILED: u8 = 125;
+
+/// The exit statuses as people read them: what each means, and what to do about it. They stand at the end
+/// of `authctl --help` and in the manual.
+pub(crate) const STATUSES: &[(ExitStatus, &str, &str)] = &[
+    (ExitStatus::Success, "ok", ""),
+    (
+        ExitStatus::Failure,
+        "failure",
+        "read the line on standard error",
+    ),
+    (ExitStatus::Usage, "usage", "mend the command"),
+    (
+        ExitStatus::UnknownAccount,
+        "no such account",
+        "'authctl list' names the accounts",
+    ),
+    (
+        ExitStatus::LoginRequired,
+        "login required",
+        "run 'authctl login ACCOUNT'",
+    ),
+    (
+        ExitStatus::TryLater,
+        "try later",
+        "the provider cannot be reached, asked for a pause or did not answer in time, and authd goes on trying",
+    ),
+    (
+        ExitStatus::Denied,
+        "denied or locked",
+        "'authctl status' tells which",
+    ),
+    (
+        ExitStatus::DaemonUnreachable,
+        "daemon unreachable",
+        "run 'authctl doctor'",
+    ),
+];
+
+/// The exit statuses in one line, for the end of `--help`.
+pub(crate) fn statuses_in_short() -> String {
+    let all: Vec<_> = STATUSES
+        .iter()
+        .map(|(status, meaning, _)| format!("{} {meaning}", *status as u8))
+        .collect();
+    format!("Exit status: {}.", all.join(", "))
+}
 
 /// Why a command did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +132,12 @@ pub(crate) enum Failure {
     /// `login --timeout`.
     #[error("nobody finished the login in time")]
     LoginTimedOut { account: String },
+    /// A passphrase is asked for, and there is no terminal.
+    #[error("a passphrase is needed, and there is no terminal to ask for it")]
+    NoPassphrase,
+    /// It was typed twice, and not the same.
+    #[error("the two passphrases are not the same")]
+    PassphrasesDiffer,
     /// Ctrl-C cannot be caught.
     #[error("cannot listen for interrupts: {source}")]
     Interrupts { source: ctrlc::Error },
@@ -95,6 +148,12 @@ pub(crate) enum Failure {
     #[cfg(unix)]
     #[error(transparent)]
     Ssh(#[from] SshTrouble),
+    /// `man` about what there is not.
+    #[error("there is no command 'authctl {command}'")]
+    NoSuchCommand { command: String },
+    /// `service` cannot do what was asked.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
     /// `exec`'s command does not start.
     #[error("cannot run '{program}': {source}")]
     Program { program: String, source: io::Error },
@@ -128,11 +187,14 @@ impl Failure {
             Self::NothingOnStdin { .. }
             | Self::SecretFromTerminal { .. }
             | Self::NoAccountName
+            | Self::NoPassphrase
+            | Self::PassphrasesDiffer
             | Self::NoServer { .. }
             | Self::NoPlaceForSecret { .. }
             | Self::NoClientId { .. }
             | Self::BadSecretCommand
             | Self::NoServiceAccount { .. }
+            | Self::NoSuchCommand { .. }
             | Self::Unreadable { .. } => ExitStatus::Usage,
             #[cfg(unix)]
             Self::Ssh(_) => ExitStatus::Failure,
@@ -145,6 +207,7 @@ impl Failure {
             | Self::File { .. }
             | Self::Interrupts { .. }
             | Self::BoundToken { .. }
+            | Self::Service(_)
             | Self::Program { .. } => ExitStatus::Failure,
         }
     }
@@ -180,6 +243,9 @@ impl Failure {
             Self::Daemon(ClientError::Start(StartError::Explicit(_))) => {
                 Some("start that daemon, or unset AUTHD_SOCKET".to_owned())
             }
+            Self::Daemon(ClientError::Start(StartError::NotOurs(_))) => {
+                Some("unset AUTHD_SOCKET".to_owned())
+            }
             Self::Daemon(ClientError::Start(StartError::NoProgram)) => None,
             Self::Daemon(ClientError::Path(_) | ClientError::Connect(ConnectError::Path(_))) => {
                 None
@@ -201,7 +267,9 @@ impl Failure {
             Self::NoClientId { account } => Some(format!(
                 "register one there, then run 'authctl login {account} … --client-id ID'"
             )),
+            Self::Service(error) => error.hint(),
             Self::LoginTimedOut { account } => Some(format!("run 'authctl login {account}'")),
+            Self::NoSuchCommand { .. } => Some("'authctl --help' names them all".to_owned()),
             Self::Unreadable { tool, why } => Some(tool.hint(why)),
             Self::BoundToken { account } => Some(format!(
                 "have the command run 'authctl token {account} --format header --method METHOD --url URL' for \
@@ -212,8 +280,10 @@ impl Failure {
             Self::NotRenewedYet { account, .. } => Some(format!(
                 "authd goes on by itself; 'authctl status {account}' tells"
             )),
+            Self::NoPassphrase => Some("give it with --passphrase-stdin".to_owned()),
             Self::DaemonEnded
             | Self::GivenUp
+            | Self::PassphrasesDiffer
             | Self::Stdout(_)
             | Self::Stdin { .. }
             | Self::File { .. }
@@ -235,9 +305,14 @@ impl Failure {
         }
         let hint = self.similar_account().or_else(|| self.hint());
         let message = self.message();
-        // The end of the daemon's log has lines of its own.
-        let message: Vec<_> = message.lines().map(output::clean).collect();
-        let message = message.join("\n");
+        let message = if self.wire().is_some() {
+            // Some of it is a provider's or a person's: none of that begins a line.
+            output::clean(&message).into_owned()
+        } else {
+            // The end of the daemon's log has lines of its own.
+            let lines: Vec<_> = message.lines().map(output::clean).collect();
+            lines.join("\n")
+        };
         match hint {
             Some(hint) => output::note(format_args!("{message}: {}", output::clean(&hint))),
             None => output::note(message),
@@ -295,10 +370,22 @@ fn hint_for(error: &WireError) -> Option<String> {
             }
         }
         ErrorCode::Locked | ErrorCode::StoreFailed => "run 'authctl doctor'".to_owned(),
+        ErrorCode::PassphraseRequired => {
+            "give it in a terminal, or with --passphrase-stdin".to_owned()
+        }
+        ErrorCode::WrongPassphrase => match error.retry_after_secs {
+            Some(secs) => format!("try again in {}", output::span(secs)),
+            None => "try again".to_owned(),
+        },
         ErrorCode::BadConfig => "mend the file, then run 'authctl daemon reload'".to_owned(),
         ErrorCode::ShuttingDown => "run it again".to_owned(),
-        ErrorCode::Unsupported | ErrorCode::UnknownMethod | ErrorCode::VersionMismatch => {
-            "install the same version of authd and authctl".to_owned()
+        ErrorCode::Unsupported | ErrorCode::UnknownMethod => {
+            "the daemon that runs is older than this authctl: run 'authctl daemon restart'"
+                .to_owned()
+        }
+        ErrorCode::VersionMismatch => {
+            "install the same version of authd and authctl, then run 'authctl daemon restart'"
+                .to_owned()
         }
         _ => return None,
     };
@@ -320,6 +407,22 @@ mod tests {
             assert_eq!(failure.status(), code.exit_status(), "{code}");
             assert_eq!(failure.code(), code.as_str());
         }
+    }
+
+    #[test]
+    fn every_exit_status_is_explained() {
+        for &code in ErrorCode::ALL {
+            let status = code.exit_status();
+            assert!(
+                STATUSES.iter().any(|(explained, ..)| *explained == status),
+                "{status:?} of {code} is not in the manual"
+            );
+        }
+        let numbers: Vec<_> = STATUSES
+            .iter()
+            .map(|(status, ..)| *status as usize)
+            .collect();
+        assert_eq!(numbers, (0..STATUSES.len()).collect::<Vec<_>>());
     }
 
     #[test]

@@ -10,7 +10,9 @@ mod command;
 mod daemon;
 mod exit;
 mod input;
+mod manual;
 mod output;
+mod release;
 mod trouble;
 
 use std::process::ExitCode;

@@ -1,20 +1,26 @@
 //! One connection to the daemon.
+//!
+//! A daemon that is replaced while a request is on its way to it has either answered it, or read nothing of
+//! it, or said that it is stopping. In the last two cases nothing has happened, and the request is made once
+//! more, of the daemon that comes after.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use authd_ipc::{SocketPath, Stream};
-use authd_proto::call::Request;
+use authd_proto::call::{Method, Request};
 use authd_proto::encode;
-use authd_proto::error::ErrorShape;
+use authd_proto::error::{ErrorCode, ErrorShape};
 use authd_proto::event::{EVENT_METHOD, Event};
 use authd_proto::frame::FrameBuffer;
 use authd_proto::message::Message;
 use authd_proto::request::{Hello, Subscribe};
 use authd_proto::response::{HelloReply, SubscribeReply};
 
+use crate::Instance;
 use crate::error::ClientError;
+use crate::spawn;
 
 /// What the client says it is; shown in events, never trusted.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +35,15 @@ pub struct Who {
 ///
 /// After an error other than [`ClientError::Wire`] it is out of step: drop it.
 pub struct Client {
+    socket: SocketPath,
+    who: Who,
+    /// What is started where nobody listens.
+    starts: Option<Instance>,
     stream: Stream,
+    /// The daemon has hung up before it read all that was sent.
+    unread: bool,
+    /// This connection has a state that another would not have.
+    subscribed: bool,
     incoming: FrameBuffer,
     outgoing: Vec<u8>,
     /// Of the next request. 0 is `hello`'s.
@@ -40,6 +54,8 @@ pub struct Client {
 }
 
 const HELLO_ID: u32 = 0;
+/// How often a request is made at most, of daemons that come one after the other.
+const TRIES: u32 = 4;
 
 impl Client {
     /// Connects within `timeout` (not zero). `hello` rides ahead of the first call, in the same write.
@@ -57,7 +73,12 @@ impl Client {
         };
         encode::request(&mut outgoing, HELLO_ID, &hello)?;
         Ok(Self {
+            socket: socket.clone(),
+            who,
+            starts: None,
             stream,
+            unread: false,
+            subscribed: false,
             incoming: FrameBuffer::new(),
             outgoing,
             next_id: HELLO_ID + 1,
@@ -66,8 +87,18 @@ impl Client {
         })
     }
 
+    /// Has it start the daemon of `instance` when, later on, nobody listens.
+    #[must_use]
+    pub(crate) fn starting(mut self, instance: &Instance) -> Self {
+        self.starts = Some(instance.clone());
+        self
+    }
+
     /// Makes one call and waits up to `timeout` for its end. For methods that wait in the daemon let
     /// `timeout` be somewhat longer than their `wait_secs`.
+    ///
+    /// When the daemon stops before it has looked at the request, it is made again, of its successor; unless
+    /// this connection is subscribed to events, of which some might be lost.
     ///
     /// # Errors
     /// [`ClientError::Wire`] when the daemon says no (a version mismatch included); else the connection
@@ -78,14 +109,59 @@ impl Client {
         timeout: Duration,
     ) -> Result<R::Reply, ClientError> {
         let deadline = Deadline::after(timeout);
+        let mut tries = 1;
+        loop {
+            let error = match self.call_once(request, &deadline) {
+                Ok(reply) => {
+                    self.subscribed |= R::METHOD == Method::Subscribe;
+                    return Ok(reply);
+                }
+                Err(error) => error,
+            };
+            if tries == TRIES || !self.may_repeat(R::METHOD, &error) {
+                return Err(error);
+            }
+            tries += 1;
+            let Ok(next) = self.successor(&deadline) else {
+                return Err(error);
+            };
+            *self = next;
+        }
+    }
+
+    /// Whether a request that failed so has certainly not been carried out, and is still wanted.
+    fn may_repeat(&self, method: Method, error: &ClientError) -> bool {
+        let undone = match error {
+            ClientError::Wire(error) => error.code == ErrorCode::ShuttingDown,
+            ClientError::Closed => self.unread,
+            _ => false,
+        };
+        // To stop is what it was to do; its successor is not meant.
+        undone && !self.subscribed && method != Method::DaemonStop
+    }
+
+    /// A connection to the daemon that comes after this one's.
+    fn successor(&self, deadline: &Deadline) -> Result<Self, ClientError> {
+        let left = deadline.left()?.unwrap_or(spawn::START_TIMEOUT);
+        match &self.starts {
+            Some(instance) => spawn::connect_or_start(instance, self.who, left),
+            None => Self::connect(&self.socket, self.who, left),
+        }
+    }
+
+    fn call_once<R: Request>(
+        &mut self,
+        request: &R,
+        deadline: &Deadline,
+    ) -> Result<R::Reply, ClientError> {
         let id = self.next_id;
         // 0 stays `hello`'s: an answer to it can then never be taken for another's.
         self.next_id = id.checked_add(1).unwrap_or(HELLO_ID + 1);
         encode::request(&mut self.outgoing, id, request)?;
-        self.flush(&deadline)?;
+        self.flush(deadline)?;
         loop {
             let Some(frame) = self.incoming.next_frame()? else {
-                self.receive(&deadline)?;
+                self.receive(deadline)?;
                 continue;
             };
             match Message::parse(frame)? {
@@ -157,6 +233,21 @@ impl Client {
         }
     }
 
+    /// Waits until a daemon that was asked to stop has closed its last connection: this one.
+    ///
+    /// # Errors
+    /// [`ClientError::TimedOut`] when it is still there after `timeout`.
+    pub fn await_end(mut self, timeout: Duration) -> Result<(), ClientError> {
+        loop {
+            match self.next_event(Some(timeout)) {
+                Err(ClientError::Closed) => return Ok(()),
+                Ok(None) => return Err(ClientError::TimedOut(timeout.as_secs())),
+                Ok(Some(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// All further events; ends with the error that ended the connection.
     pub fn events(&mut self) -> impl Iterator<Item = Result<Event, ClientError>> + '_ {
         let mut ended = false;
@@ -172,10 +263,9 @@ impl Client {
         self.stream
             .set_write_timeout(left)
             .map_err(ClientError::Io)?;
-        self.stream
-            .write_all(&self.outgoing)
-            .map_err(|error| deadline.blame(error))?;
+        let written = self.stream.write_all(&self.outgoing);
         self.outgoing.clear();
+        written.map_err(|error| self.lost(error, deadline))?;
         Ok(())
     }
 
@@ -190,9 +280,17 @@ impl Client {
                 Ok(0) => return Err(ClientError::Closed),
                 Ok(_) => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(deadline.blame(error)),
+                Err(error) => return Err(self.lost(error, deadline)),
             }
         }
+    }
+
+    /// The system says so when a peer hangs up with something unread; when all was read, there is an end and
+    /// no error.
+    fn lost(&mut self, error: io::Error, deadline: &Deadline) -> ClientError {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset};
+        self.unread |= matches!(error.kind(), BrokenPipe | ConnectionReset);
+        deadline.blame(error)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use authd_ipc::{ConnectError, PathError};
+use authd_ipc::{ConnectError, ListenError, PathError};
 use authd_proto::encode::EncodeError;
 use authd_proto::error::{ExitStatus, WireError};
 use authd_proto::frame::FrameError;
@@ -72,6 +72,12 @@ pub enum StartError {
     /// `AUTHD_SOCKET` names someone else's daemon, which is not ours to start.
     #[error("no daemon is listening on '{}', and none is started for AUTHD_SOCKET", .0.display())]
     Explicit(PathBuf),
+    /// `AUTHD_SOCKET` names someone else's daemon, which is not ours to replace.
+    #[error("AUTHD_SOCKET names the daemon on '{}', which is someone else's to restart", .0.display())]
+    NotOurs(PathBuf),
+    /// The place of the daemon that listens cannot be taken.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// There is no `authd` beside this program or on the `PATH`.
     #[error("the program 'authd' is neither beside this one nor on the PATH; install it")]
     NoProgram,

@@ -20,6 +20,8 @@ pub mod client;
 pub mod error;
 pub mod spawn;
 
+#[cfg(windows)]
+pub use authd_ipc::own_sid;
 pub use authd_ipc::{ConnectError, Directories, Environment, PathError, SocketPath};
 pub use client::{Client, Who};
 pub use error::{ClientError, StartError};

@@ -1,21 +1,33 @@
-//! Starting the daemon when it is not running.
+//! Starting the daemon when it is not running, and putting a new one into the place of one that is.
 //!
 //! One start at a time: a lock in the state directory lets one command start the daemon, the others wait
 //! for it and find the daemon there. The daemon's own instance lock is what keeps it single; this one only
 //! saves the race.
 
+mod log;
+
 use std::ffi::OsStr;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use authd_ipc::{ConnectError, path::create_private_directory};
+use authd_proto::request::DaemonStop;
 
+use self::log::{Log, open_private};
 use crate::Instance;
 use crate::client::{Client, Who};
 use crate::error::{ClientError, StartError};
+
+/// For a daemon to start: a key store that does not answer has its own time-out within.
+pub const START_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A socket to listen on that the daemon is passed. Pipes cannot be passed.
+#[cfg(unix)]
+type Place = std::os::fd::OwnedFd;
+#[cfg(windows)]
+type Place = std::convert::Infallible;
 
 /// Connects; when nobody listens, starts the daemon first. `timeout` bounds each of the two.
 ///
@@ -37,6 +49,7 @@ pub fn connect_or_start(
         }
         connected => connected,
     }
+    .map(|client| client.starting(instance))
 }
 
 /// The daemon's program: beside this one, else on the `PATH`.
@@ -67,16 +80,66 @@ pub fn find_program() -> Result<PathBuf, StartError> {
 /// # Errors
 /// [`StartError`].
 pub fn start(instance: &Instance, program: &Path, timeout: Duration) -> Result<(), StartError> {
-    let state = &instance.directories.state;
-    create_private_directory(state)?;
-    let starting = open_private(&state.join("start.lock"))?;
-    starting.lock().map_err(|source| StartError::State {
-        path: state.join("start.lock"),
-        source,
-    })?;
+    let _starting = one_at_a_time(instance)?;
     if listens(instance, timeout) {
         return Ok(());
     }
+    launch(instance, program, timeout, None)
+}
+
+/// Puts `program` into the place of the daemon that `running` leads to: that one finishes what it is doing
+/// and ends within `end_timeout`, and what clients ask meanwhile waits for the new one, which then has
+/// `start_timeout`. No request is lost (on Windows clients that come in between wait for the start).
+///
+/// # Errors
+/// [`StartError::Explicit`] when `AUTHD_SOCKET` names the socket; what keeps the old daemon from ending;
+/// what keeps the new one from starting, and then there is none.
+pub fn replace(
+    instance: &Instance,
+    running: Client,
+    program: &Path,
+    end_timeout: Duration,
+    start_timeout: Duration,
+) -> Result<(), ClientError> {
+    if instance.socket.is_explicit() {
+        return Err(StartError::NotOurs(instance.socket.path().to_owned()).into());
+    }
+    let _starting = one_at_a_time(instance)?;
+    #[cfg(unix)]
+    let place = Some(authd_ipc::take_place(&instance.socket).map_err(StartError::from)?);
+    #[cfg(windows)]
+    let place = None;
+    end(running, end_timeout)?;
+    Ok(launch(instance, program, start_timeout, place)?)
+}
+
+/// Has the daemon that `running` leads to stop, and waits until it has closed its store.
+///
+/// # Errors
+/// [`ClientError::TimedOut`] when it is still there after `timeout`.
+pub fn end(mut running: Client, timeout: Duration) -> Result<(), ClientError> {
+    running.call(&DaemonStop {}, timeout)?;
+    running.await_end(timeout)
+}
+
+/// Held while a daemon is started: others who would start one wait, and find it there.
+fn one_at_a_time(instance: &Instance) -> Result<File, StartError> {
+    let state = &instance.directories.state;
+    create_private_directory(state)?;
+    let path = state.join("start.lock");
+    let starting = open_private(&path)?;
+    starting
+        .lock()
+        .map_err(|source| StartError::State { path, source })?;
+    Ok(starting)
+}
+
+fn launch(
+    instance: &Instance,
+    program: &Path,
+    timeout: Duration,
+    place: Option<Place>,
+) -> Result<(), StartError> {
     let log = Log::open(instance.directories.log())?;
     let mut command = Command::new(program);
     command
@@ -86,11 +149,12 @@ pub fn start(instance: &Instance, program: &Path, timeout: Duration) -> Result<(
         .stdin(Stdio::null())
         .stdout(log.writer()?)
         .stderr(log.writer()?);
-    let ready =
-        platform::spawn(&mut command, instance, timeout).map_err(|source| StartError::Spawn {
+    let ready = platform::spawn(&mut command, instance, timeout, place).map_err(|source| {
+        StartError::Spawn {
             program: program.to_owned(),
             source,
-        })?;
+        }
+    })?;
     match ready {
         Ready::Yes => Ok(()),
         // Someone else's daemon, started otherwise, may have been first.
@@ -164,93 +228,13 @@ pub fn is_kept(name: &OsStr) -> bool {
     NAMES.contains(&name.as_str()) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-fn open_private(path: &Path) -> Result<File, StartError> {
-    let mut options = OpenOptions::new();
-    options.read(true).append(true).create(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        let flags = rustix::fs::OFlags::NOFOLLOW.bits();
-        options.mode(0o600).custom_flags(flags.cast_signed());
-    }
-    options.open(path).map_err(|source| StartError::State {
-        path: path.to_owned(),
-        source,
-    })
-}
-
-/// The daemon's log, and where this start begins in it.
-struct Log {
-    path: PathBuf,
-    file: File,
-    begins: u64,
-}
-
-impl Log {
-    /// Beyond this many bytes the log is put aside, once.
-    const ENOUGH: u64 = 4 << 20;
-    /// Bytes of the log that an error shows at most.
-    const TAIL: u64 = 2048;
-
-    fn open(path: PathBuf) -> Result<Self, StartError> {
-        if path.metadata().is_ok_and(|meta| meta.len() > Self::ENOUGH) {
-            std::fs::rename(&path, path.with_extension("log.old")).map_err(|source| {
-                StartError::State {
-                    path: path.clone(),
-                    source,
-                }
-            })?;
-        }
-        let mut file = open_private(&path)?;
-        let begins = file
-            .seek(SeekFrom::End(0))
-            .map_err(|source| StartError::State {
-                path: path.clone(),
-                source,
-            })?;
-        Ok(Self { path, file, begins })
-    }
-
-    fn writer(&self) -> Result<Stdio, StartError> {
-        let file = self.file.try_clone();
-        file.map(Stdio::from).map_err(|source| StartError::State {
-            path: self.path.clone(),
-            source,
-        })
-    }
-
-    /// The last lines since this start.
-    fn tail(&self) -> String {
-        let read = || -> io::Result<String> {
-            let mut file = &self.file;
-            let end = file.seek(SeekFrom::End(0))?;
-            file.seek(SeekFrom::Start(
-                self.begins.max(end.saturating_sub(Self::TAIL)),
-            ))?;
-            let mut bytes = Vec::new();
-            file.take(Self::TAIL).read_to_end(&mut bytes)?;
-            Ok(String::from_utf8_lossy(&bytes).into_owned())
-        };
-        let text = read().unwrap_or_default();
-        let text: String = text
-            .chars()
-            .filter(|&c| c == '\n' || !c.is_control())
-            .collect();
-        if text.trim().is_empty() {
-            "(nothing)".to_owned()
-        } else {
-            text.trim_end().to_owned()
-        }
-    }
-}
-
 #[cfg(unix)]
 mod platform {
     //! A session of its own, and readiness through an inherited descriptor.
     #![expect(unsafe_code, reason = "between fork and exec")]
 
     use std::io::{self, Read};
-    use std::os::fd::AsRawFd;
+    use std::os::fd::{AsRawFd, BorrowedFd};
     use std::os::unix::net::UnixStream;
     use std::os::unix::process::CommandExt;
     use std::process::Command;
@@ -258,34 +242,44 @@ mod platform {
 
     use rustix::io::{FdFlags, fcntl_setfd};
 
-    use super::{Instance, Ready};
+    use super::{Instance, Place, Ready};
 
-    /// Adds `--ready-fd N`: the daemon writes a byte there once it listens. When it ends, the kernel closes
+    /// Adds `--ready-fd N`, and `--listen-fd N` where it is passed a socket. The daemon writes a byte there once it listens. When it ends, the kernel closes
     /// the descriptor, so nothing has to be polled. A socket pair, because it has read time-outs.
     pub(super) fn spawn(
         command: &mut Command,
         _: &Instance,
         timeout: Duration,
+        place: Option<Place>,
     ) -> io::Result<Ready> {
         let (mut ours, theirs) = UnixStream::pair()?;
         command
             .current_dir("/")
             .arg("--ready-fd")
             .arg(theirs.as_raw_fd().to_string());
-        let inherited = theirs.as_raw_fd();
+        if let Some(place) = &place {
+            command
+                .arg("--listen-fd")
+                .arg(place.as_raw_fd().to_string());
+        }
+        let place_fd = place.as_ref().map(AsRawFd::as_raw_fd);
+        let inherited = [Some(theirs.as_raw_fd()), place_fd];
         // SAFETY: between fork and exec only two system calls are made, `setsid` and `fcntl`, both
-        // async-signal-safe, and nothing is allocated. The descriptor is open: `theirs` lives until after
-        // the spawn.
+        // async-signal-safe, and nothing is allocated. The descriptors are open: `theirs` and `place` live
+        // until after the spawn.
         unsafe {
             command.pre_exec(move || {
                 rustix::process::setsid()?;
-                let theirs = std::os::fd::BorrowedFd::borrow_raw(inherited);
-                Ok(fcntl_setfd(theirs, FdFlags::empty())?)
+                for fd in inherited.into_iter().flatten() {
+                    fcntl_setfd(BorrowedFd::borrow_raw(fd), FdFlags::empty())?;
+                }
+                Ok(())
             });
         }
         // Not waited for: it outlives us, and init takes it over.
         command.spawn()?;
-        drop(theirs);
+        // From now on whoever waits at the socket waits for the daemon, and not for us.
+        drop((theirs, place));
         ours.set_read_timeout(Some(timeout))?;
         match ours.read(&mut [0]) {
             Ok(0) => Ok(Ready::Ended),
@@ -306,13 +300,17 @@ mod platform {
 #[cfg(windows)]
 mod platform {
     //! Detached from the console; readiness by trying, because handles are inherited all or none.
+    #![expect(unsafe_code, reason = "handles are kept from children through Win32")]
 
     use std::io;
+    use std::os::windows::io::AsRawHandle;
     use std::os::windows::process::CommandExt;
     use std::process::Command;
     use std::time::{Duration, Instant};
 
-    use super::{Instance, Ready, listens};
+    use windows_sys::Win32::Foundation::{HANDLE_FLAG_INHERIT, SetHandleInformation};
+
+    use super::{Instance, Place, Ready, listens};
 
     const DETACHED_PROCESS: u32 = 0x0000_0008;
     const CREATE_NEW_PROCESS_GROUP: u32 = 0x0000_0200;
@@ -321,7 +319,9 @@ mod platform {
         command: &mut Command,
         instance: &Instance,
         timeout: Duration,
+        _: Option<Place>,
     ) -> io::Result<Ready> {
+        keep_standard_handles();
         command.creation_flags(DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP);
         let mut child = command.spawn()?;
         let start = Instant::now();
@@ -337,6 +337,20 @@ mod platform {
             pause = (pause * 2).min(Duration::from_millis(200));
         }
         Ok(Ready::NotYet)
+    }
+
+    /// Our own standard handles came to us by inheritance and would go on to the daemon, which has no use
+    /// for them: whoever reads our output to its end would wait as long as the daemon lives.
+    fn keep_standard_handles() {
+        for handle in [
+            io::stdin().as_raw_handle(),
+            io::stdout().as_raw_handle(),
+            io::stderr().as_raw_handle(),
+        ] {
+            // SAFETY: it changes a flag of a handle of this process, and takes any value: where there is no
+            // such handle it says so, and then nothing is inherited either.
+            unsafe { SetHandleInformation(handle, HANDLE_FLAG_INHERIT, 0) };
+        }
     }
 }
 

@@ -1,4 +1,13 @@
 //! Who may ask for what. Stands beside nothing else, so that it can be read at one sitting.
+//!
+//! [`decide`] is about scopes and resources, [`admit`] about who asks and whether the person is asked first.
+
+mod tier;
+
+pub use self::tier::{
+    Approval, BadCallerName, Because, CallerName, Extent, IDLE, LONGEST, ONE_ANSWER, Purpose,
+    REFUSAL, Tier, Verdict, admit,
+};
 
 use crate::{
     grant::{Grant, Rotation},

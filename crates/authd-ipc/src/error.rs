@@ -88,8 +88,8 @@ pub enum ListenError {
     /// The place cannot be used.
     #[error(transparent)]
     Path(#[from] PathError),
-    /// The service manager passed something that is no listening local socket.
-    #[error("the service manager passed no usable socket: {0}")]
+    /// What was passed to this process is no listening local socket.
+    #[error("no usable socket was passed to the daemon: {0}")]
     Activation(&'static str),
     /// The system says no.
     #[error("the daemon cannot listen on '{}': {source}", path.display())]

@@ -1,8 +1,10 @@
 //! The local socket of authd: where it is, who may listen, who is on the other end.
 //!
 //! [`path`] decides where things are and whether that place can be trusted; [`lock`] lets one daemon in;
-//! `unix` and `windows` listen and connect; [`peer`] tells who connected; `activation` (Unix) adopts a
-//! socket that the service manager has opened; `restricted` is the place of sockets that give less. With the feature `tokio`, `Listener`
+//! `unix` and `windows` listen and connect; [`peer`] tells who connected, and `process` holds on to it;
+//! `activation` (Unix) adopts a socket that the service manager has opened; `successor` (Unix) takes the
+//! place of a daemon that listens; `restricted` is the place of sockets that give less. With the feature
+//! `tokio`, `Listener`
 //! is what the daemon accepts from.
 //!
 //! The checks stand on both ends: the daemon asks the kernel for its peer's uid, and [`connect`] asks for
@@ -18,8 +20,12 @@ mod listener;
 pub mod lock;
 pub mod path;
 pub mod peer;
+#[cfg(feature = "tokio")]
+pub mod process;
 #[cfg(all(unix, feature = "tokio"))]
 pub mod restricted;
+#[cfg(unix)]
+mod successor;
 #[cfg(unix)]
 mod unix;
 #[cfg(windows)]
@@ -34,6 +40,8 @@ pub use peer::{Peer, PeerRule, Refused};
 #[cfg(all(unix, feature = "tokio"))]
 pub use restricted::{Reach, RestrictedDirectory};
 #[cfg(unix)]
+pub use successor::take_place;
+#[cfg(unix)]
 pub use unix::{Stream, connect};
 #[cfg(windows)]
-pub use windows::{Stream, connect};
+pub use windows::{Stream, connect, own_sid};

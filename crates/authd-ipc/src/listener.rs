@@ -1,6 +1,8 @@
 //! What the daemon accepts from, on a tokio runtime.
 
 use std::io;
+#[cfg(unix)]
+use std::os::fd::AsFd as _;
 
 use interprocess::local_socket::tokio as local;
 use interprocess::local_socket::traits::tokio::Listener as _;
@@ -17,7 +19,7 @@ pub type TokioStream = local::Stream;
 pub struct Listener {
     inner: local::Listener,
     #[cfg(unix)]
-    _file: Option<crate::bind::SocketFile>,
+    file: Option<crate::bind::SocketFile>,
 }
 
 impl Listener {
@@ -60,13 +62,25 @@ impl Listener {
         crate::windows::listen(socket).map(|inner| Self { inner })
     }
 
-    /// Listens on the socket that the service manager opened, inside a tokio runtime.
+    /// Listens on a socket that was passed to this process, inside a tokio runtime. `socket` is its name,
+    /// for one that is removed with this listener.
     ///
     /// # Errors
-    /// [`ListenError::Activation`] when tokio does not take it.
+    /// [`ListenError::Activation`] when tokio does not take it, or it has not that name.
     #[cfg(unix)]
-    pub fn adopt(activated: crate::activation::Activated) -> Result<Self, ListenError> {
-        Self::from_fd(activated.into_fd(), None)
+    pub fn adopt(
+        activated: crate::activation::Activated,
+        socket: &SocketPath,
+    ) -> Result<Self, ListenError> {
+        use crate::activation::Name;
+        let file = match activated.name() {
+            Name::Managers => None,
+            Name::Ours => Some(
+                crate::bind::SocketFile::of(socket.path().to_owned())
+                    .map_err(|_| ListenError::Activation("its name is gone"))?,
+            ),
+        };
+        Self::from_fd(activated.into_fd(), file)
             .map_err(|_| ListenError::Activation("the runtime does not take it"))
     }
 
@@ -78,7 +92,7 @@ impl Listener {
         use interprocess::os::unix::uds_local_socket::tokio as uds;
         // Sets it non-blocking. Its own name reclamation stays off: it would not look whose name it is.
         let inner = local::Listener::from(uds::Listener::try_from(fd)?);
-        Ok(Self { inner, _file: file })
+        Ok(Self { inner, file })
     }
 
     /// Waits for the next connection. Ask [`Peer::of`] and the [`crate::PeerRule`] who it is before
@@ -90,5 +104,29 @@ impl Listener {
         let stream = self.inner.accept().await?;
         let peer = Peer::of(&stream);
         Ok((stream, peer))
+    }
+
+    /// A connection that is there already and that nobody but this listener will accept; `None` when there
+    /// is none. What waits at a service manager's socket is for the next process.
+    #[cfg(unix)]
+    pub fn accept_last(&self) -> Option<(TokioStream, io::Result<Peer>)> {
+        use interprocess::os::unix::uds_local_socket::tokio as uds;
+        self.file.as_ref()?;
+        let local::Listener::UdSocket(listener) = &self.inner;
+        // Asked of the kernel: the runtime knows only of those that it was woken for.
+        let fd = rustix::net::accept(listener.inner().as_fd()).ok()?;
+        rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC).ok()?;
+        let stream = std::os::unix::net::UnixStream::from(fd);
+        stream.set_nonblocking(true).ok()?;
+        let stream = tokio::net::UnixStream::from_std(stream).ok()?;
+        let stream = TokioStream::from(uds::Stream::from(stream));
+        let peer = Peer::of(&stream);
+        Some((stream, peer))
+    }
+
+    /// None: a client of a pipe waits for an instance of it, not in a queue.
+    #[cfg(windows)]
+    pub fn accept_last(&self) -> Option<(TokioStream, io::Result<Peer>)> {
+        None
     }
 }

@@ -3,6 +3,8 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use crate::error::{LockError, PathError};
 use crate::path::create_private_directory;
@@ -20,6 +22,19 @@ impl InstanceLock {
     /// [`LockError::Held`] when another process has it; [`LockError::Path`] when the file cannot be used,
     /// a symbolic link or another's file included.
     pub fn acquire(state_dir: &Path) -> Result<Self, LockError> {
+        Self::succeed(state_dir, Duration::ZERO, |_| {})
+    }
+
+    /// The same for a successor: where another process has the lock, waits up to `patience` for its end,
+    /// after telling `waiting` which process it is. Blocks, and polls nothing.
+    ///
+    /// # Errors
+    /// As [`acquire`](Self::acquire), once `patience` is over.
+    pub fn succeed(
+        state_dir: &Path,
+        patience: Duration,
+        waiting: impl FnOnce(Option<u32>),
+    ) -> Result<Self, LockError> {
         create_private_directory(state_dir)?;
         let path = state_dir.join("authd.lock");
         let failed = |source| PathError::Io {
@@ -36,15 +51,32 @@ impl InstanceLock {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(LockError::Held {
-                    pid: holder(&mut file),
-                });
+                let pid = holder(&mut file);
+                if patience.is_zero() {
+                    return Err(LockError::Held { pid });
+                }
+                waiting(pid);
+                let locked = lock_within(file, patience).map_err(failed)?;
+                file = locked.ok_or(LockError::Held { pid })?;
             }
             Err(TryLockError::Error(source)) => return Err(failed(source).into()),
         }
         note_pid(&mut file).map_err(failed)?;
         Ok(Self { _file: file })
     }
+}
+
+/// The locked file; `None` when the wait was in vain. Its thread then waits on, as long as this process
+/// lives.
+fn lock_within(file: File, patience: Duration) -> io::Result<Option<File>> {
+    let (tell, locked) = mpsc::channel();
+    std::thread::Builder::new()
+        .name("await-lock".to_owned())
+        .spawn(move || {
+            // Nobody hears it when it came too late; the lock goes with the file then.
+            let _ = tell.send(file.lock().map(|()| file));
+        })?;
+    locked.recv_timeout(patience).ok().transpose()
 }
 
 fn open(path: &Path) -> io::Result<File> {

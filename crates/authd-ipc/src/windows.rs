@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use interprocess::ConnectWaitMode;
 use interprocess::os::windows::named_pipe::{DuplexPipeStream, pipe_mode};
-use windows_sys::Win32::Foundation::LocalFree;
+use windows_sys::Win32::Foundation::{LocalFree, WAIT_TIMEOUT};
 use windows_sys::Win32::Security::Authorization::ConvertSidToStringSidW;
 use windows_sys::Win32::Security::{GetTokenInformation, TOKEN_QUERY, TOKEN_USER, TokenUser};
 use windows_sys::Win32::System::Threading::{
     GetCurrentProcessId, OpenProcess, OpenProcessToken, PROCESS_QUERY_LIMITED_INFORMATION,
+    PROCESS_SYNCHRONIZE, WaitForSingleObject,
 };
 
 use crate::error::ConnectError;
@@ -180,7 +181,10 @@ pub(crate) fn listen(
 }
 
 /// The SID of this process's user, as text.
-pub(crate) fn own_sid() -> io::Result<String> {
+///
+/// # Errors
+/// The system's.
+pub fn own_sid() -> io::Result<String> {
     // SAFETY: takes nothing and cannot fail.
     sid_of(unsafe { GetCurrentProcessId() })
 }
@@ -226,6 +230,19 @@ fn sid_of(pid: u32) -> io::Result<String> {
     // SAFETY: as above.
     unsafe { LocalFree(text.cast()) };
     Ok(sid)
+}
+
+/// A handle that keeps the number of process `pid` from being given to another.
+pub(crate) fn hold(pid: u32) -> io::Result<OwnedHandle> {
+    let access = PROCESS_QUERY_LIMITED_INFORMATION | PROCESS_SYNCHRONIZE;
+    // SAFETY: plain integers go in; the result is checked before it is owned.
+    unsafe { owned(OpenProcess(access, 0, pid)) }
+}
+
+/// Whether the process behind a handle from [`hold`] has not ended.
+pub(crate) fn runs(process: &OwnedHandle) -> bool {
+    // SAFETY: the handle is open and may be waited for.
+    unsafe { WaitForSingleObject(process.as_raw_handle(), 0) == WAIT_TIMEOUT }
 }
 
 /// # Safety

@@ -34,6 +34,32 @@ fn a_second_lock_is_refused_and_names_the_holder() {
 }
 
 #[test]
+fn a_successor_waits_for_the_lock_of_the_one_before() {
+    let dir = private_dir();
+    let first = InstanceLock::acquire(dir.path()).expect("nobody has it");
+    let (tell, waits) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let second = scope.spawn(move || {
+            InstanceLock::succeed(dir.path(), SOON, |pid| tell.send(pid).expect("we listen"))
+                .expect("it is given up")
+        });
+        let of = waits.recv_timeout(SOON).expect("it waits");
+        assert_eq!(of, Some(std::process::id()));
+        drop(first);
+        second.join().expect("it has the lock");
+    });
+}
+
+#[test]
+fn a_successor_does_not_wait_for_ever() {
+    let dir = private_dir();
+    let _first = InstanceLock::acquire(dir.path()).expect("nobody has it");
+    let a_moment = Duration::from_millis(20);
+    let refused = InstanceLock::succeed(dir.path(), a_moment, |_| {}).expect_err("we have it");
+    assert!(matches!(refused, LockError::Held { .. }), "{refused}");
+}
+
+#[test]
 fn a_lock_dies_with_its_process() {
     let dir = private_dir();
     let mut child = spawn("child_locks", dir.path(), None);

@@ -1,11 +1,12 @@
 //! The daemon's end: binding, adopting, and who gets in.
 #![cfg(unix)]
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{IntoRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use authd_ipc::process::Process;
 use authd_ipc::{
     ListenError, Listener, Peer, PeerRule, Reach, Refused, RestrictedDirectory, SocketPath,
     activation, connect,
@@ -65,6 +66,25 @@ async fn with_loosened_modes_another_user_is_refused_by_the_peer_check_alone() {
 fn child_connects() {
     let _client = UnixStream::connect(place().join("s")).expect("the modes let us");
     ready();
+}
+
+#[tokio::test]
+async fn a_pinned_peer_is_alive_until_it_ends_and_nobody_else_afterwards() {
+    let dir = private_dir();
+    let socket = socket_in(dir.path());
+    let listener = Listener::bind(&socket).expect("bound");
+    let mut child = spawn("child_connects", dir.path(), None);
+    let next = tokio::time::timeout(SOON, listener.accept());
+    let (stream, peer) = next.await.expect("in time").expect("accepted");
+    let peer = peer.expect("the kernel knows");
+    let process = Process::pin(&stream, peer).expect("it lives");
+    assert_eq!(process.pid(), child.pid());
+    assert!(process.is_alive());
+    child.kill();
+    assert!(!process.is_alive());
+    assert!(Process::pin(&stream, peer).is_none(), "the dead are nobody");
+    let nobody = Peer { pid: None, ..peer };
+    assert!(Process::pin(&stream, nobody).is_none());
 }
 
 #[tokio::test]
@@ -184,7 +204,8 @@ fn child_is_activated() {
         .build()
         .expect("a runtime");
     runtime.block_on(async {
-        let listener = Listener::adopt(activated).expect("adopted");
+        let socket = SocketPath::explicit("/nowhere".into()).expect("short");
+        let listener = Listener::adopt(activated, &socket).expect("adopted");
         let (stream, peer) = listener.accept().await.expect("the parent waits");
         assert_eq!(
             PeerRule::of_process(false).admit(peer.expect("known")),
@@ -208,6 +229,37 @@ fn what_does_not_listen_is_not_adopted() {
 fn child_refuses_activation() {
     // SAFETY: the harness runs this one test and touches neither descriptor 3 nor the environment.
     let refused = unsafe { activation::take() };
+    assert!(matches!(refused, Err(ListenError::Activation(_))));
+}
+
+#[tokio::test]
+#[expect(unsafe_code, reason = "a descriptor by its number")]
+async fn a_successor_gets_the_clients_that_come_and_the_old_one_keeps_its_own() {
+    let dir = private_dir();
+    let socket = socket_in(dir.path());
+    let old = Listener::bind(&socket).expect("bound");
+    let _early = connect(&socket, SOON).expect("it listens");
+    let place = authd_ipc::take_place(&socket).expect("taken");
+    let _late = connect(&socket, SOON).expect("the successor's");
+    let (_, peer) = old.accept_last().expect("who came before");
+    assert_eq!(peer.expect("known").pid, Some(std::process::id()));
+    assert!(old.accept_last().is_none(), "nobody more comes here");
+    drop(old);
+    assert!(socket.path().exists(), "the name is the successor's");
+    // SAFETY: the descriptor is open, and given up here.
+    let handed = unsafe { activation::handed(place.into_raw_fd()) }.expect("it listens");
+    let new = Listener::adopt(handed, &socket).expect("adopted");
+    accepted(&new).await;
+    drop(new);
+    assert!(!socket.path().exists(), "it was its own to remove");
+}
+
+#[test]
+#[expect(unsafe_code, reason = "a descriptor by its number")]
+fn what_is_handed_over_must_listen() {
+    let (ours, _theirs) = UnixStream::pair().expect("a pair");
+    // SAFETY: the descriptor is open, and given up here.
+    let refused = unsafe { activation::handed(OwnedFd::from(ours).into_raw_fd()) };
     assert!(matches!(refused, Err(ListenError::Activation(_))));
 }
 

@@ -35,6 +35,8 @@ mod dpop;
 mod end_session;
 mod error;
 mod exchange;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod http;
 mod id_token;
 mod introspection;

@@ -331,7 +331,7 @@ fn telling(error: &DiscoveryError) -> u8 {
     }
 }
 
-fn read(
+pub(crate) fn read(
     response: &Incoming,
     issuer: &str,
     template: Option<&str>,

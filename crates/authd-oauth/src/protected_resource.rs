@@ -275,6 +275,21 @@ fn read(
     })
 }
 
+/// Reads a document as one about `address`, for a fuzz target.
+#[cfg(fuzzing)]
+pub(crate) fn read_for(
+    address: &str,
+    http: &Http,
+    is_of_host: bool,
+    document: &Members,
+) -> Result<ProtectedResource, ResourceError> {
+    let asked = Asked {
+        text: address,
+        url: endpoint(address, http.private_addresses()).map_err(ResourceError::BadAddress)?,
+    };
+    read(http, &asked, is_of_host, document)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,8 +3,11 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::approval as app;
+use crate::audit;
 use crate::doctor as doc;
 use crate::error::{ErrorCode, WireError};
+use crate::key;
 use crate::message::Params;
 use crate::provider as pro;
 use crate::request as req;
@@ -138,24 +141,40 @@ methods! {
     SocketRevoke = "socket.revoke": soc::SocketRevoke => soc::SocketRevokeReply,
     /// What is not as it should be, as far as the daemon alone can look.
     DoctorCheck = "doctor.check": doc::DoctorCheck => doc::DoctorCheckReply,
+    /// The questions that wait for the person.
+    ApprovalList = "approval.list": app::ApprovalList => app::ApprovalListReply,
+    /// The person's answer to one.
+    ApprovalAnswer = "approval.answer": app::ApprovalAnswer => app::ApprovalAnswerReply,
+    /// Tiers and standing approvals.
+    GrantList = "grant.list": app::GrantList => app::GrantListReply,
+    /// Sets an account's tier.
+    GrantTier = "grant.tier": app::GrantTier => app::GrantTierReply,
+    /// Adds a standing approval.
+    GrantAdd = "grant.add": app::GrantAdd => app::GrantInfo,
+    /// Ends standing approvals.
+    GrantRevoke = "grant.revoke": app::GrantRevoke => app::GrantRevokeReply,
+    /// Who was given what.
+    AuditQuery = "audit.query": audit::AuditQuery => audit::AuditQueryReply,
     /// How the daemon is.
     DaemonStatus = "daemon.status": req::DaemonStatus => res::DaemonStatusReply,
     /// Reads the configuration again.
     DaemonReload = "daemon.reload": req::DaemonReload => res::DaemonReloadReply,
     /// Stops the daemon.
     DaemonStop = "daemon.stop": req::DaemonStop => res::DaemonStopReply,
+    /// Serves nobody from now on, and forgets keys and tokens.
+    DaemonLock = "daemon.lock": key::DaemonLock => key::DaemonLockReply,
+    /// Opens the store again.
+    DaemonUnlock = "daemon.unlock": key::DaemonUnlock => key::DaemonUnlockReply,
+    /// How the key of the store is protected.
+    KeyStatus = "key.status": key::KeyStatus => key::KeyStatusReply,
+    /// A new key; everything is sealed anew.
+    KeyRotate = "key.rotate": key::KeyRotate => key::KeyStatusReply,
+    /// The same key in another place.
+    KeyMove = "key.move": key::KeyMove => key::KeyStatusReply,
 }
 
 /// Names kept for later versions. A name that ends in a dot stands for all that begin with it.
-const RESERVED: &[&str] = &[
-    "lock",
-    "unlock",
-    "grant.",
-    "approval.",
-    "key.",
-    "sink.",
-    "audit.query",
-];
+const RESERVED: &[&str] = &["grant.", "approval.", "sink.", "audit."];
 
 fn no_such_method(name: &str) -> WireError {
     let shown: String = name.chars().filter(|c| !c.is_control()).take(64).collect();

@@ -118,6 +118,12 @@ error_codes! {
     ApprovalRequired = "approval_required" => Denied,
     /// The store is locked.
     Locked = "locked" => Denied,
+    /// A passphrase protects the key, and none was given.
+    PassphraseRequired = "passphrase_required" => Denied,
+    /// The passphrase is another.
+    WrongPassphrase = "wrong_passphrase" => Denied,
+    /// The key did not move, or was not replaced.
+    KeyFailed = "key_failed" => Failure,
     /// The store cannot be read or written.
     StoreFailed = "store_failed" => Failure,
     /// The configuration file is wrong; the old one is kept.

@@ -30,6 +30,8 @@ pub enum EventKind {
     Login,
     /// An account was added, logged out, forgotten or adopted.
     Account,
+    /// The person is asked, or has answered: `approval.list` says what waits.
+    Approval,
     /// The daemon itself.
     Daemon,
     /// Events were dropped for this subscriber.
@@ -49,6 +51,7 @@ impl EventKind {
         Self::LoginNeeded,
         Self::Login,
         Self::Account,
+        Self::Approval,
         Self::Daemon,
         Self::Lagged,
     ];

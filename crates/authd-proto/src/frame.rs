@@ -6,6 +6,8 @@
 
 use std::io::{self, Read};
 
+use zeroize::Zeroize as _;
+
 use crate::limits::{MAX_DEPTH, MAX_FRAME};
 
 /// Why a stream cannot go on. The connection has to be closed: there is no way back into step.
@@ -177,7 +179,7 @@ const LARGEST_READ: usize = 64 * 1024;
 /// What has been read from a peer and not been taken yet.
 ///
 /// Holds at most one incomplete frame ([`MAX_FRAME`]) plus one read. Costs no memory before the first
-/// read, and gives memory back after a burst.
+/// read, and gives memory back after a burst. What was in it is wiped: a request may hold a secret.
 #[derive(Default)]
 pub struct FrameBuffer {
     /// All of it is initialised; `start..end` is what was read.
@@ -199,25 +201,28 @@ impl FrameBuffer {
     /// frames ([`next_frame`](Self::next_frame)) before, or the buffer grows without bound.
     pub fn spare(&mut self) -> &mut [u8] {
         if self.start == self.end {
-            (self.start, self.end) = (0, 0);
             // Twice, so that a cut-off frame before a full read does not make a busy buffer start over.
-            if self.bytes.len() > 2 * LARGEST_READ {
-                self.bytes = Vec::new();
-                self.read_size = FIRST_READ;
-            }
+            self.wipe(2 * LARGEST_READ);
         }
         let wanted = self.read_size.max(FIRST_READ);
         if self.bytes.len() - self.end < wanted {
             // Moving is worth it only when it frees as much as it moves; so each byte moves O(1) times.
             if self.start >= self.end - self.start {
                 self.bytes.copy_within(self.start..self.end, 0);
+                let used = self.end;
                 self.end -= self.start;
                 self.start = 0;
+                self.bytes[self.end..used].zeroize();
             }
             if self.bytes.len() - self.end < wanted {
                 let len =
                     (self.end + wanted).max((self.bytes.len() * 2).min(self.end + LARGEST_READ));
-                self.bytes.resize(len, 0);
+                // Not by `resize`, which leaves what it copied where it was.
+                let mut grown = Vec::with_capacity(len);
+                grown.extend_from_slice(&self.bytes[..self.end]);
+                grown.resize(len, 0);
+                self.bytes[..self.end].zeroize();
+                self.bytes = grown;
             }
         }
         &mut self.bytes[self.end..]
@@ -262,9 +267,86 @@ impl FrameBuffer {
         Ok(Some(&self.bytes[frame]))
     }
 
+    /// Forgets what was taken, when nothing else is buffered: wipes it, and keeps no more than `most` bytes
+    /// of memory for what is to come.
+    pub fn forget_taken(&mut self, most: usize) {
+        if self.start == self.end {
+            self.wipe(most);
+        }
+    }
+
+    fn wipe(&mut self, most: usize) {
+        self.bytes[..self.end].zeroize();
+        (self.start, self.end) = (0, 0);
+        if self.bytes.len() > most {
+            self.bytes = Vec::new();
+            self.read_size = FIRST_READ;
+        }
+    }
+
+    /// Bytes that were read and not taken yet.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+
     /// Whether nothing is buffered: at the end of a stream, `false` means that a frame was cut off.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.start == self.end
+    }
+}
+
+impl Drop for FrameBuffer {
+    fn drop(&mut self) {
+        self.bytes[..self.end].zeroize();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAME: &[u8] = b"\x93\x02\xa6secret\x90";
+
+    fn receive(buffer: &mut FrameBuffer, bytes: &[u8]) {
+        buffer.spare()[..bytes.len()].copy_from_slice(bytes);
+        buffer.advance(bytes.len());
+    }
+
+    fn holds_secret(buffer: &FrameBuffer) -> bool {
+        buffer.bytes.windows(6).any(|window| window == b"secret")
+    }
+
+    #[test]
+    fn what_was_taken_is_wiped_before_the_next_read_and_when_it_is_forgotten() {
+        let mut buffer = FrameBuffer::new();
+        receive(&mut buffer, FRAME);
+        assert_eq!(buffer.len(), FRAME.len());
+        assert!(buffer.next_frame().unwrap().is_some() && holds_secret(&buffer));
+        buffer.spare();
+        assert!(!holds_secret(&buffer));
+        receive(&mut buffer, FRAME);
+        buffer.next_frame().unwrap();
+        buffer.forget_taken(0);
+        assert!(buffer.bytes.is_empty() && buffer.is_empty());
+    }
+
+    #[test]
+    fn what_moves_leaves_nothing_behind_where_it_was() {
+        let mut buffer = FrameBuffer::new();
+        let many = FRAME.repeat(FIRST_READ / FRAME.len());
+        receive(&mut buffer, &many);
+        while buffer.next_frame().unwrap().is_some() {}
+        // Half a frame that does not move until room is wanted.
+        receive(&mut buffer, &[0x93, 0x02, 0xa9]);
+        assert!(buffer.next_frame().unwrap().is_none());
+        buffer.spare();
+        assert!(!holds_secret(&buffer));
+        // What was forgotten is not forgotten half-way: half a frame stays.
+        buffer.forget_taken(0);
+        assert_eq!(buffer.len(), 3);
+        receive(&mut buffer, b"unchanged\x90");
+        assert!(buffer.next_frame().unwrap().is_some());
     }
 }

@@ -21,12 +21,15 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod approval;
+pub mod audit;
 pub mod call;
 pub mod doctor;
 pub mod encode;
 pub mod error;
 pub mod event;
 pub mod frame;
+pub mod key;
 pub mod limits;
 pub mod message;
 pub mod page;

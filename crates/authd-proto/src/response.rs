@@ -484,7 +484,7 @@ pub struct UnsubscribeReply {}
 /// What protects the key of the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyProtection {
-    /// `keyring`, `file`, `passphrase` or `systemd_creds`.
+    /// `keyring`, `file`, `passphrase` or `credential`; `unknown` before a key was made.
     pub kind: String,
     /// For people: which key store, which file.
     pub detail: String,
@@ -498,6 +498,9 @@ pub struct StoreStatus {
     /// For people: why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// For people: what to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }
 
 /// Of `daemon.status`.
@@ -545,6 +548,16 @@ pub struct DaemonStatusReply {
     /// Revocations that are still owed to providers; retried.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub revocations: Vec<OwedRevocation>,
+    /// Questions that wait for the person; absent where there are none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub approvals_waiting: u64,
+    /// Lines of the audit log that never reached the disk, since the start; absent where there are none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub audit_lost: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// What a provider has not confirmed to be revoked, of one account. The account itself is gone.

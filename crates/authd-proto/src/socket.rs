@@ -23,6 +23,9 @@ pub struct SocketCreate {
     /// The uids that are let in. Absent: the daemon's own alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub uids: Vec<u32>,
+    /// Seconds to wait for the person's answer, where the account asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_secs: Option<u64>,
 }
 
 /// `socket.list`: a page of restricted sockets, sorted by name.

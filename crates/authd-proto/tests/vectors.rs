@@ -10,7 +10,10 @@ use authd_proto::encode::{self, EncodedToken, TokenTail};
 use authd_proto::error::{ErrorCode, ErrorShape};
 use authd_proto::event::Event;
 use authd_proto::message::{Message, Outcome};
-use authd_proto::{doctor as doc, provider as pro, request as req, response as res, socket as soc};
+use authd_proto::{
+    approval as app, audit, doctor as doc, key, provider as pro, request as req, response as res,
+    socket as soc,
+};
 
 fn read(name: &str) -> Vec<u8> {
     fs::read(golden::directory().join(format!("{name}.msgpack"))).expect("the vector is committed")
@@ -122,9 +125,21 @@ fn again(call: &Call<'_>) -> Vec<u8> {
         Call::SocketList(request) => encoded(request),
         Call::SocketRevoke(request) => encoded(request),
         Call::DoctorCheck(request) => encoded(request),
+        Call::ApprovalList(request) => encoded(request),
+        Call::ApprovalAnswer(request) => encoded(request),
+        Call::GrantList(request) => encoded(request),
+        Call::GrantTier(request) => encoded(request),
+        Call::GrantAdd(request) => encoded(request),
+        Call::GrantRevoke(request) => encoded(request),
+        Call::AuditQuery(request) => encoded(request),
         Call::DaemonStatus(request) => encoded(request),
         Call::DaemonReload(request) => encoded(request),
         Call::DaemonStop(request) => encoded(request),
+        Call::DaemonLock(request) => encoded(request),
+        Call::DaemonUnlock(request) => encoded(request),
+        Call::KeyStatus(request) => encoded(request),
+        Call::KeyRotate(request) => encoded(request),
+        Call::KeyMove(request) => encoded(request),
     }
 }
 
@@ -230,9 +245,21 @@ fn every_response_decodes_and_encodes_to_the_same_bytes() {
             Method::SocketList => response_again::<soc::SocketList>(&vector.bytes),
             Method::SocketRevoke => response_again::<soc::SocketRevoke>(&vector.bytes),
             Method::DoctorCheck => response_again::<doc::DoctorCheck>(&vector.bytes),
+            Method::ApprovalList => response_again::<app::ApprovalList>(&vector.bytes),
+            Method::ApprovalAnswer => response_again::<app::ApprovalAnswer>(&vector.bytes),
+            Method::GrantList => response_again::<app::GrantList>(&vector.bytes),
+            Method::GrantTier => response_again::<app::GrantTier>(&vector.bytes),
+            Method::GrantAdd => response_again::<app::GrantAdd>(&vector.bytes),
+            Method::GrantRevoke => response_again::<app::GrantRevoke>(&vector.bytes),
+            Method::AuditQuery => response_again::<audit::AuditQuery>(&vector.bytes),
             Method::DaemonStatus => response_again::<req::DaemonStatus>(&vector.bytes),
             Method::DaemonReload => response_again::<req::DaemonReload>(&vector.bytes),
             Method::DaemonStop => response_again::<req::DaemonStop>(&vector.bytes),
+            Method::DaemonLock => response_again::<key::DaemonLock>(&vector.bytes),
+            Method::DaemonUnlock => response_again::<key::DaemonUnlock>(&vector.bytes),
+            Method::KeyStatus => response_again::<key::KeyStatus>(&vector.bytes),
+            Method::KeyRotate => response_again::<key::KeyRotate>(&vector.bytes),
+            Method::KeyMove => response_again::<key::KeyMove>(&vector.bytes),
         };
         assert_eq!(again, vector.bytes, "{}", vector.name);
     }

@@ -27,16 +27,18 @@ const ROW: usize = 16;
 pub(crate) type Marks = BTreeMap<u64, u64>;
 
 /// Where the anchor is kept.
+#[derive(Clone)]
 pub(crate) struct Places {
     pub(crate) disk: Arc<dyn Disk>,
-    pub(crate) key_store: Option<(KeyStore, String)>,
+    /// Its name within a key store.
+    pub(crate) entry: String,
+    pub(crate) key_store: Option<KeyStore>,
     pub(crate) file: Option<PathBuf>,
 }
 
 /// The anchor and the thread that writes it.
 pub(crate) struct Anchor {
     shared: Arc<Shared>,
-    patience: Duration,
 }
 
 struct Shared {
@@ -46,6 +48,9 @@ struct Shared {
 
 struct State {
     marks: Marks,
+    places: Places,
+    /// The key store that had it before.
+    left: Option<KeyStore>,
     /// Counts the changes; `written` is the one that stands in its place.
     revision: u64,
     written: u64,
@@ -58,6 +63,8 @@ impl Anchor {
         let marks = places.read();
         let state = State {
             marks: marks.clone(),
+            places,
+            left: None,
             revision: 0,
             written: 0,
             stop: false,
@@ -66,17 +73,11 @@ impl Anchor {
             state: Mutex::new(state),
             changed: Condvar::new(),
         });
-        let patience = places
-            .key_store
-            .as_ref()
-            .map_or(Duration::from_secs(1), |(key_store, _)| {
-                key_store.timeout() * 2
-            });
         let writer = Arc::clone(&shared);
         thread::Builder::new()
             .name("anchor".to_owned())
-            .spawn(move || writer.write_changes(&places))?;
-        Ok((Self { shared, patience }, marks))
+            .spawn(move || writer.write_changes())?;
+        Ok((Self { shared }, marks))
     }
 
     /// Notes an account's latest commit. Returns at once.
@@ -88,13 +89,26 @@ impl Anchor {
         }
     }
 
+    /// From now on it is kept in this key store, or in none. Returns at once.
+    pub(crate) fn keep_in(&self, key_store: Option<KeyStore>) {
+        let mut state = self.shared.lock();
+        let before = std::mem::replace(&mut state.places.key_store, key_store);
+        state.left = before.filter(|_| state.places.key_store.is_none());
+        state.revision += 1;
+        self.shared.changed.notify_all();
+    }
+
     /// Waits until all is written, within reason.
     pub(crate) fn close(&self) {
         let state = self.shared.lock();
+        let patience = match &state.places.key_store {
+            Some(key_store) => key_store.timeout() * 2,
+            None => Duration::from_secs(1),
+        };
         let waited = self
             .shared
             .changed
-            .wait_timeout_while(state, self.patience, |state| state.written < state.revision);
+            .wait_timeout_while(state, patience, |state| state.written < state.revision);
         let mut state = waited.map_or_else(|poisoned| poisoned.into_inner().0, |(state, _)| state);
         state.stop = true;
         self.shared.changed.notify_all();
@@ -114,7 +128,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write_changes(&self, places: &Places) {
+    fn write_changes(&self) {
         let mut state = self.lock();
         loop {
             if state.stop {
@@ -128,8 +142,14 @@ impl Shared {
                 continue;
             }
             let (revision, bytes) = (state.revision, encode(&state.marks));
+            let (places, left) = (state.places.clone(), state.left.take());
             drop(state);
             places.write(&bytes);
+            if let Some(left) = left
+                && let Err(trouble) = left.remove(&places.entry)
+            {
+                tracing::warn!(%trouble, "the anchor is still in the key store as well");
+            }
             state = self.lock();
             // Also when it could not be written: the next change tries again, and nothing spins.
             state.written = revision;
@@ -139,10 +159,10 @@ impl Shared {
 }
 
 impl Places {
-    fn read(&self) -> Marks {
+    pub(crate) fn read(&self) -> Marks {
         let mut marks = Marks::new();
-        if let Some((key_store, entry)) = &self.key_store {
-            match key_store.read(entry) {
+        if let Some(key_store) = &self.key_store {
+            match key_store.read(&self.entry) {
                 Ok(Some(bytes)) => merge(&mut marks, &bytes),
                 Ok(None) => {}
                 Err(trouble) => report("read", &trouble),
@@ -160,9 +180,13 @@ impl Places {
         marks
     }
 
+    pub(crate) fn write_marks(&self, marks: &Marks) {
+        self.write(&encode(marks));
+    }
+
     fn write(&self, bytes: &[u8]) {
-        if let Some((key_store, entry)) = &self.key_store {
-            match key_store.write(entry, bytes) {
+        if let Some(key_store) = &self.key_store {
+            match key_store.write(&self.entry, bytes) {
                 Ok(()) => return,
                 Err(trouble) => report("written", &trouble),
             }
@@ -190,7 +214,7 @@ fn encode(marks: &Marks) -> Vec<u8> {
 }
 
 /// Takes the later of two anchors for each account.
-fn merge(marks: &mut Marks, bytes: &[u8]) {
+pub(crate) fn merge(marks: &mut Marks, bytes: &[u8]) {
     let Some(rows) = bytes.strip_prefix(MAGIC) else {
         return;
     };
@@ -217,6 +241,7 @@ mod tests {
         let file = dir.path().join("elsewhere/anchor");
         let places = || Places {
             disk: Arc::new(RealDisk),
+            entry: "anchor".to_owned(),
             key_store: None,
             file: Some(file.clone()),
         };

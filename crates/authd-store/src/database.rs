@@ -9,7 +9,7 @@
 use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -100,8 +100,13 @@ impl Database {
         }
     }
 
+    /// The file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(crate) fn exists(&self) -> io::Result<bool> {
-        let dir = self.path.parent().unwrap_or(std::path::Path::new("."));
+        let dir = self.path.parent().unwrap_or(Path::new("."));
         Ok(self.disk.list(dir)?.contains(&self.path))
     }
 
@@ -174,7 +179,7 @@ impl Database {
         guard(&sync_failed, || redb.close().map_err(redb::Error::from))
     }
 
-    fn open_file(&self, path: &std::path::Path, how: Open, check: bool) -> Result<Opened, Failure> {
+    fn open_file(&self, path: &Path, how: Open, check: bool) -> Result<Opened, Failure> {
         let file = self
             .disk
             .open(path, how)

@@ -10,13 +10,17 @@
 //!
 //! ```text
 //! about            plain: format, instance, how the key is kept ([`KeyProtection`])
-//! key              the data key, where no key store keeps it
+//! key              the data key, where no key store keeps it: key.passphrase and key.credential
+//!                  are sealed under what their name says
 //! lock, clean      held while open; left behind by a clean stop
 //! authd.redb       the database; authd.redb.corrupt-N are damaged ones, kept
 //! mirrors/         one sealed file per account and per owed revocation, and the header
 //! spill/           reserved space, one file per exchange in flight
 //! aside/           damaged records, kept
 //! ```
+//!
+//! After the key was replaced for the Nth time, all of these but `about`, `lock` and `aside` have `-N` in
+//! their names.
 
 mod about;
 mod anchor;
@@ -25,12 +29,16 @@ pub mod disk;
 mod error;
 #[cfg(any(test, feature = "fault"))]
 pub mod fault;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod key;
+mod layout;
 mod load;
 mod migrate;
 mod mirror;
 mod open;
 mod record;
+mod reseal;
 mod seal;
 mod spill;
 mod store;

@@ -11,6 +11,7 @@ use std::{
 };
 
 use authd_core::id::Account;
+use zeroize::Zeroizing;
 
 use crate::{
     about::About,
@@ -18,13 +19,15 @@ use crate::{
     database::{Change, Database, Failure},
     disk::{self, Disk, Held as Lock},
     error::OpenError,
+    layout::Layout,
     load::{HEADER_MIRROR, Merge, Merged, Place},
     migrate::Format,
     mirror::{Aside, Mirrors},
     record::Header,
+    reseal::fingerprint_key,
     seal::{DataKey, Name, Sealer},
     spill::Spill,
-    store::{DATABASE, Loaded, MIRRORS, Options, SetAside, disk_error},
+    store::{Loaded, Options, SetAside, disk_error},
     worker::{
         Held, Unsaved, Worker, header_change, intent_key, record_change, revocation_change,
         seal_header,
@@ -54,30 +57,23 @@ pub(crate) fn open(
     admit(about.as_ref(), key, format)?;
     let sealer = Sealer::new(key, format);
 
-    let clean_mark = dir.join("clean");
+    let layout = Layout::new(dir, about.as_ref().map_or(0, |about| about.number));
+    let clean_mark = layout.clean;
     let was_clean = disk
         .list(dir)
         .map_err(disk_error(dir))?
         .contains(&clean_mark);
-    let mut database = Database::new(Arc::clone(&disk), dir.join(DATABASE));
+    let mut database = Database::new(Arc::clone(&disk), layout.database);
     let existed = database.exists().map_err(disk_error(dir))?;
     if was_clean {
         disk::remove(&*disk, &clean_mark).map_err(disk_error(&clean_mark))?;
     }
-    let mirrors = Mirrors::open(Arc::clone(&disk), dir.join(MIRRORS)).map_err(disk_error(dir))?;
-    let (spill, slots) =
-        Spill::open(Arc::clone(&disk), dir.join("spill")).map_err(disk_error(dir))?;
+    let mirrors = Mirrors::open(Arc::clone(&disk), layout.mirrors).map_err(disk_error(dir))?;
+    let (spill, slots) = Spill::open(Arc::clone(&disk), layout.spill).map_err(disk_error(dir))?;
     let aside = Aside::new(Arc::clone(&disk), dir.join("aside"));
 
     let mut set_aside = Vec::new();
-    let rows = read_rows(
-        &mut database,
-        existed,
-        was_clean,
-        &sealer,
-        &mut set_aside,
-        dir,
-    )?;
+    let rows = read_rows(&mut database, existed, was_clean, &sealer, &mut set_aside)?;
     let lost = rows.is_none();
     let mut merge = rows.unwrap_or_else(|| Merge::new(&sealer, true));
     mirrors
@@ -98,15 +94,7 @@ pub(crate) fn open(
     describe(&*disk, dir, about, &header, key, format)?;
     keep_damaged(&aside, &mut merged, &mut set_aside);
 
-    let entry = format!("anchor-{:032x}", header.instance);
-    let places = Places {
-        disk: Arc::clone(&disk),
-        key_store: options
-            .anchor_key_store
-            .clone()
-            .map(|key_store| (key_store, entry)),
-        file: options.anchor_file.clone(),
-    };
+    let places = places(options, header.instance);
     let (anchor, marks) =
         Anchor::open(places).map_err(|error| OpenError::System(error.to_string()))?;
 
@@ -114,6 +102,10 @@ pub(crate) fn open(
         rebuilt_from_mirrors: lost && !is_new,
         unclean: existed && !was_clean,
         set_aside,
+        fingerprint_key: match &header.fingerprint_key {
+            Some(kept) => Zeroizing::new(kept.0),
+            None => fingerprint_key(key),
+        },
     };
     let mut worker = Worker {
         disk,
@@ -140,6 +132,16 @@ pub(crate) fn open(
     Ok((Open { worker, lock }, loaded))
 }
 
+/// Where the anchor of the store `instance` is.
+pub(crate) fn places(options: &Options, instance: u128) -> Places {
+    Places {
+        disk: Arc::clone(&options.disk),
+        entry: format!("anchor-{instance:032x}"),
+        key_store: options.anchor_key_store.clone(),
+        file: options.anchor_file.clone(),
+    }
+}
+
 /// Refuses what must not be touched.
 fn admit(about: Option<&About>, key: &DataKey, format: Format) -> Result<(), OpenError> {
     let Some(about) = about else { return Ok(()) };
@@ -163,7 +165,6 @@ fn read_rows<'a>(
     was_clean: bool,
     sealer: &'a Sealer,
     set_aside: &mut Vec<SetAside>,
-    dir: &Path,
 ) -> Result<Option<Merge<'a>>, OpenError> {
     if !existed {
         return Ok(None);
@@ -175,14 +176,14 @@ fn read_rows<'a>(
     match read {
         Ok(()) => Ok(Some(merge)),
         Err(Failure::Disk(trouble)) => Err(OpenError::Disk {
-            path: dir.join(DATABASE),
+            path: database.path().to_owned(),
             trouble,
         }),
         Err(failure) => {
             let what = format!("the database ({})", failure.trouble());
             let kept_at = database
                 .set_aside()
-                .map_err(disk_error(dir))?
+                .map_err(disk_error(database.path()))?
                 .unwrap_or_default();
             set_aside.push(SetAside { what, kept_at });
             Ok(None)
@@ -215,6 +216,7 @@ fn header_of(
         machine,
         instance,
         created: options.now,
+        fingerprint_key: None,
     };
     let sealed =
         seal_header(sealer, &header).map_err(|error| OpenError::System(error.to_string()))?;
@@ -237,8 +239,13 @@ fn describe(
     let wanted = About {
         format: format.version.into(),
         instance: header.instance,
-        protection: about.as_ref().and_then(|about| about.protection),
         key_check: Some(key.check()),
+        ..match &about {
+            Some(about) => about.clone(),
+            None => {
+                About::new(format.version).map_err(|error| OpenError::System(error.to_string()))?
+            }
+        }
     };
     if about.as_ref() == Some(&wanted) {
         return Ok(());
@@ -284,6 +291,7 @@ struct Facts {
     rebuilt_from_mirrors: bool,
     unclean: bool,
     set_aside: Vec<SetAside>,
+    fingerprint_key: Zeroizing<[u8; 32]>,
 }
 
 /// Brings the files up to what was merged, and hands it out.
@@ -361,7 +369,7 @@ fn take_up(
             rebuilt
                 .map(|()| worker.backlog.clear())
                 .map_err(|failure| OpenError::Disk {
-                    path: dir.join(DATABASE),
+                    path: worker.database.path().to_owned(),
                     trouble: failure.trouble(),
                 })?;
             true
@@ -391,6 +399,7 @@ fn take_up(
         stale,
         unclean: facts.unclean,
         instance_id: worker.header.instance,
+        fingerprint_key: facts.fingerprint_key,
     })
 }
 

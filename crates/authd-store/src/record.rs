@@ -19,7 +19,7 @@ use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{DeserializeOwned, Error as _, Visitor},
 };
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::seal::SealError;
 
@@ -116,12 +116,25 @@ pub(crate) struct Stored {
 }
 
 /// What the store says about itself, sealed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Header {
     /// The machine that made the store, for records that do not name theirs.
     pub(crate) machine: [u8; 32],
     pub(crate) instance: u128,
     pub(crate) created: Wall,
+    /// What tokens are fingerprinted with, where that does not follow from the key any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fingerprint_key: Option<FingerprintKey>,
+}
+
+/// What tokens are fingerprinted with. Wiped when dropped, never printed.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct FingerprintKey(pub(crate) [u8; 32]);
+
+impl Drop for FingerprintKey {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
 }
 
 impl Stored {
@@ -392,6 +405,30 @@ mod tests {
         let (key, token) = secrets.access_tokens.into_iter().next().unwrap();
         assert_eq!(key.scopes.to_string(), "a b");
         assert!(token.matches("at-3"));
+    }
+
+    /// With `AUTHD_WRITE_SEEDS` set they are written anew.
+    #[test]
+    fn the_fuzz_targets_begin_with_records_of_today() {
+        let record = stored().encode().unwrap();
+        let length = u16::try_from(record.len()).unwrap().to_be_bytes();
+        // As a row, a mirror and a spilled answer, each sealed.
+        let pieces = [1, 8 << 3 | 1, 15 << 3 | 1]
+            .map(|what: u8| [&[what][..], &length, &record].concat())
+            .concat();
+        let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+        for (seed, bytes) in [
+            ("store_record/record", record.as_slice()),
+            ("store_directory/record", &pieces),
+        ] {
+            let path = corpus.join(seed);
+            if std::env::var_os("AUTHD_WRITE_SEEDS").is_some() {
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(&path, bytes).unwrap();
+            }
+            let kept = std::fs::read(&path).unwrap();
+            assert!(kept == bytes, "{seed}: run this with AUTHD_WRITE_SEEDS=1");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use authd_core::{
     id::{Account, AttemptId, GrantId},
     time::Wall,
 };
+use zeroize::Zeroizing;
 
 use crate::{
     disk::{Disk, RealDisk},
@@ -23,11 +24,6 @@ use crate::{
     seal::DataKey,
     worker::Worker,
 };
-
-/// The database's file name.
-pub(crate) const DATABASE: &str = "authd.redb";
-/// The directory of the mirrors.
-pub(crate) const MIRRORS: &str = "mirrors";
 
 /// What a store is opened with.
 #[derive(Clone, Debug)]
@@ -87,6 +83,9 @@ pub struct Loaded {
     pub unclean: bool,
     /// Names the store; drawn at random when it was made.
     pub instance_id: u128,
+    /// What tokens are fingerprinted with: of the store, and not of its key, so that fingerprints in
+    /// records outlive a new key.
+    pub fingerprint_key: Zeroizing<[u8; 32]>,
 }
 
 /// Something damaged.
@@ -242,9 +241,26 @@ impl Store {
         self.run(move |worker| worker.settle_revocation(id), done);
     }
 
+    /// From now on the anchor is kept in this key store, or with `None` in its file alone. For when
+    /// the data key has moved.
+    pub fn keep_anchor_in(&self, key_store: Option<KeyStore>, done: impl Done<()>) {
+        self.run(
+            move |worker| {
+                worker.keep_anchor_in(key_store);
+                Ok(())
+            },
+            done,
+        );
+    }
+
     /// Tries again to write what earlier operations could not, and says what is still owed.
     pub fn flush(&self, done: impl Done<Flushed>) {
         self.run(|worker| Ok(worker.flush()), done);
+    }
+
+    /// Does nothing, on the store's thread: `done` is the proof that it is alive and has done all before.
+    pub fn ping(&self, done: impl Done<()>) {
+        self.run(|_| Ok(()), done);
     }
 
     /// Ends the store after the operations already given, with the mark of a clean stop. `done` is

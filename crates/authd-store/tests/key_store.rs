@@ -20,8 +20,7 @@ use std::{
 use authd_core::time::Wall;
 use authd_store::{
     KeyProtection, OpenError, Options, Store,
-    disk::RealDisk,
-    key::{self, Key, KeyState, KeyStore, KeyStoreTrouble},
+    key::{self, Key, KeyState, KeyStore, KeyStoreTrouble, Means, NewKey},
 };
 use common::{close, login, renew};
 
@@ -96,7 +95,11 @@ fn start_keyring() {
 }
 
 fn obtain(state: &Path) -> Result<KeyState, OpenError> {
-    key::obtain(&RealDisk, state, Some(&KeyStore::new(TIMEOUT)))
+    let means = Means {
+        key_store: KeyStore::new(TIMEOUT),
+        ..Means::new(state, Wall(0))
+    };
+    key::obtain(&means, NewKey::InKeyStore, None)
 }
 
 fn ready(state: &Path) -> Key {
@@ -104,6 +107,7 @@ fn ready(state: &Path) -> Key {
         KeyState::Ready(key) => key,
         KeyState::Locked { reason } | KeyState::Unavailable { reason } => panic!("{reason}"),
         KeyState::Hanging => panic!("the key store hangs"),
+        _ => panic!("no passphrase protects it"),
     }
 }
 
@@ -235,8 +239,12 @@ fn a_hanging_key_store_is_given_up_in_time_and_delays_no_commit() {
     };
     let impatient = KeyStore::new(Duration::from_millis(200));
     let state = scratch.join("state");
+    let impatiently = Means {
+        key_store: impatient.clone(),
+        ..Means::new(&state, Wall(0))
+    };
     let begun = Instant::now();
-    let KeyState::Ready(key) = key::obtain(&RealDisk, &state, Some(&impatient)).unwrap() else {
+    let KeyState::Ready(key) = key::obtain(&impatiently, NewKey::InKeyStore, None).unwrap() else {
         panic!("a new store falls back to a file");
     };
     assert_eq!(key.fell_back, Some(KeyStoreTrouble::Hanging));
@@ -254,7 +262,7 @@ fn a_hanging_key_store_is_given_up_in_time_and_delays_no_commit() {
     assert!(scratch.join("anchor/anchor").exists());
 
     made_with_key_store(&state);
-    let hanging = key::obtain(&RealDisk, &state, Some(&impatient));
+    let hanging = key::obtain(&impatiently, NewKey::InKeyStore, None);
     assert!(matches!(hanging, Ok(KeyState::Hanging)));
     assert!(
         begun.elapsed() < Duration::from_secs(30),

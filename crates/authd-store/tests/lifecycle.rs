@@ -13,7 +13,8 @@ use authd_core::{
 };
 use authd_store::{
     CommitOutcome, DataKey, OpenError, Options, PendingRevocation, Store, StoreError,
-    TokenTypeHint, key,
+    TokenTypeHint,
+    key::{self, Means, NewKey},
 };
 use common::*;
 
@@ -347,7 +348,7 @@ fn sorted(mut accounts: Vec<Account>) -> Vec<Account> {
 fn no_secret_stands_in_any_file_and_every_file_is_private() {
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().join("state");
-    let data_key = match key::obtain(&authd_store::disk::RealDisk, &state, None).unwrap() {
+    let data_key = match key::obtain(&Means::new(&state, Wall(0)), NewKey::InFile, None).unwrap() {
         key::KeyState::Ready(key) => key.data_key,
         _ => panic!("a key file is always to be had"),
     };

@@ -16,9 +16,10 @@ use authd_proto::{Call, WireError};
 use crate::{clock::Clock, published::Snapshot, restricted::Restricted};
 
 /// What a connection may ask for.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) enum Access {
     /// Everything: it came in at the owner's own socket.
+    #[default]
     Owner,
     /// The token of one account: it came in at this one.
     Restricted(Arc<Restricted>),
@@ -63,6 +64,14 @@ impl Access {
         match self {
             Self::Owner => asked,
             Self::Restricted(socket) => Some(socket.account()),
+        }
+    }
+
+    /// The name of the socket that it came in at, where that is not the owner's.
+    pub(crate) fn socket(&self) -> Option<&str> {
+        match self {
+            Self::Owner => None,
+            Self::Restricted(socket) => Some(&socket.terms.name),
         }
     }
 
@@ -125,9 +134,21 @@ fn admit(socket: &Restricted, call: &Call<'_>, now: Now, boot_id: BootId) -> Res
         | Call::SocketList(_)
         | Call::SocketRevoke(_)
         | Call::DoctorCheck(_)
+        | Call::ApprovalList(_)
+        | Call::ApprovalAnswer(_)
+        | Call::GrantList(_)
+        | Call::GrantTier(_)
+        | Call::GrantAdd(_)
+        | Call::GrantRevoke(_)
+        | Call::AuditQuery(_)
         | Call::DaemonStatus(_)
         | Call::DaemonReload(_)
-        | Call::DaemonStop(_) => Err(socket.denied()),
+        | Call::DaemonStop(_)
+        | Call::DaemonLock(_)
+        | Call::DaemonUnlock(_)
+        | Call::KeyStatus(_)
+        | Call::KeyRotate(_)
+        | Call::KeyMove(_) => Err(socket.denied()),
     }
 }
 

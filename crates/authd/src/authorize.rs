@@ -221,6 +221,11 @@ impl Logins {
         }
     }
 
+    /// Whether any has not ended.
+    pub(crate) fn are_under_way(&self) -> bool {
+        self.with(|logins| logins.are_under_way())
+    }
+
     /// Whether there is such a login.
     pub(crate) fn check(&self, id: LoginId) -> Result<(), WireError> {
         self.end(id).map(drop)
@@ -262,6 +267,11 @@ impl Logins {
             Ok(grant) => Ok(Arc::new(login.done(&grant, daemon.clock.now()))),
             Err(LoginFailure::Refused { code, .. }) if is_import && code == "invalid_grant" => {
                 Err(handler::import::refused(&login.account))
+            }
+            // It is given up for the lock's sake.
+            Err(LoginFailure::ShuttingDown) => {
+                let stopping = || refusal::login(&login.account, &LoginFailure::ShuttingDown);
+                Err(daemon.check_open().err().unwrap_or_else(stopping))
             }
             Err(failure) => Err(login.explain(refusal::login(&login.account, &failure))),
         };

@@ -148,11 +148,16 @@ impl Config {
             }) => return Ok(Self::default()),
             Err(trouble) => return Err(trouble.into()),
         };
-        let config: Self = toml::from_str(&text).map_err(|error| wrong(explain(&text, &error)))?;
-        config.check().map_err(wrong)?;
+        Self::of(&text).map_err(wrong)
+    }
+
+    /// Reads the text of a file. What is wrong with it is said on one line.
+    pub(crate) fn of(text: &str) -> Result<Self, String> {
+        let config: Self = toml::from_str(text).map_err(|error| explain(text, &error))?;
+        config.check()?;
         built_in().with(&config.providers).map_err(|error| {
-            let line = line_of_provider(&text, &error.name);
-            wrong(format!("{}{error}", place(line)))
+            let line = line_of_provider(text, &error.name);
+            format!("{}{error}", place(line))
         })?;
         Ok(config)
     }
@@ -252,13 +257,14 @@ fn is_client_id(address: &str) -> bool {
         && !path.split('/').any(|segment| matches!(segment, "." | ".."))
 }
 
-/// The parser's message on one line, with its place, and for an unknown key the one that was meant.
+/// The parser's message on one line, with its place, and for an unknown key the one that was meant. A text
+/// of the wrong type is not repeated: it may be a secret in the wrong place.
 pub(crate) fn explain(text: &str, error: &toml::de::Error) -> String {
     let line = error
         .span()
         .map(|span| text[..span.start].matches('\n').count() + 1);
     let place = place(line);
-    let message = error.message().replace('\n', " ");
+    let message = without_text(error.message()).replace('\n', " ");
     let Some((unknown, known)) = unknown_key(&message) else {
         return format!("{place}{message}");
     };
@@ -268,6 +274,19 @@ pub(crate) fn explain(text: &str, error: &toml::de::Error) -> String {
             "{place}unknown key `{unknown}`, known are {}",
             known.join(", ")
         ),
+    }
+}
+
+/// What serde says of a text that is of the wrong type, without the text.
+fn without_text(message: &str) -> String {
+    let begins = message.find(": string \"");
+    let ends = message.rfind("\", expected ");
+    match (begins, ends) {
+        (Some(begins), Some(ends)) if begins < ends => {
+            let kind = begins + ": string".len();
+            format!("{}{}", &message[..kind], &message[ends + 1..])
+        }
+        _ => message.to_owned(),
     }
 }
 
@@ -315,6 +334,20 @@ mod tests {
             Config::default()
         );
         assert_eq!(load("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn a_text_of_the_wrong_type_is_not_repeated() {
+        let error = load("allow_root = \"hush \\\", expected\\n\"\n").unwrap_err();
+        assert!(
+            error.ends_with("line 1: invalid type: string, expected a boolean"),
+            "{error}"
+        );
+        let error = load("[network]\nrequest_timeout_secs = \"hush\"\n").unwrap_err();
+        assert!(
+            !error.contains("hush") && error.contains("line 2"),
+            "{error}"
+        );
     }
 
     #[test]

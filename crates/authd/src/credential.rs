@@ -124,6 +124,11 @@ struct Printed {
 }
 
 impl Credentials {
+    /// Forgets everything that commands printed.
+    pub(crate) fn forget(&self) {
+        lock(&self.printed).clear();
+    }
+
     /// What the command prints. Blocks while it runs; whoever calls has the turn.
     fn printed(
         &self,

@@ -13,15 +13,32 @@ use authd_core::{id::Ticket, time::Now};
 use authd_oauth::{Ambient, DpopServers};
 use authd_proto::{
     ErrorCode, WireError,
-    response::{KeyProtection, OwedRevocation, StoreStatus},
+    event::EventKind,
+    response::{KeyProtection as WireProtection, OwedRevocation, StoreStatus},
 };
-use tokio::sync::{Notify, watch};
+use authd_store::KeyProtection;
+use tokio::sync::{Notify, oneshot, watch};
 
 use crate::{
-    authorize::Logins, clock::Clock, clocks::Clocks, config::Config, credential::Credentials,
-    driver::Mailbox, fingerprint::Fingerprinter, journal::Journal, network::Network,
-    published::Published, restricted::Sockets,
+    approvals::Approvals,
+    audit::Audit,
+    authorize::Logins,
+    caller::Callers,
+    clock::Clock,
+    clocks::Clocks,
+    config::Config,
+    credential::Credentials,
+    driver::{Mailbox, Message, Rest},
+    fingerprint::Fingerprinter,
+    journal::{Journal, Origin},
+    keys::Keys,
+    network::Network,
+    published::{Accounts, Published},
+    restricted::Sockets,
 };
+
+/// The outcome of the event that tells of a lock, and ends every subscription.
+pub(crate) const LOCKED: &str = "locked";
 
 /// One running daemon.
 pub(crate) struct Daemon {
@@ -37,6 +54,12 @@ pub(crate) struct Daemon {
     pub(crate) fingerprints: Fingerprinter,
     /// Events.
     pub(crate) journal: Journal,
+    /// Who was given what.
+    pub(crate) audit: Audit,
+    /// Who may have what without a question.
+    pub(crate) approvals: Approvals,
+    /// Who is connected.
+    pub(crate) callers: Callers,
     /// What commands printed that prove us.
     pub(crate) credentials: Credentials,
     /// Logins under way.
@@ -49,6 +72,8 @@ pub(crate) struct Daemon {
     pub(crate) sockets: Sockets,
     /// The configuration in force.
     pub(crate) config: ArcSwap<Config>,
+    /// Where its key comes from, and how far the store is from being open.
+    pub(crate) keys: Keys,
     /// How the store is.
     pub(crate) standing: ArcSwap<Standing>,
     /// Figures for `daemon.status`.
@@ -77,12 +102,17 @@ pub(crate) struct Place {
 #[derive(Clone, Debug)]
 pub(crate) struct Standing {
     pub(crate) store: StoreStatus,
-    pub(crate) key_protection: KeyProtection,
+    pub(crate) key_protection: WireProtection,
     /// Whether accounts can be asked about at all.
     pub(crate) open: bool,
+    /// What those are to do who ask in vain.
+    pub(crate) hint: &'static str,
 }
 
 impl Standing {
+    pub(crate) const ASK_DOCTOR: &str = "run 'authctl doctor'";
+    pub(crate) const UNLOCK: &str = "run 'authctl unlock'";
+
     /// Before the store was opened.
     pub(crate) fn opening() -> Self {
         Self::shut("locked", "the store is being opened")
@@ -94,13 +124,40 @@ impl Standing {
             store: StoreStatus {
                 state: state.to_owned(),
                 detail: Some(detail.to_owned()),
+                hint: None,
             },
-            key_protection: KeyProtection {
+            key_protection: WireProtection {
                 kind: "unknown".to_owned(),
                 detail: detail.to_owned(),
             },
             open: false,
+            hint: Self::ASK_DOCTOR,
         }
+    }
+
+    /// Until a person gives the passphrase.
+    pub(crate) fn awaiting_passphrase() -> Self {
+        let mut standing = Self::shut("locked", "a passphrase protects it, and nobody gave it yet");
+        standing.ask_to_unlock();
+        KeyProtection::Passphrase
+            .as_str()
+            .clone_into(&mut standing.key_protection.kind);
+        standing
+    }
+
+    /// Somebody locked it. How its key is kept is known still.
+    fn locked(before: &Self) -> Self {
+        let mut standing = Self {
+            key_protection: before.key_protection.clone(),
+            ..Self::shut("locked", "it was locked on request")
+        };
+        standing.ask_to_unlock();
+        standing
+    }
+
+    fn ask_to_unlock(&mut self) {
+        self.hint = Self::UNLOCK;
+        self.store.hint = Some(Self::UNLOCK.to_owned());
     }
 }
 
@@ -151,7 +208,45 @@ impl Daemon {
         } else {
             ErrorCode::StoreFailed
         };
-        Err(WireError::new(code, detail).with_hint("run 'authctl doctor'"))
+        Err(WireError::new(code, detail).with_hint(standing.hint))
+    }
+
+    /// From here on nobody is served.
+    pub(crate) fn deny(&self) {
+        let before = self.standing.load();
+        if before.hint != Standing::UNLOCK {
+            self.standing.store(Arc::new(Standing::locked(&before)));
+        }
+        self.published.store(Accounts::new());
+        self.credentials.forget();
+        self.forget_approvals();
+        self.close_restricted_connections();
+    }
+
+    /// Locks: from here on nobody is served. What comes back is told when exchanges in flight are
+    /// finished and written, and keys and tokens are out of memory. Whatever else is to end with the
+    /// lock ends here.
+    pub(crate) fn lock(&self, origin: Origin) -> oneshot::Receiver<()> {
+        self.deny();
+        // Also the last that those hear who watch.
+        self.journal.add(EventKind::Daemon, |event| {
+            event.outcome = Some(LOCKED.to_owned());
+            event.code = Some(ErrorCode::Locked);
+            event.hint = Some(Standing::UNLOCK.to_owned());
+            event.trace_id = origin.trace_id;
+            event.client = origin.client;
+        });
+        let (done, wiped) = oneshot::channel();
+        self.mailbox.send(Message::Rest(Rest::Lock { done }));
+        wiped
+    }
+}
+
+impl Daemon {
+    /// For lock: no approval that a person gave until lock holds any longer, and whoever waits for an answer
+    /// hears `locked`. Tiers and standing approvals are untouched.
+    pub(crate) fn forget_approvals(&self) {
+        self.approvals.forget();
     }
 }
 

@@ -5,8 +5,10 @@
 
 /// What is kept free of clients: the store and its mirrors, providers, login pages, commands.
 const OWN: u64 = 256;
+/// Of one client: its connection, and the hold on its process.
+const OF_CLIENT: u64 = 2;
 /// As many as are ever of use.
-const ENOUGH: u64 = 4096;
+const ENOUGH: u64 = 4608;
 
 /// Raises what the system lets the daemon open to what it needs, as far as it may.
 pub(crate) fn raise() {
@@ -36,7 +38,7 @@ pub(crate) fn for_clients(most: usize) -> usize {
 
 fn within(limit: Option<u64>, most: usize) -> usize {
     let left = limit.map_or(u64::MAX, |limit| limit.saturating_sub(OWN).max(limit / 2));
-    usize::try_from(left).map_or(most, |left| left.min(most))
+    usize::try_from(left / OF_CLIENT).map_or(most, |left| left.min(most))
 }
 
 #[cfg(test)]
@@ -48,8 +50,9 @@ mod tests {
         for (limit, clients) in [
             (None, 2048),
             (Some(20_000), 2048),
-            (Some(1024), 768),
-            (Some(256), 128),
+            (Some(ENOUGH), 2048),
+            (Some(1024), 384),
+            (Some(256), 64),
         ] {
             assert_eq!(within(limit, 2048), clients);
         }

@@ -3,7 +3,7 @@
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use authd_proto::{
-    Call, ErrorShape, WireError,
+    Call, ErrorCode, ErrorShape, WireError,
     encode::{self, TokenTail},
 };
 use serde::Serialize;
@@ -12,8 +12,8 @@ use crate::{
     connection::Session,
     daemon::Shared,
     handler::{
-        account, daemon as own, doctor, dpop, events, import, login, metadata, provider, renew,
-        socket, token,
+        account, approval, audit, daemon as own, doctor, dpop, events, gate::Asker, grant, import,
+        key, login, metadata, provider, renew, socket, token,
     },
     journal::Origin,
     published::Token,
@@ -52,7 +52,7 @@ impl Reply {
         let error = match result {
             Ok(result) => match encode::response(&mut frame, id, &result) {
                 Ok(()) => return Self::Frame(frame),
-                Err(error) => WireError::new(authd_proto::ErrorCode::TooLarge, error.to_string()),
+                Err(error) => WireError::new(ErrorCode::TooLarge, error.to_string()),
             },
             Err(error) => error,
         };
@@ -79,15 +79,46 @@ pub(crate) fn dispatch(
         trace_id: trace_id.map(str::to_owned),
         client: session.client.clone(),
     };
+    let asker = || Asker {
+        tally: Arc::clone(&session.tally),
+        access: session.access.clone(),
+        origin: origin(),
+    };
     match call {
         Call::TokenGet(get) => {
-            return token::get(daemon, &session.access, shape, id, &get, origin, out);
+            return token::get(daemon, session, id, &get, origin, out);
         }
         Call::TokenReject(reject) => {
             return token::reject(daemon, session, id, &reject, origin, out);
         }
         Call::DpopProof(ask) => {
-            return later(daemon, id, shape, |daemon| dpop::proof(daemon, ask));
+            let asker = asker();
+            return later(daemon, id, shape, |daemon| dpop::proof(daemon, asker, ask));
+        }
+        Call::ApprovalList(list) => now(out, id, approval::list(daemon, &list), shape),
+        Call::ApprovalAnswer(ask) => {
+            let caller = Arc::clone(session.tally.caller());
+            return later(daemon, id, shape, |daemon| {
+                approval::answer(daemon, caller, ask)
+            });
+        }
+        Call::GrantList(list) => now(out, id, grant::list(daemon, &list), shape),
+        Call::GrantTier(ask) => {
+            let asker = asker();
+            return later(daemon, id, shape, |daemon| grant::tier(daemon, asker, ask));
+        }
+        Call::GrantAdd(ask) => {
+            let asker = asker();
+            return later(daemon, id, shape, |daemon| grant::add(daemon, asker, ask));
+        }
+        Call::GrantRevoke(ask) => {
+            let asker = asker();
+            return later(daemon, id, shape, |daemon| {
+                grant::revoke(daemon, asker, ask)
+            });
+        }
+        Call::AuditQuery(query) => {
+            return later(daemon, id, shape, |daemon| audit::query(daemon, query));
         }
         Call::Hello(hello) => now(out, id, own::hello(session, hello), session.errors),
         Call::AccountList(list) => now(out, id, account::list(daemon, &list), shape),
@@ -105,11 +136,17 @@ pub(crate) fn dispatch(
             return later(daemon, id, shape, |daemon| events::query(daemon, query));
         }
         Call::SocketCreate(create) => {
-            return later(daemon, id, shape, |daemon| socket::create(daemon, create));
+            let asker = asker();
+            return later(daemon, id, shape, |daemon| {
+                socket::create(daemon, asker, create)
+            });
         }
         Call::SocketList(list) => now(out, id, socket::list(daemon, &list), shape),
         Call::SocketRevoke(revoke) => {
-            return later(daemon, id, shape, |daemon| socket::revoke(daemon, revoke));
+            let asker = asker();
+            return later(daemon, id, shape, |daemon| {
+                socket::revoke(daemon, asker, revoke)
+            });
         }
         Call::DoctorCheck(check) => {
             return later(daemon, id, shape, |daemon| doctor::check(daemon, check));
@@ -117,6 +154,29 @@ pub(crate) fn dispatch(
         Call::DaemonStatus(_) => now(out, id, own::status(daemon), shape),
         Call::DaemonStop(_) => now(out, id, own::stop(daemon, session), shape),
         Call::DaemonReload(_) => return later(daemon, id, shape, own::reload),
+        Call::DaemonLock(lock) => {
+            let origin = origin();
+            return later(daemon, id, shape, |daemon| key::lock(daemon, lock, origin));
+        }
+        Call::DaemonUnlock(unlock) => {
+            let (process, origin) = (session.process, origin());
+            return later(daemon, id, shape, |daemon| {
+                key::unlock(daemon, unlock, process, origin)
+            });
+        }
+        Call::KeyStatus(_) => return later(daemon, id, shape, key::status),
+        Call::KeyMove(ask) => {
+            let (process, origin) = (session.process, origin());
+            return later(daemon, id, shape, |daemon| {
+                key::move_to(daemon, ask, process, origin)
+            });
+        }
+        Call::KeyRotate(ask) => {
+            let (process, origin) = (session.process, origin());
+            return later(daemon, id, shape, |daemon| {
+                key::rotate(daemon, ask, process, origin)
+            });
+        }
         Call::AccountCheck(check) => {
             return later(daemon, id, shape, |daemon| metadata::check(daemon, check));
         }
@@ -179,5 +239,22 @@ where
     F: Future<Output = Result<T, WireError>> + Send + 'static,
 {
     let answer = handler(Arc::clone(daemon));
-    Some(Box::pin(async move { Reply::of(id, shape, answer.await) }))
+    let daemon = Arc::clone(daemon);
+    Some(Box::pin(async move {
+        let answer = answer.await.map_err(|error| unless_locked(&daemon, error));
+        Reply::of(id, shape, answer)
+    }))
+}
+
+/// Whoever waited while it was locked hears that, and not what it looks like from inside: accounts that are
+/// not there, a daemon that takes nothing on.
+fn unless_locked(daemon: &Shared, error: WireError) -> WireError {
+    let looks_like_it = matches!(
+        error.code,
+        ErrorCode::UnknownAccount | ErrorCode::ShuttingDown | ErrorCode::Unavailable
+    );
+    match daemon.check_open() {
+        Err(locked) if looks_like_it => locked,
+        _ => error,
+    }
 }

@@ -4,6 +4,7 @@
 //! through [`crate::perform`]. Between two wakes nothing runs.
 
 mod mailbox;
+mod rest;
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -15,15 +16,20 @@ use authd_core::{
     time::Boot,
 };
 use authd_oauth::Exchanged;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use self::mailbox::{Answerer, Ask, Handed, Mailbox, Message, Question};
+use self::rest::Resting;
+pub(crate) use self::{
+    mailbox::{Answerer, Ask, Handed, Mailbox, Message, Question},
+    rest::{Rest, ends_subscriptions},
+};
 use crate::{
     clock::Sleep,
     daemon::Shared,
     memory,
     perform::Performer,
     signs::{Hold, Sign},
+    watchdog::Watchdog,
 };
 
 /// Messages taken in before readers see the result.
@@ -39,6 +45,7 @@ pub(crate) async fn run(
     daemon: Shared,
     mut mail: mpsc::UnboundedReceiver<Message>,
     seed: u64,
+    watchdog: Watchdog,
 ) -> std::io::Result<()> {
     let boot_id = daemon.published.boot_id;
     let broker = Broker::new(daemon.config.load().engine(), seed, boot_id);
@@ -50,20 +57,25 @@ pub(crate) async fn run(
         stop_by: None,
         hold: None,
         woke_at: None,
+        resting: None,
+        locks: Vec::new(),
+        watchdog,
     };
     let mut alarm = driver.daemon.clock.alarm()?;
     loop {
         driver.settle();
+        driver.drained();
         let overdue = driver
             .stop_by
             .is_some_and(|stop_by| driver.daemon.clock.now().boot >= stop_by);
         let quiet = driver.broker.in_flight() == 0 && driver.performer.all_departed();
-        if driver.performer.is_stopping() && (quiet || overdue) {
+        if driver.performer.is_stopping() && (quiet && !driver.is_between() || overdue) {
             driver.performer.close_store();
             return Ok(());
         }
         let next = driver.broker.poll_timeout();
-        alarm.set([next, driver.stop_by].into_iter().flatten().min())?;
+        let wakes = [next, driver.stop_by, driver.watchdog.due()];
+        alarm.set(wakes.into_iter().flatten().min())?;
         let message = tokio::select! {
             biased;
             message = mail.recv() => match message {
@@ -82,6 +94,7 @@ pub(crate) async fn run(
             Some(message) => driver.take(message),
             None => driver.handle(Event::Tick),
         }
+        driver.prove_alive();
         for _ in 0..BATCH {
             match mail.try_recv() {
                 Ok(message) => driver.take(message),
@@ -103,6 +116,12 @@ struct Driver {
     hold: Option<Hold>,
     /// When it woke, unless it is to sleep again.
     woke_at: Option<Boot>,
+    /// The store is being closed, or given another key.
+    resting: Option<Resting>,
+    /// Who wants it locked as soon as it is open.
+    locks: Vec<oneshot::Sender<()>>,
+    /// The service manager waits for signs of life.
+    watchdog: Watchdog,
 }
 
 impl Driver {
@@ -126,9 +145,17 @@ impl Driver {
             .store(questions, Ordering::Relaxed);
     }
 
+    /// When a sign of life is due: it is given once the store's thread, which is asked now, has answered.
+    fn prove_alive(&mut self) {
+        if self.watchdog.begin() {
+            self.performer.ask_store_for_life();
+        }
+    }
+
     fn handle(&mut self, event: Event) {
         if let Event::Validated { .. } = event {
-            self.performer.questions -= 1;
+            // Of one that was asked before the store was closed and opened, nobody counts.
+            self.performer.questions = self.performer.questions.saturating_sub(1);
         }
         self.broker.handle(event, self.daemon.clock.now());
         while let Some(effect) = self.broker.poll_effect() {
@@ -176,6 +203,9 @@ impl Driver {
     }
 
     fn take(&mut self, message: Message) {
+        let Some(message) = self.waits(message) else {
+            return;
+        };
         match message {
             Message::Event(event) => {
                 match &*event {
@@ -251,7 +281,12 @@ impl Driver {
                 }
                 self.performer.tell_opened();
                 memory::give_back();
+                self.wake();
+                self.lock_after_all();
             }
+            Message::Rest(rest) => self.rest(rest),
+            Message::Rested(rested) => self.rested(rested),
+            Message::KeepAnchorIn(key_store) => self.performer.keep_anchor_in(key_store),
             Message::Depart {
                 account,
                 revoke,
@@ -316,6 +351,7 @@ impl Driver {
                 }
                 self.performer.tell_checked(askers);
             }
+            Message::StoreAlive => self.watchdog.tell(),
             Message::Sign { sign, hold } => self.told(sign, hold),
             Message::Configure(config) => self.broker.configure(config),
             Message::Stop => self.stop(),

@@ -4,6 +4,8 @@
 //! `AUTHD_FAILPOINT=NAME=ACTION@N` does ACTION when NAME is reached for the Nth time: `kill` is a
 //! real SIGKILL to the daemon's own process, `stall:MILLIS` blocks the thread that got there.
 
+use authd_store::key::Step;
+
 /// The boundaries, in the order in which one exchange passes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Boundary {
@@ -21,6 +23,27 @@ pub(crate) enum Boundary {
     Published,
     /// What a logout owes the provider is on disk; the account still is, too.
     RevocationsOwed,
+    /// The store's key moves or is replaced: it is noted where to.
+    KeyNoted,
+    /// It is written there, and was read back.
+    KeyWritten,
+    /// Everything is sealed under the new key, beside the old.
+    KeyResealed,
+    /// The new place or key counts.
+    KeyCommitted,
+    /// The old one is gone.
+    KeyRemoved,
+}
+
+/// The boundary at which a key has come so far.
+pub(crate) fn of_key(step: Step) -> Boundary {
+    match step {
+        Step::Noted => Boundary::KeyNoted,
+        Step::Written => Boundary::KeyWritten,
+        Step::Resealed => Boundary::KeyResealed,
+        Step::Committed => Boundary::KeyCommitted,
+        Step::Removed => Boundary::KeyRemoved,
+    }
 }
 
 #[cfg(not(feature = "failpoints"))]
@@ -52,6 +75,11 @@ mod armed {
                 Self::CommitSynced => "commit_synced",
                 Self::Published => "published",
                 Self::RevocationsOwed => "revocations_owed",
+                Self::KeyNoted => "key_noted",
+                Self::KeyWritten => "key_written",
+                Self::KeyResealed => "key_resealed",
+                Self::KeyCommitted => "key_committed",
+                Self::KeyRemoved => "key_removed",
             }
         }
     }

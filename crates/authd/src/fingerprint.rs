@@ -1,26 +1,32 @@
 //! Names tokens by a keyed hash, so that they can be spoken of without being revealed.
 
-use std::sync::OnceLock;
+use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use authd_core::id::Fingerprint;
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-/// The key: derived from the store's own, so it is secret and the same over restarts.
+/// The key: it comes with the store, so it is secret and the same over restarts.
 #[derive(Default)]
-pub(crate) struct Fingerprinter(OnceLock<Zeroizing<[u8; 32]>>);
+pub(crate) struct Fingerprinter(ArcSwapOption<Zeroizing<[u8; 32]>>);
 
 impl Fingerprinter {
-    /// Sets the key, once.
+    /// Sets the key. A store that is opened again has the same.
     pub(crate) fn key(&self, key: Zeroizing<[u8; 32]>) {
-        // A store that is opened again has the same key.
-        let _ = self.0.set(key);
+        self.0.store(Some(Arc::new(key)));
+    }
+
+    /// Drops it, with the store.
+    pub(crate) fn forget(&self) {
+        self.0.store(None);
     }
 
     /// HMAC-SHA-256 of the token, cut to 128 bits.
     pub(crate) fn of(&self, token: &str) -> Fingerprint {
-        let key: &[u8] = self.0.get().map_or(&[], |key| key.as_slice());
+        let key = self.0.load();
+        let key: &[u8] = key.as_ref().map_or(&[], |key| key.as_slice());
         let mut mac = <Hmac<Sha256> as hmac::Mac>::new_from_slice(key)
             .expect("HMAC takes a key of any length");
         mac.update(token.as_bytes());

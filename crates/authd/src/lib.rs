@@ -10,20 +10,29 @@
 
 mod access;
 mod admission;
+mod approvals;
+mod audit;
 mod authorize;
+mod caller;
 mod clock;
 mod clocks;
 mod config;
 mod connection;
 mod credential;
+mod crowd;
 mod daemon;
 mod descriptors;
 mod dispatch;
 mod driver;
 mod failpoint;
 mod fingerprint;
+#[cfg(fuzzing)]
+pub mod fuzzing;
+mod guesses;
 mod handler;
 mod journal;
+mod keys;
+mod lines;
 mod log;
 mod memory;
 mod network;
@@ -39,11 +48,13 @@ mod signs;
 mod suggest;
 #[cfg(test)]
 mod testing;
+mod watchdog;
 
 pub use self::{
     clock::{Alarms, Clock, DrivenClock},
     log::start as start_log,
     memory::share_one_arena,
     run::{RunError, Start, run},
+    service::watchdog_of_process,
     signs::{Sign, Signs},
 };

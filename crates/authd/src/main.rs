@@ -1,6 +1,6 @@
 //! The daemon's command line.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use authd::{Clock, RunError, Signs, Start};
 use authd_ipc::Environment;
@@ -29,27 +29,44 @@ Environment:
 enum Asked {
     /// To print this.
     Text(String),
-    /// To serve; and, when readiness is to be told on an inherited descriptor, which.
-    Serve { ready_fd: Option<i32> },
+    /// To serve.
+    Serve(Inherited),
 }
+
+/// Descriptors that whoever started us passed on, by number.
+#[derive(Default)]
+struct Inherited {
+    /// Where readiness is to be told.
+    ready_fd: Option<i32>,
+    /// The socket to listen on, in the place of the daemon before.
+    #[cfg_attr(windows, expect(dead_code, reason = "a pipe cannot be passed on"))]
+    listen_fd: Option<i32>,
+}
+
+/// How long the successor of another daemon waits for its end. Service managers wait for 90 s until one is
+/// there.
+const PATIENCE_AS_SUCCESSOR: Duration = Duration::from_secs(60);
+/// The same for one that a command started, which waits for 20 s: it may have come upon one that ends.
+const PATIENCE_FOR_COMMANDS: Duration = Duration::from_secs(10);
 
 /// Reads the command line. There is next to nothing on it, and this process stays in memory all
 /// day: a parser of some hundred kilobytes is for `authctl`.
 fn arguments() -> Result<Asked, lexopt::Error> {
     use lexopt::{Arg, ValueExt as _};
     let mut parser = lexopt::Parser::from_env();
-    let mut ready_fd = None;
+    let mut inherited = Inherited::default();
     while let Some(argument) = parser.next()? {
         match argument {
             Arg::Short('h') | Arg::Long("help") => return Ok(Asked::Text(HELP.to_owned())),
             Arg::Short('V') | Arg::Long("version") => {
                 return Ok(Asked::Text(format!("authd {}", env!("CARGO_PKG_VERSION"))));
             }
-            Arg::Long("ready-fd") => ready_fd = Some(parser.value()?.parse()?),
+            Arg::Long("ready-fd") => inherited.ready_fd = Some(parser.value()?.parse()?),
+            Arg::Long("listen-fd") => inherited.listen_fd = Some(parser.value()?.parse()?),
             other => return Err(other.unexpected()),
         }
     }
-    Ok(Asked::Serve { ready_fd })
+    Ok(Asked::Serve(inherited))
 }
 
 fn main() -> ExitCode {
@@ -60,8 +77,8 @@ fn main() -> ExitCode {
     )]
     // SAFETY: nothing was started yet, so no other thread runs and no descriptor is owned.
     let activated = unsafe { authd_ipc::activation::take() };
-    let ready_fd = match arguments() {
-        Ok(Asked::Serve { ready_fd }) => ready_fd,
+    let inherited = match arguments() {
+        Ok(Asked::Serve(inherited)) => inherited,
         Ok(Asked::Text(text)) => return print(&text),
         Err(error) => {
             tell(&format!("{error}; see 'authd --help'"));
@@ -71,10 +88,14 @@ fn main() -> ExitCode {
     authd::share_one_arena();
     authd::start_log();
     #[cfg(unix)]
-    let activated = match activated {
+    let activated = match handed(inherited.listen_fd).map_or(activated, |handed| handed.map(Some)) {
         Ok(activated) => activated,
         Err(error) => return fail(&error.into()),
     };
+    #[cfg(unix)]
+    let is_successor = activated.is_some();
+    #[cfg(windows)]
+    let is_successor = false;
     // Kept to the end: whoever started us reads our last words when the descriptor closes.
     let mut start = Start {
         environment: Environment::of_process(),
@@ -83,7 +104,15 @@ fn main() -> ExitCode {
         owns_process: true,
         #[cfg(unix)]
         activated,
-        on_ready: Some(ready(ready_fd)),
+        // systemd's, of LoadCredential= and LoadCredentialEncrypted=.
+        credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(Into::into),
+        patience: match inherited.ready_fd {
+            _ if is_successor => PATIENCE_AS_SUCCESSOR,
+            Some(_) => PATIENCE_FOR_COMMANDS,
+            None => Duration::ZERO,
+        },
+        watchdog: authd::watchdog_of_process(),
+        on_ready: Some(ready(inherited.ready_fd)),
     };
     match authd::run(&mut start) {
         Ok(()) => ExitCode::SUCCESS,
@@ -111,6 +140,20 @@ fn tell(what: &str) {
 fn print(text: &str) -> ExitCode {
     println!("{text}");
     ExitCode::SUCCESS
+}
+
+/// The socket on which the daemon before listened, or whoever takes its place.
+#[cfg(unix)]
+fn handed(
+    descriptor: Option<i32>,
+) -> Option<Result<authd_ipc::activation::Activated, authd_ipc::ListenError>> {
+    let descriptor = descriptor.filter(|descriptor| *descriptor > 2)?;
+    #[expect(
+        unsafe_code,
+        reason = "a descriptor named on the command line has no other owner"
+    )]
+    // SAFETY: our parent passed it for this and nothing else in this process knows it.
+    Some(unsafe { authd_ipc::activation::handed(descriptor) })
 }
 
 /// Whoever started us waits on the other end of this descriptor.

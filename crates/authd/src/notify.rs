@@ -1,7 +1,10 @@
 //! Tells the person, once: the desktop's notification, and a command of their choice.
 //!
 //! Both run on threads of their own: a notification service that hangs delays nothing. Neither gets
-//! a secret.
+//! a secret. What the person is to answer is shown by `prompt`.
+
+#[cfg(target_os = "linux")]
+mod prompt;
 
 use std::{
     ffi::OsString,
@@ -10,6 +13,7 @@ use std::{
 };
 
 use authd_core::{broker::Notice, id::Account};
+use authd_proto::approval::Answer;
 
 use crate::{config::Notify, handler::refusal};
 
@@ -19,6 +23,40 @@ pub(crate) struct Message {
     pub(crate) kind: &'static str,
     /// A sentence.
     pub(crate) text: String,
+}
+
+/// What a person is asked.
+pub(crate) struct Prompt {
+    pub(crate) summary: String,
+    /// Plain text, in lines.
+    pub(crate) body: String,
+    /// What can be answered, and the words on the buttons.
+    pub(crate) answers: &'static [(Answer, &'static str)],
+}
+
+/// What comes of a prompt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reaction {
+    /// An answer.
+    Pressed(Answer),
+    /// It was settled elsewhere, and is not shown any more.
+    Settled,
+    /// There is no desktop that could be answered at, or it has gone.
+    Nobody,
+}
+
+/// Asks the person at the desktop, at most until `over`. Without an answer there is none: nothing counts as a
+/// yes but its button.
+#[cfg(target_os = "linux")]
+pub(crate) async fn ask(text: &Prompt, over: impl Future<Output = ()>) -> Reaction {
+    prompt::ask(text, over).await
+}
+
+/// Notifications that can be answered are not built for this platform.
+#[cfg(not(target_os = "linux"))]
+pub(crate) async fn ask(text: &Prompt, over: impl Future<Output = ()>) -> Reaction {
+    let _ = (text.summary.len(), text.body.len(), text.answers, over);
+    Reaction::Nobody
 }
 
 /// Puts the notice into words.

@@ -129,7 +129,8 @@ impl Performer {
 
     /// Lets readers see what changed.
     pub(crate) fn publish(&mut self) {
-        if std::mem::take(&mut self.changed) {
+        // What is locked is not shown, though what is in flight is still finished.
+        if std::mem::take(&mut self.changed) && self.daemon.standing.load().open {
             self.daemon.published.store(self.accounts.clone());
         }
     }
@@ -144,6 +145,17 @@ impl Performer {
         answerer: Answerer,
     ) {
         self.waiting.enter(ticket, account, origin, answerer);
+    }
+
+    /// Nobody who waits gets anything any more.
+    pub(crate) fn turn_away(&mut self) {
+        self.waiting = Waiting::default();
+    }
+
+    /// Readers see no account.
+    pub(crate) fn show_nothing(&mut self) {
+        self.changed = false;
+        self.daemon.published.store(Accounts::new());
     }
 
     /// Nobody waits for it any more.

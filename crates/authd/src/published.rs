@@ -67,6 +67,8 @@ pub(crate) struct Fit {
 pub(crate) struct Token {
     /// What goes over the wire.
     pub(crate) encoded: EncodedToken,
+    /// Names it.
+    pub(crate) fingerprint: Fingerprint,
     used_at: AtomicU64,
 }
 
@@ -103,7 +105,8 @@ impl Snapshot {
                     return Some((key.clone(), Arc::clone(token)));
                 }
                 let access_token = secrets.access_tokens.get(key)?;
-                let token = Token::new(about(&view.grant, key, lease), access_token.expose());
+                let about = about(&view.grant, key, lease);
+                let token = Token::new(about, lease.fingerprint, access_token.expose());
                 Some((key.clone(), Arc::new(token)))
             })
             .collect();
@@ -135,7 +138,7 @@ impl Snapshot {
         min_ttl: Duration,
         now: Now,
         boot_id: BootId,
-    ) -> Option<(&Token, Option<Duration>)> {
+    ) -> Option<(&Arc<Token>, Option<Duration>)> {
         let lease = self.view.grant.leases.get(key)?;
         let token = self.tokens.get(key)?;
         let left = lease.remaining(now, boot_id);
@@ -184,13 +187,14 @@ impl Snapshot {
 }
 
 impl Token {
-    fn new(about: RenewReply, access_token: &str) -> Self {
+    fn new(about: RenewReply, fingerprint: Fingerprint, access_token: &str) -> Self {
         let reply = TokenReply {
             access_token: WireSecret::new(access_token),
             renewal: about,
         };
         Self {
             encoded: EncodedToken::new(&reply),
+            fingerprint,
             used_at: AtomicU64::new(0),
         }
     }

@@ -1,6 +1,6 @@
 //! Wiring: from an empty process to a daemon that serves, and back.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use authd_ipc::{Directories, Environment, InstanceLock, Listener, SocketPath};
@@ -9,7 +9,10 @@ use authd_proto::event::EventKind;
 use tokio::sync::{Notify, watch};
 
 use crate::{
+    approvals::Approvals,
+    audit::Audit,
     authorize::Logins,
+    caller::Callers,
     clock::Clock,
     clocks::Clocks,
     config::{Config, ConfigError},
@@ -19,12 +22,14 @@ use crate::{
     driver::{self, Mailbox},
     fingerprint::Fingerprinter,
     journal::Journal,
+    keys::Keys,
     network::{Network, NetworkError},
     open,
     published::Published,
     restricted::{self, Sockets, keeper::Keeper},
     serve, service,
     signs::{self, Signs},
+    watchdog::Watchdog,
 };
 
 /// How long clients wait at the start for the store; a key store that hangs must not hang them too.
@@ -65,9 +70,15 @@ pub struct Start {
     pub signs: Signs,
     /// Whether the process is the daemon's own: then it heeds the signals that the process gets.
     pub owns_process: bool,
-    /// The socket that a service manager opened.
+    /// The socket that somebody else opened for it.
     #[cfg(unix)]
     pub activated: Option<authd_ipc::activation::Activated>,
+    /// The folder in which the service manager hands over credentials.
+    pub credentials: Option<PathBuf>,
+    /// How long it waits for the end of a daemon that is there already. Zero: not at all.
+    pub patience: Duration,
+    /// How often the service manager wants to hear that it is alive.
+    pub watchdog: Option<Duration>,
     /// Called once clients are served.
     pub on_ready: Option<Box<dyn FnOnce()>>,
 }
@@ -92,10 +103,12 @@ async fn serve_until_stopped(start: &mut Start) -> Result<(), RunError> {
     let config_path = directories.config.join("config.toml");
     let config = Config::load(&config_path)?;
     descriptors::raise();
-    let lock = InstanceLock::acquire(&directories.state)?;
+    let lock = InstanceLock::succeed(&directories.state, start.patience, |pid| {
+        tracing::info!(pid, "another daemon is there: waiting for its end");
+    })?;
     #[cfg(unix)]
     let listener = match start.activated.take() {
-        Some(activated) => Listener::adopt(activated)?,
+        Some(activated) => Listener::adopt(activated, &socket)?,
         None => Listener::bind(&socket)?,
     };
     #[cfg(windows)]
@@ -118,11 +131,18 @@ async fn serve_until_stopped(start: &mut Start) -> Result<(), RunError> {
         network: Network::start(&config, &clock)?,
         fingerprints: Fingerprinter::default(),
         journal: Journal::open(place.state_dir.join("events"), clock.clone()),
+        audit: Audit::open(place.state_dir.join("audit")),
+        approvals: Approvals::open(place.state_dir.clone()),
+        callers: Callers::default(),
         credentials: Credentials::default(),
         logins: Logins::default(),
         clocks: Clocks::default(),
         dpop: DpopServers::default(),
         sockets,
+        keys: Keys::new(
+            Duration::from_secs(config.key.timeout_secs),
+            start.credentials.clone(),
+        ),
         standing: ArcSwap::from_pointee(Standing::opening()),
         figures: Figures::new(&clock),
         place,
@@ -134,15 +154,10 @@ async fn serve_until_stopped(start: &mut Start) -> Result<(), RunError> {
     });
     // Before anybody hears that we are there: a stop that comes at once is to be a clean one.
     let signals = service::signals(Arc::clone(&daemon), start.owns_process)?;
-    open::begin(
-        &daemon.place,
-        &daemon.config.load().key,
-        &daemon.clock,
-        &mailbox,
-        Duration::ZERO,
-    );
+    open::begin(&daemon);
     let seed = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
-    let mut driver = tokio::spawn(driver::run(Arc::clone(&daemon), mail, seed));
+    let watchdog = Watchdog::new(start.watchdog, &daemon.clock);
+    let mut driver = tokio::spawn(driver::run(Arc::clone(&daemon), mail, seed, watchdog));
     // Served either way: a store that cannot be opened is told, not waited for.
     let _ = tokio::time::timeout(PATIENCE_AT_START, daemon.opened.notified()).await;
 
@@ -182,8 +197,14 @@ async fn serve_until_stopped(start: &mut Start) -> Result<(), RunError> {
         Some(ended) => ended,
         None => driver.await,
     };
-    // The next daemon goes on where these events end.
+    // Clients that want nothing have been let go: what they were given is counted as each ends. Each looks once
+    // more whether anything came in.
+    for _ in 0..8 {
+        tokio::task::yield_now().await;
+    }
+    // The next daemon goes on where these end.
     daemon.journal.close();
+    daemon.audit.close();
     // A client that waits for the end of its connection can start the next daemon then.
     drop(lock);
     daemon.stopped.send_replace(true);

@@ -7,13 +7,17 @@ use std::{
 };
 
 use authd_core::id::ClientId;
-use authd_ipc::{Listener, Peer, PeerRule};
-use tokio::task::JoinSet;
+use authd_ipc::{Listener, Peer, PeerRule, TokioStream, process::Process};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, timeout},
+};
 
 use crate::{
     access::Access,
-    admission::{Admission, Place},
-    connection,
+    audit::Tally,
+    connection::{self, Client, Shares},
+    crowd::{Crowd, Place},
     daemon::Shared,
     descriptors,
 };
@@ -24,11 +28,15 @@ const CONNECTIONS: usize = 2048;
 const SHARE: usize = 4;
 /// Pause after an error of the listener itself, so that it does not spin.
 const PAUSE: Duration = Duration::from_millis(100);
+/// What is said of those who are not let in is said no more often than this.
+const SAID_EVERY: Duration = Duration::from_secs(10);
 
 /// Accepts until the daemon stops, then waits for the connections to end by themselves.
 pub(crate) async fn serve(listener: Listener, daemon: Shared) {
     let places = descriptors::for_clients(CONNECTIONS);
-    let admission = Admission::new(places, places / SHARE);
+    let crowd = Crowd::new(places, places / SHARE);
+    let shares = Shares::new();
+    let mut turned_away = TurnedAway::default();
     let mut reserve = Reserve::new();
     let mut stop = daemon.stopping.subscribe();
     let mut connections = JoinSet::new();
@@ -40,58 +48,106 @@ pub(crate) async fn serve(listener: Listener, daemon: Shared) {
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                if let Some(place) = admit(peer, &admission, &daemon) {
-                    let daemon = Arc::clone(&daemon);
-                    connections.spawn(async move {
-                        daemon.figures.connections.fetch_add(1, Ordering::Relaxed);
-                        connection::run(stream, place.process, Access::Owner, &daemon).await;
-                        daemon.figures.connections.fetch_sub(1, Ordering::Relaxed);
-                        drop(place);
-                    });
+            Ok((stream, peer)) => match admit(peer, &crowd, &daemon) {
+                Ok((place, peer)) => {
+                    connections.spawn(attend(stream, place, peer, &shares, &daemon));
                 }
-            }
+                Err(why) => turned_away.say(&why),
+            },
             Err(error) if is_exhausted(&error) => {
-                // One descriptor is kept for this: the client is turned away instead of left hanging.
+                // One descriptor is kept for this: the client is turned away instead of left hanging. It
+                // may be that there is none: descriptors are asked for before anybody looks.
                 reserve.release();
-                drop(listener.accept().await);
+                drop(timeout(PAUSE, listener.accept()).await);
                 reserve.take();
-                tracing::warn!("no descriptors left: a client was turned away");
+                turned_away.say("no descriptors are left");
                 tokio::time::sleep(PAUSE).await;
             }
             Err(error) => {
-                tracing::warn!(%error, "a client could not be accepted");
+                turned_away.say(&error.to_string());
                 tokio::time::sleep(PAUSE).await;
             }
+        }
+    }
+    // Who has connected by now is still heard. More than there are places for would be turned away anyway.
+    for (stream, peer) in std::iter::from_fn(|| listener.accept_last()).take(places) {
+        if let Ok((place, peer)) = admit(peer, &crowd, &daemon) {
+            connections.spawn(attend(stream, place, peer, &shares, &daemon));
         }
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
 }
 
-/// Whether the client may come in: who it is, and whether there is a place.
-fn admit(peer: io::Result<Peer>, admission: &Arc<Admission>, daemon: &Shared) -> Option<Place> {
-    let rule = PeerRule::of_process(daemon.config.load().allow_root);
-    let admitted = peer.map_err(|error| error.to_string()).and_then(|peer| {
-        rule.admit(peer).map_err(|refused| refused.to_string())?;
-        Ok(peer)
-    });
-    match admitted {
-        Ok(peer) => {
-            let process = ClientId(peer.pid.map_or(0, u64::from));
-            let place = admission.enter(process).ok();
-            if place.is_none() {
-                tracing::warn!(
-                    pid = peer.pid,
-                    "too many connections: a client was turned away"
-                );
+/// Serves a client until it leaves, or its place is needed for somebody else. Its process is held on to at
+/// once: the number that the system gave may be another process's before long.
+fn attend(
+    stream: TokioStream,
+    mut place: Place,
+    peer: Peer,
+    shares: &Arc<Shares>,
+    daemon: &Shared,
+) -> impl Future<Output = ()> + Send + use<> {
+    let tally = Arc::new(Tally::new(
+        daemon.callers.enter(Process::pin(&stream, peer)),
+    ));
+    let (shares, daemon) = (Arc::clone(shares), Arc::clone(daemon));
+    async move {
+        daemon.figures.connections.fetch_add(1, Ordering::Relaxed);
+        let (process, waits) = (place.process, place.waits());
+        let client = Client {
+            process,
+            tally: Arc::clone(&tally),
+            access: Access::Owner,
+        };
+        tokio::select! {
+            () = connection::run(stream, client, &waits, shares, &daemon) => {}
+            () = place.is_taken_away() => {
+                tracing::debug!(pid = process.0, "a connection gave way to another's");
             }
-            place
         }
-        Err(why) => {
-            tracing::warn!(%why, "a client was refused");
-            None
+        tally.close(&daemon.audit, daemon.clock.now());
+        daemon.figures.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Whether the client may come in: who it is, and whether there is a place. If not, why.
+fn admit(
+    peer: io::Result<Peer>,
+    crowd: &Arc<Crowd>,
+    daemon: &Shared,
+) -> Result<(Place, Peer), String> {
+    let rule = PeerRule::of_process(daemon.config.load().allow_root);
+    let peer = peer.map_err(|error| error.to_string())?;
+    rule.admit(peer).map_err(|refused| refused.to_string())?;
+    let place = crowd.enter(ClientId(peer.pid.map_or(0, u64::from)));
+    place
+        .map(|place| (place, peer))
+        .map_err(|_| match peer.pid {
+            Some(pid) => format!("too many connections, of process {pid} or of all"),
+            None => "too many connections".to_owned(),
+        })
+}
+
+/// Those who were not let in. Whoever knocks all the time is not to fill the log.
+#[derive(Default)]
+struct TurnedAway {
+    said_at: Option<Instant>,
+    unsaid: u64,
+}
+
+impl TurnedAway {
+    fn say(&mut self, why: &str) {
+        let now = Instant::now();
+        if self.said_at.is_some_and(|at| now < at + SAID_EVERY) {
+            self.unsaid += 1;
+            return;
         }
+        tracing::warn!(why, others_before = self.unsaid, "a client was turned away");
+        *self = Self {
+            said_at: Some(now),
+            unsaid: 0,
+        };
     }
 }
 

@@ -18,6 +18,26 @@ pub(crate) fn stopping() {
     tell(&[sd_notify::NotifyState::Stopping]);
 }
 
+/// Tells it that the daemon is alive.
+pub(crate) fn alive() {
+    #[cfg(target_os = "linux")]
+    tell(&[sd_notify::NotifyState::Watchdog]);
+}
+
+/// How often the service manager wants to hear that this process is alive; `None` when it does not.
+#[cfg(target_os = "linux")]
+#[must_use]
+pub fn watchdog_of_process() -> Option<std::time::Duration> {
+    sd_notify::watchdog_enabled()
+}
+
+/// No other service manager asks.
+#[cfg(not(target_os = "linux"))]
+#[must_use]
+pub fn watchdog_of_process() -> Option<std::time::Duration> {
+    None
+}
+
 #[cfg(target_os = "linux")]
 fn tell(states: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {

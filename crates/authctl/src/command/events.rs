@@ -4,7 +4,7 @@
 //! has shown already; after a gap (events came faster than they were read, or the daemon was restarted)
 //! it asks for what came since.
 
-mod show;
+pub(super) mod show;
 
 use std::process::ExitCode;
 use std::thread;
@@ -81,7 +81,7 @@ pub(crate) struct EventsArgs {
 }
 
 /// Reads `--since` as Unix seconds.
-fn since(text: &str) -> Result<u64, String> {
+pub(crate) fn since(text: &str) -> Result<u64, String> {
     if let Ok(duration) = humantime::parse_duration(text) {
         return Ok(output::now().saturating_sub(duration.as_secs()));
     }
@@ -286,7 +286,10 @@ impl<'a> Teller<'a> {
         loop {
             match client.next_event(None)? {
                 Some(event) if event.event == EventKind::Lagged => self.list_forward(client)?,
-                Some(event) => self.tell(&event)?,
+                Some(event) => {
+                    self.tell(&event)?;
+                    daemon::unless_locked(&event)?;
+                }
                 None => {}
             }
         }

@@ -14,6 +14,9 @@ use crate::daemon;
 use crate::exit::Failure;
 use crate::output::{self, STRONG, clean, span, styled};
 
+/// How long a new one waits for the person, where the account asks.
+pub(super) const WAIT_SECS: u64 = 60;
+
 /// Sockets that give one account's token and nothing else
 ///
 /// For containers and remote hosts. Such a socket answers three methods for one account, until its time is
@@ -88,6 +91,7 @@ impl TermArgs {
             scopes: (!self.scopes.is_empty()).then_some(scopes),
             resources: self.resources.clone(),
             ttl_secs: Some(self.ttl),
+            wait_secs: Some(WAIT_SECS),
             ..SocketCreate::default()
         }
     }
@@ -118,14 +122,12 @@ pub(crate) fn run(args: SocketArgs) -> Result<ExitCode, Failure> {
 }
 
 fn create(args: &CreateArgs, client: &mut Client) -> Result<(), Failure> {
-    let socket = daemon::ask(
-        client,
-        &SocketCreate {
-            label: args.label.clone(),
-            uids: args.uids.clone(),
-            ..args.terms.request(args.account.clone())
-        },
-    )?;
+    let ask = SocketCreate {
+        label: args.label.clone(),
+        uids: args.uids.clone(),
+        ..args.terms.request(args.account.clone())
+    };
+    let socket = daemon::ask_waiting(client, &ask, WAIT_SECS)?;
     if args.json.json {
         return output::json(&socket);
     }

@@ -18,7 +18,7 @@ use authd_proto::socket::{SocketCreate, SocketRevoke};
 use clap::Args;
 
 pub(crate) use self::arguments::SshTrouble;
-use super::socket::TermArgs;
+use super::socket::{TermArgs, WAIT_SECS};
 use crate::exit::Failure;
 use crate::{daemon, output};
 
@@ -51,13 +51,11 @@ pub(crate) struct SshArgs {
 pub(crate) fn run(args: &SshArgs) -> Result<ExitCode, Failure> {
     let (options, command) = arguments::split(&args.rest)?;
     let children = child::Children::listen()?;
-    let socket = daemon::ask(
-        &mut daemon::reach()?,
-        &SocketCreate {
-            label: Some(arguments::label(&args.host)),
-            ..args.terms.request(args.account.clone())
-        },
-    )?;
+    let ask = SocketCreate {
+        label: Some(arguments::label(&args.host)),
+        ..args.terms.request(args.account.clone())
+    };
+    let socket = daemon::ask_waiting(&mut daemon::reach()?, &ask, WAIT_SECS)?;
     let ended = connection::run(&args.host, options, command, &socket, &children);
     let revoked = daemon::reach().and_then(|mut client| {
         let name = Some(socket.name.clone());

@@ -163,10 +163,12 @@ fn watch(mut client: Client, args: &StatusArgs) -> Result<ExitCode, Failure> {
 }
 
 fn next_event(client: &mut Client, timeout: Option<Duration>) -> Result<Option<Event>, Failure> {
-    client.next_event(timeout).map_err(|error| match error {
+    let event = client.next_event(timeout).map_err(|error| match error {
         ClientError::Closed => Failure::DaemonEnded,
         error => error.into(),
-    })
+    })?;
+    event.iter().try_for_each(daemon::unless_locked)?;
+    Ok(event)
 }
 
 /// Draws over what was drawn before. The movements bypass `--color`: they are no colour.

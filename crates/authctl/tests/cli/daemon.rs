@@ -237,6 +237,7 @@ pub(crate) fn daemon_status() -> res::DaemonStatusReply {
         store: res::StoreStatus {
             state: "ok".to_owned(),
             detail: None,
+            hint: None,
         },
         accounts: 1,
         connections: 1,
@@ -247,6 +248,8 @@ pub(crate) fn daemon_status() -> res::DaemonStatusReply {
         served: 12,
         renewals: 6,
         revocations: Vec::new(),
+        approvals_waiting: 0,
+        audit_lost: 0,
     }
 }
 

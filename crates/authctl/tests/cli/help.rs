@@ -24,13 +24,18 @@ fn each_verb_explains_itself() {
         "exec",
         "doctor",
         "events",
+        "approve",
+        "grant",
+        "audit",
         "provider",
         "import",
         "adopt",
         "socket",
         "ssh",
+        "service",
         "daemon",
         "completions",
+        "man",
     ] {
         insta::assert_snapshot!(verb, help(&[verb]));
     }
@@ -39,6 +44,13 @@ fn each_verb_explains_itself() {
     insta::assert_snapshot!("socket_create", help(&["socket", "create"]));
     insta::assert_snapshot!("socket_list", help(&["socket", "list"]));
     insta::assert_snapshot!("socket_revoke", help(&["socket", "revoke"]));
+    for verb in ["tier", "add", "list", "revoke"] {
+        insta::assert_snapshot!(format!("grant_{verb}"), help(&["grant", verb]));
+    }
+    for verb in ["install", "status", "logs"] {
+        insta::assert_snapshot!(format!("service_{verb}"), help(&["service", verb]));
+    }
+    insta::assert_snapshot!("daemon_restart", help(&["daemon", "restart"]));
     insta::assert_snapshot!("daemon_reload", help(&["daemon", "reload"]));
     insta::assert_snapshot!("daemon_stop", help(&["daemon", "stop"]));
 }
@@ -51,6 +63,40 @@ fn a_wrong_command_line_ends_with_2_and_a_suggestion() {
         errors.contains("similar subcommand exists: 'token'"),
         "{errors}"
     );
+}
+
+#[test]
+fn the_manual_is_printed_page_by_page_or_written_whole() {
+    let man = |args: &[&str]| {
+        let args = ["man"].iter().chain(args).copied();
+        crate::daemon::run(&mut crate::daemon::authctl(args))
+    };
+    let (first, errors, status) = man(&[]);
+    assert_eq!((errors.as_str(), status), ("", Some(0)));
+    for wanted in [
+        ".SH SYNOPSIS",
+        r"authctl\-provider(1)",
+        ".SH EXIT STATUS",
+        "AUTHD_SOCKET",
+    ] {
+        assert!(first.contains(wanted), "no {wanted} in\n{first}");
+    }
+    let (page, _, _) = man(&["provider", "show"]);
+    assert!(page.contains(r"authctl\-provider\-show \- "), "{page}");
+
+    let (out, errors, status) = man(&["provider", "sow"]);
+    assert_eq!((out.as_str(), status), ("", Some(2)));
+    assert!(
+        errors.contains("no command 'authctl provider sow'"),
+        "{errors}"
+    );
+
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("man1");
+    let (out, errors, status) = man(&["--dir", path.to_str().expect("it is text")]);
+    assert_eq!((out.as_str(), errors.as_str(), status), ("", "", Some(0)));
+    let written = std::fs::read_to_string(path.join("authctl-provider-show.1"));
+    assert_eq!(written.expect("it is there"), page);
 }
 
 #[test]

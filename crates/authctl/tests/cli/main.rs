@@ -2,11 +2,14 @@
 
 #![cfg(unix)]
 
+#[cfg(target_os = "linux")]
+mod approve;
 mod daemon;
 mod doctor;
 mod events;
 mod exec;
 mod help;
+mod hostile;
 mod import;
 mod login;
 mod provider;

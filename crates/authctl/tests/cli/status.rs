@@ -310,3 +310,18 @@ fn a_watch_shows_each_change_and_ends_with_the_daemon() {
         ("authctl: stopping: run it again\n", Some(7))
     );
 }
+
+#[test]
+fn a_daemon_of_another_release_is_named_with_what_mends_it() {
+    let mut older = daemon_status();
+    older.version = "0.0.9".to_owned();
+    let daemon = FakeDaemon::start(state_of(older, vec![account("work")]));
+    let (out, _, status) = run(&mut daemon.authctl(["status"]));
+    assert_eq!(status, Some(0));
+    assert!(
+        out.contains("\n  -> authctl daemon restart\n"),
+        "no way out: {out}"
+    );
+    let (out, ..) = run(&mut daemon.authctl(["doctor"]));
+    assert!(out.contains("authctl daemon restart"), "no way out: {out}");
+}

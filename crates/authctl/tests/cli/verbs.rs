@@ -1,6 +1,7 @@
 //! The verbs that ask one thing: what they ask, and how they say what came of it.
 
 use authd_proto::call::Call;
+use authd_proto::error::{ErrorCode, WireError};
 use authd_proto::response as res;
 use authd_proto::response::TokenKind;
 
@@ -104,4 +105,24 @@ fn adopting_everything_has_to_be_said() {
     let daemon = FakeDaemon::start(answering);
     let (.., status) = run(&mut daemon.authctl(["adopt"]));
     assert_eq!(status, Some(2));
+}
+
+#[test]
+fn what_an_older_daemon_cannot_do_a_newer_one_can() {
+    for code in [ErrorCode::UnknownMethod, ErrorCode::Unsupported] {
+        let daemon = FakeDaemon::start(move |call, reply| {
+            let method = call.method().as_str();
+            reply.error(&WireError::new(
+                code,
+                format!("there is no method '{method}'"),
+            ));
+        });
+        let (out, errors, status) = run(&mut daemon.authctl(["renew", "work"]));
+        assert_eq!((out.as_str(), status), ("", Some(1)), "{errors}");
+        assert_eq!(
+            errors,
+            "authctl: there is no method 'renew': the daemon that runs is older than this authctl: run \
+             'authctl daemon restart'\n"
+        );
+    }
 }

@@ -6,6 +6,8 @@
 //! in the system's queue until one ends, or until the oldest has had its moment: a browser speaks at
 //! once, so whoever holds a connection in silence is none, and gives way.
 
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod page;
 
 use std::{
@@ -27,6 +29,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{mpsc, oneshot},
     task::{AbortHandle, JoinSet},
@@ -309,7 +312,7 @@ async fn until(moment: Option<Instant>) {
     }
 }
 
-async fn converse(stream: TcpStream, gate: Gate) {
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, gate: Gate) {
     let router = Router::new().fallback(answer).with_state(gate);
     let conversation = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -1,5 +1,6 @@
 //! The golden vectors of `proto/vectors`, as the code makes them.
 
+mod approvals;
 mod requests;
 mod responses;
 mod sockets;
@@ -219,6 +220,7 @@ pub(crate) fn vectors() -> Vec<Vector> {
     all.extend(requests::tolerated());
     all.extend(responses::responses());
     all.extend(sockets::vectors());
+    all.extend(approvals::vectors());
     all.extend(errors());
     for (name, event) in [
         ("notification-event", event()),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use authd_proto::doctor as doc;
 use authd_proto::error::ErrorShape;
 use authd_proto::event::EventKind;
+use authd_proto::key;
 use authd_proto::provider as pro;
 use authd_proto::request as req;
 use authd_proto::secret::{SecretStr, WireSecret};
@@ -281,6 +282,28 @@ pub(super) fn requests() -> Vec<Vector> {
         request("", &req::DaemonStatus {}),
         request("", &req::DaemonReload {}),
         request("", &req::DaemonStop {}),
+        request(
+            "",
+            &key::DaemonLock {
+                wait_secs: Some(10),
+            },
+        ),
+        request(
+            "",
+            &key::DaemonUnlock {
+                passphrase: Some(WireSecret::new("correct horse battery staple")),
+            },
+        ),
+        request("", &key::KeyStatus {}),
+        request("", &key::KeyRotate::default()),
+        request(
+            "",
+            &key::KeyMove {
+                to: key::KeyPlace::Passphrase,
+                passphrase: None,
+                new_passphrase: Some(WireSecret::new("correct horse battery staple")),
+            },
+        ),
     ]
 }
 

@@ -2,6 +2,7 @@
 
 use authd_proto::doctor as doc;
 use authd_proto::event::EventKind;
+use authd_proto::key;
 use authd_proto::provider as pro;
 use authd_proto::request as req;
 use authd_proto::response as res;
@@ -220,7 +221,39 @@ pub(super) fn responses() -> Vec<Vector> {
             },
         ),
         response::<req::DaemonStop>("", &res::DaemonStopReply { pid: 4321 }),
+        response::<key::DaemonLock>(
+            "",
+            &key::DaemonLockReply {
+                wiped: false,
+                exchanges_in_flight: 1,
+            },
+        ),
+        response::<key::DaemonUnlock>(
+            "",
+            &key::DaemonUnlockReply {
+                was_locked: true,
+                accounts: 3,
+            },
+        ),
+        response::<key::KeyStatus>("", &key_status(None)),
+        response::<key::KeyRotate>("", &key_status(Some(NOW))),
+        response::<key::KeyMove>("", &key_status(Some(NOW))),
     ]
+}
+
+fn key_status(since_at: Option<u64>) -> key::KeyStatusReply {
+    key::KeyStatusReply {
+        place: Some(key::KeyPlace::Keyring),
+        since_at,
+        rotations: 1,
+        detail: "the operating system's key store".into(),
+        worth: "as much as the password of your session".into(),
+        locked: false,
+        left_in: match since_at {
+            Some(_) => vec![],
+            None => vec![key::KeyPlace::File],
+        },
+    }
 }
 
 fn diagnosis() -> doc::DoctorCheckReply {
@@ -268,6 +301,7 @@ fn daemon_status() -> res::DaemonStatusReply {
         store: res::StoreStatus {
             state: "ok".into(),
             detail: None,
+            hint: None,
         },
         accounts: 1,
         connections: 2,
@@ -281,5 +315,7 @@ fn daemon_status() -> res::DaemonStatusReply {
             account: "old".into(),
             tokens: vec![res::TokenKind::RefreshToken, res::TokenKind::AccessToken],
         }],
+        approvals_waiting: 1,
+        audit_lost: 0,
     }
 }

@@ -32,6 +32,7 @@ pub(super) fn vectors() -> Vec<Vector> {
                 ttl_secs: Some(28_800),
                 label: info.label.clone(),
                 uids: info.uids.clone(),
+                wait_secs: Some(60),
             },
         ),
         request(

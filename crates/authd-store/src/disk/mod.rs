@@ -149,7 +149,7 @@ fn mending(why: &str, path: &Path) -> String {
 /// The whole content of a file; `None` when it does not exist.
 ///
 /// # Errors
-/// As the operating system says; [`NotPrivate`] inside when it belongs to or is open to others.
+/// As the operating system says; [`NotPrivate`] inside when it is not ours alone.
 pub fn read_whole(disk: &dyn Disk, path: &Path) -> io::Result<Option<Vec<u8>>> {
     let file = match disk.open(path, Open::Existing) {
         Ok(file) => file,

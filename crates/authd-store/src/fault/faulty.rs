@@ -32,6 +32,8 @@ pub enum Op {
     SyncDir,
     /// Making a directory.
     MakeDir,
+    /// Writing an entry of a key store, or removing one.
+    KeyStore,
 }
 
 /// Which operations fail, and how.
@@ -213,7 +215,7 @@ impl Faults {
     }
 
     /// Fails or lets it happen; of a write that is torn, the part that happens.
-    fn check(&self, op: Op, path: &Path) -> io::Result<Option<Part>> {
+    pub(super) fn check(&self, op: Op, path: &Path) -> io::Result<Option<Part>> {
         let text = path.to_string_lossy();
         let mut plan = self.lock();
         let in_stall = |plan: &Plan| {

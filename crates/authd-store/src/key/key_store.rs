@@ -16,6 +16,28 @@ use zeroize::Zeroizing;
 
 use super::platform;
 
+/// What keeps entries, asked on a thread of its own. Any call may block for long.
+pub(crate) trait Keeper: Send + Sync {
+    /// An entry; `None` when there is none.
+    fn read(
+        &self,
+        service: &str,
+        name: &str,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, KeyStoreTrouble>;
+
+    /// Writes an entry, replacing an older one.
+    fn write(&self, service: &str, name: &str, bytes: &[u8]) -> Result<(), KeyStoreTrouble>;
+
+    /// Removes an entry; one that is not there is fine.
+    fn remove(&self, service: &str, name: &str) -> Result<(), KeyStoreTrouble>;
+
+    /// The one entry with these attributes.
+    fn find(
+        &self,
+        attributes: &BTreeMap<String, String>,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, KeyStoreTrouble>;
+}
+
 /// Why the key store did not do it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyStoreTrouble {
@@ -43,6 +65,7 @@ pub struct KeyStore {
     service: String,
     timeout: Duration,
     busy: Arc<AtomicBool>,
+    keeper: Arc<dyn Keeper>,
 }
 
 impl fmt::Debug for KeyStore {
@@ -64,10 +87,16 @@ impl KeyStore {
     /// The key store of this user, under the service name `authd`.
     #[must_use]
     pub fn new(timeout: Duration) -> Self {
+        Self::of(Arc::new(platform::Platform), timeout)
+    }
+
+    /// One that something else keeps than the operating system.
+    pub(crate) fn of(keeper: Arc<dyn Keeper>, timeout: Duration) -> Self {
         Self {
             service: "authd".to_owned(),
             timeout,
             busy: Arc::default(),
+            keeper,
         }
     }
 
@@ -89,7 +118,8 @@ impl KeyStore {
     /// When it does not answer so.
     pub fn read(&self, entry: &str) -> Result<Option<Zeroizing<Vec<u8>>>, KeyStoreTrouble> {
         let (service, entry) = (self.service.clone(), entry.to_owned());
-        self.ask(move || platform::read(&service, &entry))
+        let keeper = Arc::clone(&self.keeper);
+        self.ask(move || keeper.read(&service, &entry))
     }
 
     /// The one entry of any program that has these attributes; `None` when the key store answers that
@@ -102,7 +132,8 @@ impl KeyStore {
         attributes: &BTreeMap<String, String>,
     ) -> Result<Option<Zeroizing<Vec<u8>>>, KeyStoreTrouble> {
         let attributes = attributes.clone();
-        self.ask(move || platform::find(&attributes))
+        let keeper = Arc::clone(&self.keeper);
+        self.ask(move || keeper.find(&attributes))
     }
 
     /// Writes an entry, replacing an older one.
@@ -112,7 +143,18 @@ impl KeyStore {
     pub fn write(&self, entry: &str, bytes: &[u8]) -> Result<(), KeyStoreTrouble> {
         let (service, entry) = (self.service.clone(), entry.to_owned());
         let bytes = Zeroizing::new(bytes.to_vec());
-        self.ask(move || platform::write(&service, &entry, &bytes))
+        let keeper = Arc::clone(&self.keeper);
+        self.ask(move || keeper.write(&service, &entry, &bytes))
+    }
+
+    /// Removes an entry; one that is not there is fine.
+    ///
+    /// # Errors
+    /// When the key store does not do it.
+    pub fn remove(&self, entry: &str) -> Result<(), KeyStoreTrouble> {
+        let (service, entry) = (self.service.clone(), entry.to_owned());
+        let keeper = Arc::clone(&self.keeper);
+        self.ask(move || keeper.remove(&service, &entry))
     }
 
     fn ask<T: Send + 'static>(

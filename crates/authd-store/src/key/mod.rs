@@ -1,26 +1,37 @@
-//! Where the data key is kept, and how it is had at start.
+//! Where the data key is kept, how it is had at start, and how it moves.
 //!
 //! In the operating system's key store where one answers, else in a file that only the user can
-//! read. Which of the two is recorded beside the database, and from then on it is *that* one or
-//! nothing: a key store that is missing, locked or hanging today is no reason to make a new key,
-//! because the old one still holds every login.
+//! read; or, when the user wishes, sealed under a passphrase or a credential of the service manager.
+//! Which of them is recorded beside the database, and from then on it is *that* one or nothing: a key
+//! store that is missing, locked or hanging today is no reason to make a new key, because the old one
+//! still holds every login.
 
-mod key_store;
+mod change;
+pub(crate) mod key_store;
+mod place;
 mod platform;
+mod wrap;
 
 use std::{
     io,
     path::{Path, PathBuf},
 };
 
-pub use key_store::{KeyStore, KeyStoreTrouble};
-use zeroize::Zeroizing;
+use authd_core::{secret::Secret, time::Wall};
 
+use self::{change::settle, place::PlaceTrouble};
+pub use self::{
+    change::{ChangeError, Step, move_to, rotate},
+    key_store::{KeyStore, KeyStoreTrouble},
+    place::{CREDENTIAL, Means},
+    wrap::Cost,
+};
 pub use crate::about::KeyProtection;
 use crate::{
-    about::About,
+    about::{About, Place},
     disk::{self, Disk},
     error::OpenError,
+    layout::{Layout, is_database},
     migrate::Format,
     seal::DataKey,
 };
@@ -34,6 +45,10 @@ pub enum KeyState {
         /// For the user.
         reason: String,
     },
+    /// A passphrase opens it, and none was given.
+    PassphraseNeeded,
+    /// Another passphrase opens it.
+    WrongPassphrase,
     /// It cannot be had, and no other key would open the store. The user must act.
     Unavailable {
         /// For the user.
@@ -53,169 +68,221 @@ pub struct Key {
     pub fell_back: Option<KeyStoreTrouble>,
 }
 
-/// Obtains the data key of the store in `dir`; makes one when there is no store yet.
+/// Where the key of a store that is made now goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NewKey {
+    /// To the key store where one answers, else to a file.
+    InKeyStore,
+    /// To a file.
+    InFile,
+}
+
+/// How the key is kept, as far as that can be said without it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Where.
+    pub protection: KeyProtection,
+    /// Since when; unknown of those from before this was written down.
+    pub since: Option<Wall>,
+    /// How many keys this store had before.
+    pub number: u32,
+    /// The file that has it, sealed or not; `None` where the key store has it.
+    pub path: Option<PathBuf>,
+    /// Where a copy of this key, or of one before, may still stand: it is removed as soon as that
+    /// place can be reached.
+    pub left_in: Vec<KeyProtection>,
+}
+
+/// How the key of the store in `dir` is kept; `None` when none was made yet.
 ///
-/// `key_store` is `None` when the user wants a file. Blocks for at most the key store's time-out
-/// for each of at most three questions.
+/// # Errors
+/// When the files cannot be read.
+pub fn kept(disk: &dyn Disk, dir: &Path) -> io::Result<Option<Kept>> {
+    let Some(about) = About::read(disk, dir)? else {
+        return Ok(None);
+    };
+    Ok(about.place().map(|place| Kept {
+        protection: place.protection,
+        since: about.since,
+        number: place.number,
+        path: place.path(dir),
+        left_in: about.also.iter().map(|also| also.protection).collect(),
+    }))
+}
+
+/// Obtains the data key of the store in `means.dir`; makes one when there is no store yet. What a move or
+/// a rotation of the key left behind is cleared away once the key is at hand.
+///
+/// Blocks for at most the key store's time-out for each of a few questions, and with a passphrase for as
+/// long as trying it takes.
 ///
 /// # Errors
 /// [`OpenError::NewerFormat`] for a store of a newer program, [`OpenError::Disk`] when the files
 /// cannot be read or, for a new store, written.
 pub fn obtain(
-    disk: &dyn Disk,
-    dir: &Path,
-    key_store: Option<&KeyStore>,
+    means: &Means,
+    new: NewKey,
+    passphrase: Option<&Secret>,
 ) -> Result<KeyState, OpenError> {
-    let at_dir = |error: io::Error| OpenError::Disk {
-        path: dir.to_owned(),
-        trouble: error.into(),
-    };
-    disk.make_dir(dir).map_err(at_dir)?;
-    let about = About::read(disk, dir).map_err(at_dir)?;
-    if let Some(about) = &about
-        && about.format > u32::from(Format::CURRENT.version)
+    let (disk, dir) = (&*means.disk, means.dir.as_path());
+    disk.make_dir(dir).map_err(at_dir(dir))?;
+    let about = About::read(disk, dir).map_err(at_dir(dir))?;
+    if let Some(about) = &about {
+        admit(about)?;
+    }
+    if let Some((about, place)) = about
+        .as_ref()
+        .and_then(|about| about.place().map(|place| (about, place)))
     {
-        let known = u32::from(Format::CURRENT.version);
-        return Err(OpenError::NewerFormat {
-            found: about.format,
-            known,
+        let state = read(means, about, place, passphrase)?;
+        if matches!(state, KeyState::Ready(_)) {
+            // Whatever could not be cleared away now is listed still, and tried again.
+            settle(means, about.clone(), &|_| {});
+        }
+        return Ok(state);
+    }
+    let file = key_path(dir);
+    if disk::read_whole(disk, &file)
+        .map_err(at_dir(dir))?
+        .is_none()
+        && holds_something(disk, dir).map_err(at_dir(dir))?
+    {
+        return Ok(KeyState::Unavailable {
+            reason: format!(
+                "{} holds a sealed store, but not the record of its key (the file \
+                 `about`); restore that file from where the store came from",
+                dir.display()
+            ),
         });
     }
-    match about {
-        Some(About {
-            protection: Some(KeyProtection::KeyStore),
-            instance,
-            key_check,
-            ..
-        }) => {
-            // The configuration may have changed to `file` since: the key is still where it is.
-            let default = KeyStore::default();
-            Ok(from_key_store(
-                key_store.unwrap_or(&default),
-                instance,
-                key_check,
-            ))
-        }
-        Some(About {
-            protection: Some(KeyProtection::File),
-            key_check,
-            ..
-        }) => from_file(disk, dir, key_check).map_err(at_dir),
-        about => {
-            if disk::read_whole(disk, &key_path(dir))
-                .map_err(at_dir)?
-                .is_none()
-                && holds_something(disk, dir).map_err(at_dir)?
-            {
-                return Ok(KeyState::Unavailable {
-                    reason: format!(
-                        "{} holds a sealed store, but not the record of its key (the file \
-                         `about`); restore that file from where the store came from",
-                        dir.display()
-                    ),
-                });
-            }
-            let about = match about {
-                Some(about) => about,
-                None => About::new(Format::CURRENT.version).map_err(system)?,
-            };
-            make(disk, dir, about, key_store)
-        }
-    }
+    let about = match about {
+        Some(about) => about,
+        None => About::new(Format::CURRENT.version).map_err(system)?,
+    };
+    make(means, about, new)
 }
 
-/// Where the key file stands.
+/// Refuses a store of a newer program.
+fn admit(about: &About) -> Result<(), OpenError> {
+    let known = u32::from(Format::CURRENT.version);
+    if about.format > known {
+        let found = about.format;
+        return Err(OpenError::NewerFormat { found, known });
+    }
+    Ok(())
+}
+
+/// Where the key file of a new store stands.
 #[must_use]
 pub fn key_path(dir: &Path) -> PathBuf {
     dir.join("key")
 }
 
-/// The name of the data key within the key store.
-fn entry(instance: u128) -> String {
-    format!("data-key-{instance:032x}")
+fn at_dir(dir: &Path) -> impl Fn(io::Error) -> OpenError {
+    move |error| OpenError::Disk {
+        path: dir.to_owned(),
+        trouble: error.into(),
+    }
 }
 
-fn from_key_store(key_store: &KeyStore, instance: u128, check: Option<u64>) -> KeyState {
-    match key_store.read(&entry(instance)) {
-        Ok(Some(bytes)) => accept(&bytes, KeyProtection::KeyStore, check),
-        Ok(None) => KeyState::Unavailable {
-            reason: format!(
+/// Reads the key that counts.
+fn read(
+    means: &Means,
+    about: &About,
+    place: Place,
+    passphrase: Option<&Secret>,
+) -> Result<KeyState, OpenError> {
+    let unavailable = |reason: String| Ok(KeyState::Unavailable { reason });
+    let protection = place.protection;
+    match place.read(means, about.instance, passphrase) {
+        Ok(Some(data_key)) => {
+            if about
+                .key_check
+                .is_some_and(|check| check != data_key.check())
+            {
+                return unavailable(
+                    "what is kept as the data key is not the key of this store; restore it"
+                        .to_owned(),
+                );
+            }
+            Ok(KeyState::Ready(Key {
+                data_key,
+                protection,
+                fell_back: None,
+            }))
+        }
+        Ok(None) => unavailable(match place.path(&means.dir) {
+            Some(path) => format!("the key file {} is gone; restore it", path.display()),
+            None => format!(
                 "the key store answers, but has no entry `{}` of `{}`; log in to the desktop \
                  session that made it, or restore the keyring",
-                entry(instance),
-                key_store.service()
+                place.entry(about.instance),
+                means.key_store.service()
             ),
-        },
-        Err(KeyStoreTrouble::Hanging) => KeyState::Hanging,
-        Err(KeyStoreTrouble::Locked(reason)) => KeyState::Locked { reason },
-        Err(trouble) => KeyState::Unavailable {
-            reason: trouble.to_string(),
-        },
+        }),
+        Err(PlaceTrouble::KeyStore(KeyStoreTrouble::Hanging)) => Ok(KeyState::Hanging),
+        Err(PlaceTrouble::KeyStore(KeyStoreTrouble::Locked(reason))) => {
+            Ok(KeyState::Locked { reason })
+        }
+        Err(PlaceTrouble::PassphraseNeeded) => Ok(KeyState::PassphraseNeeded),
+        Err(PlaceTrouble::WrongPassphrase) => Ok(KeyState::WrongPassphrase),
+        Err(PlaceTrouble::Disk { path, error }) => Err(OpenError::Disk {
+            path,
+            trouble: error.into(),
+        }),
+        Err(PlaceTrouble::System(why)) => Err(OpenError::System(why)),
+        Err(
+            trouble @ (PlaceTrouble::KeyStore(_)
+            | PlaceTrouble::NoCredential(_)
+            | PlaceTrouble::Unsound(_)),
+        ) => unavailable(trouble.to_string()),
     }
-}
-
-fn from_file(disk: &dyn Disk, dir: &Path, check: Option<u64>) -> io::Result<KeyState> {
-    let path = key_path(dir);
-    let Some(bytes) = disk::read_whole(disk, &path)?.map(Zeroizing::new) else {
-        return Ok(KeyState::Unavailable {
-            reason: format!("the key file {} is gone; restore it", path.display()),
-        });
-    };
-    Ok(accept(&bytes, KeyProtection::File, check))
-}
-
-fn accept(bytes: &[u8], protection: KeyProtection, check: Option<u64>) -> KeyState {
-    let unavailable = |reason: &str| KeyState::Unavailable {
-        reason: reason.to_owned(),
-    };
-    let Some(data_key) = DataKey::from_bytes(bytes) else {
-        return unavailable("what is kept as the data key is no key; restore it");
-    };
-    if check.is_some_and(|check| check != data_key.check()) {
-        return unavailable(
-            "what is kept as the data key is not the key of this store; restore it",
-        );
-    }
-    KeyState::Ready(Key {
-        data_key,
-        protection,
-        fell_back: None,
-    })
 }
 
 /// Makes a key for a store that does not exist yet. The record of where the key is comes last: a
 /// crash before it leaves an unused key behind, and nothing sealed with it.
-fn make(
-    disk: &dyn Disk,
-    dir: &Path,
-    mut about: About,
-    key_store: Option<&KeyStore>,
-) -> Result<KeyState, OpenError> {
+fn make(means: &Means, mut about: About, new: NewKey) -> Result<KeyState, OpenError> {
+    let (disk, dir) = (&*means.disk, means.dir.as_path());
+    let at = |protection| Place {
+        protection,
+        number: 0,
+    };
     let mut fell_back = None;
     let mut made = None;
-    let left_over = disk::read_whole(disk, &key_path(dir))
-        .map_err(|error| OpenError::Disk {
-            path: key_path(dir),
-            trouble: error.into(),
-        })?
-        .map(Zeroizing::new);
-    if let (None, Some(key_store)) = (&left_over, key_store) {
+    // One that was left over by a start that was cut short, or brought along.
+    let left_over = at(KeyProtection::File).read(means, about.instance, None);
+    let left_over = match left_over {
+        Ok(left_over) => left_over,
+        Err(PlaceTrouble::Disk { path, error }) => {
+            return Err(OpenError::Disk {
+                path,
+                trouble: error.into(),
+            });
+        }
+        // No key: nothing was sealed with it.
+        Err(_) => None,
+    };
+    let may_be_in_key_store = disk::read_whole(disk, &key_path(dir))
+        .map_err(at_dir(dir))?
+        .is_none();
+    if new == NewKey::InKeyStore && may_be_in_key_store {
         let data_key = DataKey::generate().map_err(system)?;
-        match keep(key_store, about.instance, &data_key) {
+        let place = at(KeyProtection::KeyStore);
+        match place.keep(means, about.instance, &data_key, None) {
             Ok(()) => made = Some((data_key, KeyProtection::KeyStore)),
             // Locked is the one state that the user can mend on the spot, and a desktop's key store
             // is often locked for the first seconds: not a reason for a file for ever.
-            Err(KeyStoreTrouble::Locked(reason)) => return Ok(KeyState::Locked { reason }),
-            Err(trouble) => fell_back = Some(trouble),
+            Err(PlaceTrouble::KeyStore(KeyStoreTrouble::Locked(reason))) => {
+                return Ok(KeyState::Locked { reason });
+            }
+            Err(PlaceTrouble::KeyStore(trouble)) => fell_back = Some(trouble),
+            Err(trouble) => fell_back = Some(KeyStoreTrouble::Failed(trouble.to_string())),
         }
     }
     let (data_key, protection) = match made {
         Some(made) => made,
         None => {
-            let existing = left_over
-                .as_ref()
-                .and_then(|bytes| DataKey::from_bytes(bytes));
-            let data_key = match existing {
+            let data_key = match left_over {
                 Some(data_key) => data_key,
                 None => DataKey::generate().map_err(system)?,
             };
@@ -230,10 +297,8 @@ fn make(
     };
     about.protection = Some(protection);
     about.key_check = Some(data_key.check());
-    about.write(disk, dir).map_err(|error| OpenError::Disk {
-        path: dir.to_owned(),
-        trouble: error.into(),
-    })?;
+    about.since = Some(means.now);
+    about.write(disk, dir).map_err(at_dir(dir))?;
     Ok(KeyState::Ready(Key {
         data_key,
         protection,
@@ -241,27 +306,14 @@ fn make(
     }))
 }
 
-/// Keeps a new key and reads it back: a key store that forgets is found out before it matters.
-fn keep(key_store: &KeyStore, instance: u128, key: &DataKey) -> Result<(), KeyStoreTrouble> {
-    key_store.write(&entry(instance), key.expose())?;
-    match key_store.read(&entry(instance))? {
-        Some(bytes) if **bytes == *key.expose() => Ok(()),
-        _ => Err(KeyStoreTrouble::Failed(
-            "it did not keep what was given to it".to_owned(),
-        )),
-    }
-}
-
 /// Whether anything sealed stands in the directory.
 fn holds_something(disk: &dyn Disk, dir: &Path) -> io::Result<bool> {
     let database = disk.list(dir)?.iter().any(|path| {
         path.file_name()
             .and_then(|name| name.to_str())
-            .is_some_and(|name| {
-                name.starts_with(crate::store::DATABASE) && !name.ends_with(disk::TEMPORARY)
-            })
+            .is_some_and(is_database)
     });
-    Ok(database || !disk.list(&dir.join(crate::store::MIRRORS))?.is_empty())
+    Ok(database || !disk.list(&Layout::new(dir, 0).mirrors)?.is_empty())
 }
 
 fn system(error: getrandom::Error) -> OpenError {
@@ -277,8 +329,12 @@ mod tests {
         match state {
             KeyState::Ready(key) => key,
             KeyState::Locked { reason } | KeyState::Unavailable { reason } => panic!("{reason}"),
-            KeyState::Hanging => panic!("hanging"),
+            _ => panic!("hanging, or a passphrase"),
         }
+    }
+
+    fn get(dir: &Path) -> Result<KeyState, OpenError> {
+        obtain(&Means::new(dir, Wall(0)), NewKey::InFile, None)
     }
 
     fn private_dir() -> (tempfile::TempDir, PathBuf) {
@@ -290,26 +346,20 @@ mod tests {
     #[test]
     fn a_key_file_is_made_once_and_found_again() {
         let (_guard, dir) = private_dir();
-        let first = ready(obtain(&RealDisk, &dir, None).unwrap());
+        let first = ready(get(&dir).unwrap());
         assert_eq!(first.protection, KeyProtection::File);
-        let second = ready(obtain(&RealDisk, &dir, None).unwrap());
+        let second = ready(get(&dir).unwrap());
         assert_eq!(first.data_key.expose(), second.data_key.expose());
     }
 
     #[test]
     fn a_lost_or_foreign_key_file_is_never_replaced() {
         let (_guard, dir) = private_dir();
-        ready(obtain(&RealDisk, &dir, None).unwrap());
+        ready(get(&dir).unwrap());
         disk::replace(&RealDisk, &key_path(&dir), &[9; 32]).unwrap();
-        assert!(matches!(
-            obtain(&RealDisk, &dir, None),
-            Ok(KeyState::Unavailable { .. })
-        ));
+        assert!(matches!(get(&dir), Ok(KeyState::Unavailable { .. })));
         disk::remove(&RealDisk, &key_path(&dir)).unwrap();
-        assert!(matches!(
-            obtain(&RealDisk, &dir, None),
-            Ok(KeyState::Unavailable { .. })
-        ));
+        assert!(matches!(get(&dir), Ok(KeyState::Unavailable { .. })));
         assert!(
             disk::read_whole(&RealDisk, &key_path(&dir))
                 .unwrap()
@@ -321,21 +371,18 @@ mod tests {
     fn a_sealed_store_without_the_record_of_its_key_gets_no_new_one() {
         let (_guard, dir) = private_dir();
         RealDisk.make_dir(&dir).unwrap();
-        disk::replace(&RealDisk, &dir.join(crate::store::DATABASE), b"sealed").unwrap();
-        assert!(matches!(
-            obtain(&RealDisk, &dir, None),
-            Ok(KeyState::Unavailable { .. })
-        ));
+        disk::replace(&RealDisk, &Layout::new(&dir, 0).database, b"sealed").unwrap();
+        assert!(matches!(get(&dir), Ok(KeyState::Unavailable { .. })));
     }
 
     #[test]
     fn a_newer_store_is_refused_and_left_alone() {
         let (_guard, dir) = private_dir();
-        ready(obtain(&RealDisk, &dir, None).unwrap());
+        ready(get(&dir).unwrap());
         let mut about = About::read(&RealDisk, &dir).unwrap().unwrap();
         about.format = 200;
         about.write(&RealDisk, &dir).unwrap();
-        let refused = obtain(&RealDisk, &dir, None).err().unwrap();
+        let refused = get(&dir).err().unwrap();
         assert!(matches!(
             refused,
             OpenError::NewerFormat {

@@ -8,42 +8,56 @@ use std::{collections::BTreeMap, sync::Arc};
 use keyring_core::{Entry, Error, api::CredentialStoreApi};
 use zeroize::Zeroizing;
 
-use super::KeyStoreTrouble;
+use super::key_store::{Keeper, KeyStoreTrouble};
 
-pub(super) fn read(
-    service: &str,
-    name: &str,
-) -> Result<Option<Zeroizing<Vec<u8>>>, KeyStoreTrouble> {
-    match entry(service, name)?.get_secret() {
-        Ok(bytes) => Ok(Some(Zeroizing::new(bytes))),
-        Err(Error::NoEntry) => Ok(None),
-        Err(error) => Err(trouble(&error)),
+/// The platform's own.
+pub(super) struct Platform;
+
+impl Keeper for Platform {
+    fn read(
+        &self,
+        service: &str,
+        name: &str,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, KeyStoreTrouble> {
+        match entry(service, name)?.get_secret() {
+            Ok(bytes) => Ok(Some(Zeroizing::new(bytes))),
+            Err(Error::NoEntry) => Ok(None),
+            Err(error) => Err(trouble(&error)),
+        }
     }
-}
 
-pub(super) fn write(service: &str, name: &str, bytes: &[u8]) -> Result<(), KeyStoreTrouble> {
-    entry(service, name)?
-        .set_secret(bytes)
-        .map_err(|error| trouble(&error))
-}
+    fn write(&self, service: &str, name: &str, bytes: &[u8]) -> Result<(), KeyStoreTrouble> {
+        entry(service, name)?
+            .set_secret(bytes)
+            .map_err(|error| trouble(&error))
+    }
 
-pub(super) fn find(
-    attributes: &BTreeMap<String, String>,
-) -> Result<Option<Zeroizing<Vec<u8>>>, KeyStoreTrouble> {
-    let attributes = attributes.iter();
-    let attributes = attributes.map(|(name, value)| (name.as_str(), value.as_str()));
-    let found = open()?
-        .search(&attributes.collect())
-        .map_err(|error| trouble(&error))?;
-    match found.as_slice() {
-        [] => Ok(None),
-        [entry] => entry
-            .get_secret()
-            .map(|bytes| Some(Zeroizing::new(bytes)))
-            .map_err(|error| trouble(&error)),
-        _ => Err(KeyStoreTrouble::Failed(
-            "several entries have these attributes; name more of them".to_owned(),
-        )),
+    fn remove(&self, service: &str, name: &str) -> Result<(), KeyStoreTrouble> {
+        match entry(service, name)?.delete_credential() {
+            Ok(()) | Err(Error::NoEntry) => Ok(()),
+            Err(error) => Err(trouble(&error)),
+        }
+    }
+
+    fn find(
+        &self,
+        attributes: &BTreeMap<String, String>,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, KeyStoreTrouble> {
+        let attributes = attributes.iter();
+        let attributes = attributes.map(|(name, value)| (name.as_str(), value.as_str()));
+        let found = open()?
+            .search(&attributes.collect())
+            .map_err(|error| trouble(&error))?;
+        match found.as_slice() {
+            [] => Ok(None),
+            [entry] => entry
+                .get_secret()
+                .map(|bytes| Some(Zeroizing::new(bytes)))
+                .map_err(|error| trouble(&error)),
+            _ => Err(KeyStoreTrouble::Failed(
+                "several entries have these attributes; name more of them".to_owned(),
+            )),
+        }
     }
 }
 

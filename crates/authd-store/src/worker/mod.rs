@@ -16,6 +16,7 @@ use crate::{
     database::{Change, Database, Key},
     disk::{self, Disk},
     error::StoreError,
+    key::KeyStore,
     load::{StandingIntent, outdated, seal_intent},
     mirror::Mirrors,
     record::{Header, Intent, Record, Stored, encode},
@@ -284,6 +285,11 @@ impl Worker {
             self.anchor.note(name.short(), held.ordinal);
         }
         Ok(())
+    }
+
+    /// From now on the anchor is kept in this key store, or in none.
+    pub(crate) fn keep_anchor_in(&self, key_store: Option<KeyStore>) {
+        self.anchor.keep_in(key_store);
     }
 
     /// What may be done after the answer to an operation is out: the mirrors, and after each the

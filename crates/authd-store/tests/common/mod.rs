@@ -19,7 +19,7 @@ use authd_core::{
 };
 use authd_store::{
     CommitOutcome, DataKey, Intent, Loaded, OpenError, Options, Record, Secrets, Store, StoreError,
-    fault::{Faults, Faulty, Memory},
+    fault::{Drawer, Faults, Faulty, Keep, Memory},
 };
 
 pub(crate) const DIR: &str = "/state";
@@ -142,10 +142,11 @@ pub(crate) fn renew(store: &Store, name: &str, grant: u64, from: u64) -> CommitO
     commit(store, record(name, grant, from + 1), attempt).unwrap()
 }
 
-/// A disk in memory with its faults.
+/// A disk in memory with its faults, and a key store.
 pub(crate) struct Machine {
     pub(crate) memory: Memory,
     pub(crate) faults: Faults,
+    pub(crate) drawer: Drawer,
 }
 
 impl Machine {
@@ -154,9 +155,21 @@ impl Machine {
     }
 
     pub(crate) fn on(memory: Memory) -> Self {
+        let faults = Faults::default();
         Self {
             memory,
-            faults: Faults::default(),
+            drawer: Drawer::new(faults.clone()),
+            faults,
+        }
+    }
+
+    /// The machine as the next start finds it, if it stopped now.
+    pub(crate) fn crashed(&self, keep: Keep) -> Self {
+        let faults = Faults::default();
+        Self {
+            memory: self.memory.crash(keep),
+            drawer: self.drawer.after_crash(faults.clone()),
+            faults,
         }
     }
 

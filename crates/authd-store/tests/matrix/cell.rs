@@ -8,12 +8,13 @@ use authd_core::{
     secret::Secret,
 };
 use authd_store::{
-    CommitOutcome, Loaded, OpenError, Record, Store,
+    CommitOutcome, KeyProtection, Loaded, OpenError, Record, Store,
     fault::{Fault, Keep, Memory, Op, Part},
+    key,
 };
 
 use crate::{
-    common::{Machine, close, commit, intend, intent, summary},
+    common::{DIR, Machine, close, commit, intend, intent, summary},
     model::{Damage, Found, Model},
     script::{Opener, Script, ask, run},
 };
@@ -152,10 +153,15 @@ pub(crate) struct Row {
 impl Row {
     pub(crate) fn new(script: Script) -> Self {
         let (prepared, model) = script.prepared();
-        let machine = Machine::on(prepared.memory.crash(Keep::Everything));
+        let machine = prepared.crashed(Keep::Everything);
         machine.faults.record();
         let mut after = model.clone();
         run(&machine, script.opener, &script.steps, &mut after).expect("nothing fails yet");
+        if let Some(end) = script.key_in_the_end {
+            let kept = key::kept(&machine.memory, DIR.as_ref()).expect("no fault");
+            let kept = kept.map(|kept| (kept.protection, kept.number));
+            assert_eq!(kept, Some(end), "{}, no fault", script.name);
+        }
         let whole = Damage {
             power: true,
             database: false,
@@ -163,7 +169,7 @@ impl Row {
         };
         let place = format!("{}, no fault", script.name);
         let found = settle(&machine, Keep::Nothing, &script, &after, whole, &place);
-        let aims_at_ambiguity = script.name == "migrate";
+        let aims_at_ambiguity = script.name == "migrate" || script.name.starts_with("rotate,");
         assert!(
             found == Found::Promised || aims_at_ambiguity,
             "{place}: {found:?}"
@@ -178,7 +184,7 @@ impl Row {
 
     /// The machine as it is before the script begins.
     fn machine(&self) -> Machine {
-        Machine::on(self.prepared.memory.crash(Keep::Everything))
+        self.prepared.crashed(Keep::Everything)
     }
 
     /// All cells of one column at one operation (the number of them: after the last).
@@ -236,7 +242,7 @@ impl Row {
         ));
         let opener = self.script.opener;
         for second in (0..).filter(|second| wanted(*second)) {
-            let again = Machine::on(machine.memory.crash(keep));
+            let again = machine.crashed(keep);
             again.faults.crash_after(second);
             if let Ok((store, _)) = opener.open(&again) {
                 drop(ask(&again.faults, |done| store.close(done)));
@@ -303,9 +309,15 @@ fn settle(
     damage: Damage,
     place: &str,
 ) -> Found {
-    let after = Machine::on(machine.memory.crash(keep));
-    if damage.database && after.memory.content(&after.path("authd.redb")).is_some() {
-        after.memory.put(&after.path("authd.redb"), vec![0; 9000]);
+    let after = machine.crashed(keep);
+    for path in after.files(".redb") {
+        if damage.database
+            && path
+                .extension()
+                .is_some_and(|extension| extension == "redb")
+        {
+            after.memory.put(&path, vec![0; 9000]);
+        }
     }
     if script.opener == Opener::InTheNextFormat {
         an_older_program_touches_nothing_newer(&after, model, damage, place);
@@ -313,6 +325,9 @@ fn settle(
     let opened = script.opener.open(&after);
     let (store, loaded) = opened.unwrap_or_else(|error| panic!("{place}: {error}"));
     let found = model.check(&loaded, damage, place);
+    if script.opener == Opener::ByItsKey {
+        the_key_is_in_one_place(&after, place);
+    }
     let mut expected = summary(&loaded);
     if let Some(record) = loaded.records.first() {
         let at = expected
@@ -331,6 +346,54 @@ fn settle(
     );
     drop(store);
     found
+}
+
+/// Nothing is left of other keys and places, nor of what was sealed under them.
+fn the_key_is_in_one_place(after: &Machine, place: &str) {
+    let kept = key::kept(&after.memory, DIR.as_ref()).expect("no fault");
+    let kept = kept.unwrap_or_else(|| panic!("{place}: nobody knows where the key is"));
+    assert_eq!(kept.left_in, [], "{place}");
+    let suffix = match kept.number {
+        0 => String::new(),
+        number => format!("-{number}"),
+    };
+    let name = |path: &PathBuf| {
+        path.strip_prefix(DIR)
+            .expect("in there")
+            .display()
+            .to_string()
+    };
+    let mut files: Vec<_> = after.files(DIR).iter().map(name).collect();
+    files.retain(|name| !name.starts_with("aside") && !name.contains(".corrupt-"));
+    let is_key = |name: &String| name.starts_with("key");
+    let keys: Vec<_> = files.iter().filter(|name| is_key(name)).cloned().collect();
+    let expected: Vec<_> = kept.path.iter().map(name).collect();
+    assert_eq!(keys, expected, "{place}");
+    for name in files
+        .iter()
+        .filter(|name| !is_key(name) && !name.starts_with("about"))
+    {
+        let of_key = ["authd", "mirrors", "spill", "clean"]
+            .into_iter()
+            .any(|what| {
+                let rest = name
+                    .strip_prefix(what)
+                    .and_then(|rest| rest.strip_prefix(&suffix));
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '/']))
+            });
+        assert!(
+            of_key,
+            "{place}: {name} is left, and the key is number {}",
+            kept.number
+        );
+    }
+    let mut entries = after.drawer.names();
+    entries.retain(|name| name.starts_with("data-key"));
+    let expected = usize::from(kept.protection == KeyProtection::KeyStore);
+    assert_eq!(entries.len(), expected, "{place}: {entries:?}");
+    let numbered = kept.number > 0;
+    let is_it = |entry: &String| numbered == entry.ends_with(&suffix) || !numbered;
+    assert!(entries.iter().all(is_it), "{place}: {entries:?}");
 }
 
 /// A renewal from whatever was found; the line of the summary that it makes.
@@ -361,7 +424,7 @@ fn an_older_program_touches_nothing_newer(
     damage: Damage,
     place: &str,
 ) {
-    let older = Machine::on(after.memory.crash(Keep::Everything));
+    let older = after.crashed(Keep::Everything);
     match Opener::Plain.open(&older) {
         Ok((_store, loaded)) => check_older(model, &loaded, damage, place),
         Err(OpenError::NewerFormat { .. }) => {}

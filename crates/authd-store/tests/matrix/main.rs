@@ -165,7 +165,7 @@ fn inv_04_what_is_called_durable_or_spilled_is_on_the_disk_at_that_very_moment()
     let (mut durable, mut spilled) = (0, 0);
     for at in 0..60 {
         for number in 0..4 {
-            let machine = Machine::on(prepared.memory.crash(Keep::Everything));
+            let machine = prepared.crashed(Keep::Everything);
             let fault = match number {
                 0 => Fault::Once(ErrorKind::Other),
                 1 => Fault::Lasting(

@@ -1,7 +1,11 @@
 //! What the store is made to do: every operation it has, each in a script that runs from the
 //! opening to the closing.
 
-use std::{collections::BTreeSet, sync::mpsc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{LazyLock, mpsc},
+    time::Duration,
+};
 
 use authd_core::{
     id::{AttemptId, Generation, GrantId},
@@ -10,16 +14,21 @@ use authd_core::{
     time::Wall,
 };
 use authd_store::{
-    DataKey, Intent, Loaded, OpenError, Options, PendingRevocation, Record, Store, StoreError,
-    TokenTypeHint,
+    DataKey, Intent, KeyProtection, Loaded, OpenError, Options, PendingRevocation, Record, Store,
+    StoreError, TokenTypeHint,
     fault::{Faults, Keep, Rule, open_in_next_format},
-    key::{self, KeyState},
+    key::{self, CREDENTIAL, ChangeError, Cost, KeyState, Means, NewKey},
 };
 
 use crate::{
     common::{DIR, Machine, account, intent, key, record},
+    is_full,
     model::{Heard, Model},
 };
+
+/// Two passphrases.
+const FIRST: &str = "the first passphrase";
+const SECOND: &str = "the second passphrase";
 
 /// The machine that a copied store came to.
 const OTHER_MACHINE: [u8; 32] = [4; 32];
@@ -42,6 +51,10 @@ pub(crate) enum Step {
     Fill,
     /// And here it is again.
     Free,
+    /// The key moves; to a passphrase, under this one.
+    Move(KeyProtection, &'static str),
+    /// The key is replaced: the store is closed for it, and opened again.
+    Rotate,
 }
 
 /// How the store is opened.
@@ -53,6 +66,8 @@ pub(crate) enum Opener {
     OnAnotherMachine,
     InTheNextFormat,
     WithAnAnchor,
+    /// With the key from wherever it is kept, and an anchor beside it.
+    ByItsKey,
 }
 
 /// A script.
@@ -63,6 +78,8 @@ pub(crate) struct Script {
     /// What is done while faults strike.
     pub(crate) steps: Vec<Step>,
     pub(crate) opener: Opener,
+    /// Where the key is in the end, and how many there were before.
+    pub(crate) key_in_the_end: Option<(KeyProtection, u32)>,
 }
 
 impl Script {
@@ -74,12 +91,12 @@ impl Script {
             return (machine, model);
         }
         let opener = match self.opener {
-            Opener::WithAnAnchor => Opener::WithAnAnchor,
+            same @ (Opener::WithAnAnchor | Opener::ByItsKey) => same,
             _ => Opener::Plain,
         };
         // Not dropped before it is copied: that would be a stop of another kind.
         let store = run(&machine, opener, &self.before, &mut model);
-        let machine = Machine::on(machine.memory.crash(Keep::Everything));
+        let machine = machine.crashed(Keep::Everything);
         if self.opener == Opener::OnAnotherMachine {
             model.moved();
         }
@@ -109,13 +126,62 @@ impl Opener {
                 };
                 Store::open(options, key())
             }
+            Self::ByItsKey => by_its_key(machine),
         }
     }
 }
 
+fn by_its_key(machine: &Machine) -> Result<(Store, Loaded), OpenError> {
+    let state = with_passphrase(|passphrase| {
+        match key::obtain(&means(machine), NewKey::InFile, Some(passphrase)) {
+            Ok(KeyState::WrongPassphrase) => None,
+            state => Some(state),
+        }
+    });
+    match state.transpose()? {
+        Some(KeyState::Ready(key)) => {
+            let options = anchored(machine, key.protection);
+            Store::open(options, key.data_key)
+        }
+        Some(KeyState::Unavailable { reason }) => Err(OpenError::System(reason)),
+        _ => Err(OpenError::System("there is no key".to_owned())),
+    }
+}
+
+fn anchored(machine: &Machine, protection: KeyProtection) -> Options {
+    let in_key_store = protection == KeyProtection::KeyStore;
+    Options {
+        anchor_file: Some("/elsewhere/anchor".into()),
+        anchor_key_store: in_key_store.then(|| machine.drawer.key_store()),
+        ..machine.options()
+    }
+}
+
+/// What there is to keep a key with.
+pub(crate) fn means(machine: &Machine) -> Means {
+    static CREDENTIALS: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join(CREDENTIAL), [5; 32]).expect("a credential");
+        folder
+    });
+    Means {
+        disk: machine.options().disk,
+        key_store: machine.drawer.key_store(),
+        credentials: Some(CREDENTIALS.path().to_owned()),
+        cost: Cost::new(8, 1, 1).expect("argon2 has it"),
+        ..Means::new(DIR, Wall(0))
+    }
+}
+
+/// A person knows the passphrase before and the one after, and tries both.
+fn with_passphrase<T>(mut attempt: impl FnMut(&Secret) -> Option<T>) -> Option<T> {
+    [FIRST, SECOND]
+        .into_iter()
+        .find_map(|passphrase| attempt(&Secret::new(passphrase)))
+}
+
 fn made_key(machine: &Machine) -> Result<DataKey, OpenError> {
-    let disk = machine.options().disk;
-    match key::obtain(&*disk, DIR.as_ref(), None)? {
+    match key::obtain(&means(machine), NewKey::InFile, None)? {
         KeyState::Ready(key) => Ok(key.data_key),
         _ => Err(OpenError::System("there is no key".to_owned())),
     }
@@ -211,6 +277,33 @@ impl Session<'_> {
                 self.machine.faults.add(Rule::disk_full().on("mirrors"));
             }
             Step::Free => self.machine.faults.heal(),
+            Step::Move(to, new) => {
+                let means = means(self.machine);
+                let new = Secret::new(*new);
+                let _ = with_passphrase(|passphrase| {
+                    let moved = key::move_to(&means, *to, Some(passphrase), Some(&new), &|_| {});
+                    (!matches!(moved, Err(ChangeError::WrongPassphrase))).then_some(moved)
+                });
+                if let (Some(store), Ok(Some(kept))) =
+                    (&self.store, key::kept(&*means.disk, DIR.as_ref()))
+                {
+                    let in_key_store = kept.protection == KeyProtection::KeyStore;
+                    store.keep_anchor_in(in_key_store.then_some(means.key_store), drop);
+                }
+            }
+            Step::Rotate => {
+                self.perform(&Step::Close, model);
+                let means = means(self.machine);
+                let Ok(Some(kept)) = key::kept(&*means.disk, DIR.as_ref()) else {
+                    return;
+                };
+                let options = anchored(self.machine, kept.protection);
+                let _ = with_passphrase(|passphrase| {
+                    let rotated = key::rotate(&means, &options, Some(passphrase), &|_| {});
+                    (!matches!(rotated, Err(ChangeError::WrongPassphrase))).then_some(rotated)
+                });
+                self.store = by_its_key(self.machine).ok().map(|(store, _)| store);
+            }
         }
     }
 
@@ -324,6 +417,7 @@ pub(crate) fn scripts() -> Vec<Script> {
         before,
         steps: [steps, vec![Close]].concat(),
         opener: Opener::Plain,
+        key_in_the_end: None,
     };
     let stopped = |steps: Vec<Step>| [steps, vec![Close]].concat();
     let under_way = || Intend(intent("work", 1, 1, 9));
@@ -333,7 +427,7 @@ pub(crate) fn scripts() -> Vec<Script> {
     let saved = |renewals| Save(with_renewals(record("work", 1, 1), renewals));
     let adopted = Adopt(Box::new(record("work", 1, 1)));
     let forget = || vec![Erase("work", 1)];
-    vec![
+    let mut scripts = vec![
         Script {
             opener: Opener::WithKeyFile,
             ..script("first start", vec![], login("work", 1).to_vec())
@@ -402,6 +496,81 @@ pub(crate) fn scripts() -> Vec<Script> {
             "spill and forget",
             stopped(two()),
             [spilled(), vec![Free], forget()].concat(),
+        ),
+    ];
+    let of_keys = scripts_of_keys().into_iter();
+    scripts
+        .extend(of_keys.filter(|script| is_full() || IN_THE_ORDINARY_TIER.contains(&script.name)));
+    scripts
+}
+
+/// Of the key's scripts those that go through every place and every way once.
+const IN_THE_ORDINARY_TIER: [&str; 5] = [
+    "keyring to passphrase",
+    "passphrase to file",
+    "file to keyring",
+    "rotate, keyring",
+    "rotate, passphrase",
+];
+
+/// The key moves between all places, and is replaced in each; before, in the midst of it and after it the
+/// store is at work.
+fn scripts_of_keys() -> Vec<Script> {
+    use KeyProtection::{Credential, File, KeyStore, Passphrase};
+    use Step::{Close, Intend, Move, Owe, Rotate};
+    let script = |name, from: KeyProtection, steps: Vec<Step>, end| {
+        let mut before = [two(), refresh("work", 1, 1).to_vec(), vec![Owe(1)]].concat();
+        if from != File {
+            before.push(Move(from, FIRST));
+        }
+        before.push(Close);
+        Script {
+            name,
+            before,
+            steps: [steps, vec![Close]].concat(),
+            opener: Opener::ByItsKey,
+            key_in_the_end: Some(end),
+        }
+    };
+    let moving = |name, from, to| {
+        let steps = [vec![Move(to, FIRST)], refresh("work", 1, 2).to_vec()].concat();
+        script(name, from, steps, (to, 0))
+    };
+    let under_way = || Intend(intent("home", 2, 1, 9));
+    let rotating = |name, place| {
+        let steps = [vec![under_way(), Rotate], refresh("work", 1, 2).to_vec()].concat();
+        script(name, place, steps, (place, 1))
+    };
+    vec![
+        moving("keyring to passphrase", KeyStore, Passphrase),
+        moving("keyring to file", KeyStore, File),
+        moving("passphrase to keyring", Passphrase, KeyStore),
+        moving("passphrase to file", Passphrase, File),
+        moving("file to keyring", File, KeyStore),
+        moving("file to passphrase", File, Passphrase),
+        moving("file to credential", File, Credential),
+        moving("credential to keyring", Credential, KeyStore),
+        script(
+            "new passphrase",
+            Passphrase,
+            vec![Move(Passphrase, SECOND)],
+            (Passphrase, 0),
+        ),
+        script(
+            "there and back",
+            File,
+            vec![Move(Passphrase, FIRST), Move(KeyStore, ""), Move(File, "")],
+            (File, 0),
+        ),
+        rotating("rotate, file", File),
+        rotating("rotate, keyring", KeyStore),
+        rotating("rotate, passphrase", Passphrase),
+        rotating("rotate, credential", Credential),
+        script(
+            "rotate and move",
+            File,
+            vec![Rotate, Move(KeyStore, ""), Rotate],
+            (KeyStore, 2),
         ),
     ]
 }

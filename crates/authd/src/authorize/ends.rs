@@ -58,6 +58,11 @@ impl<L> Ends<L> {
         self.under_way.get(&id).cloned()
     }
 
+    /// Whether any has not ended.
+    pub(super) fn are_under_way(&self) -> bool {
+        !self.under_way.is_empty()
+    }
+
     /// The end of a login, had or to come.
     pub(super) fn end(&self, id: LoginId) -> Option<Arc<End>> {
         self.ends.get(&id).cloned()

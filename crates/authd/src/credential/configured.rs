@@ -139,10 +139,13 @@ impl Configured {
             path: path.clone(),
             message,
         };
-        let form: Form =
-            toml::from_str(text.expose()).map_err(|error| wrong(explain(text.expose(), &error)))?;
-        form.check(&path)
-            .map_err(|message| wrong(message.to_owned()))
+        Self::of(&path, text.expose()).map_err(wrong)
+    }
+
+    /// Reads the text of a client's file that is at `path`. What is wrong with it is said on one line.
+    pub(crate) fn of(path: &Path, text: &str) -> Result<Self, String> {
+        let form: Form = toml::from_str(text).map_err(|error| explain(text, &error))?;
+        form.check(path).map_err(str::to_owned)
     }
 
     /// Fills a login's wishes with what the file says, and refuses those that say otherwise.

@@ -12,8 +12,10 @@ use authd_core::{
     secret::Secret,
 };
 use authd_oauth::{Exchanged, Revocation};
+use authd_store::key::KeyStore;
 use tokio::sync::{mpsc, oneshot};
 
+use super::rest::{Rest, Rested};
 use crate::{
     daemon::Figures,
     journal::Origin,
@@ -126,6 +128,8 @@ pub(crate) enum Message {
     },
     /// Metadata was fetched, or could not be.
     MetadataFetched(Box<Fetched>),
+    /// The store's thread answers whoever asks whether it is alive.
+    StoreAlive,
     /// The machine tells something.
     Sign {
         sign: Sign,
@@ -134,8 +138,30 @@ pub(crate) enum Message {
     },
     /// New settings for the engine.
     Configure(EngineConfig),
+    /// The store is to be closed.
+    Rest(Rest),
+    /// It is on its way there.
+    Rested(Rested),
+    /// The key has moved: the anchor goes with it.
+    KeepAnchorIn(Option<KeyStore>),
     /// The daemon is to stop.
     Stop,
+}
+
+impl Message {
+    /// Whether somebody waits for what comes of it, and can be told so or wait.
+    pub(super) fn is_request(&self) -> bool {
+        matches!(
+            self,
+            Self::Ask { .. }
+                | Self::Depart { .. }
+                | Self::Adopt { .. }
+                | Self::ClientSecret { .. }
+                | Self::WhoHolds { .. }
+                | Self::Dpop { .. }
+                | Self::CheckMetadata { .. }
+        )
+    }
 }
 
 /// The way to the driver. Cheap to clone; sending never waits.

@@ -72,6 +72,8 @@ pub(crate) fn status(daemon: &Shared) -> Result<DaemonStatusReply, WireError> {
         served: figures.served.load(Ordering::Relaxed),
         renewals: figures.renewals.load(Ordering::Relaxed),
         revocations: figures.revocations.load().to_vec(),
+        approvals_waiting: daemon.approvals.count(daemon.clock.now()) as u64,
+        audit_lost: daemon.audit.lost(),
     })
 }
 

@@ -59,6 +59,15 @@ pub(crate) async fn check(
             Some("look at the disk: df -h; dmesg".to_owned()),
         )),
     }
+    findings.extend(daemon.approvals.unread().map(|why| {
+        DoctorFinding::new(
+            "approvals",
+            "approvals_unread",
+            FindingLevel::Fail,
+            format!("who may have tokens without a question is not known: {why}"),
+            Some("mend or remove approvals.json in the state directory, then run 'authctl daemon stop'".to_owned()),
+        )
+    }));
     Ok(DoctorCheckReply {
         findings,
         variables: variables::fingerprints(&daemon.config.load(), &salt),

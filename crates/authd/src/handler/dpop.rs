@@ -1,12 +1,16 @@
 //! `dpop.proof`: a proof of possession (RFC 9449 §4) for one request of a client. The key stays here.
 
 use authd_core::lease::LeaseKey;
+use authd_core::policy::Purpose;
 use authd_core::secret::Secret;
 use authd_oauth::{Ambient as _, DpopKey, ProofError, ProofRequest};
 use authd_proto::{ErrorCode, WireError, WireSecret, request::DpopProof, response::DpopProofReply};
 
-use super::scopes;
-use crate::daemon::Shared;
+use super::{
+    gate::{self, Asker, Request},
+    scopes, wait,
+};
+use crate::{audit::Key, daemon::Shared};
 
 /// Longest address that a proof is made for, in bytes.
 const LONGEST_URL: usize = 8192;
@@ -14,7 +18,11 @@ const LONGEST_URL: usize = 8192;
 const LONGEST_NONCE: usize = 1024;
 
 /// `dpop.proof`. Whoever may have the token may have a proof for it, and no one else has any use of one.
-pub(crate) async fn proof(daemon: Shared, ask: DpopProof) -> Result<DpopProofReply, WireError> {
+pub(crate) async fn proof(
+    daemon: Shared,
+    asker: Asker,
+    ask: DpopProof,
+) -> Result<DpopProofReply, WireError> {
     daemon.check_open()?;
     check(&ask)?;
     let (account, key, token_endpoint) = {
@@ -33,7 +41,21 @@ pub(crate) async fn proof(daemon: Shared, ask: DpopProof) -> Result<DpopProofRep
             grant.provider.endpoints.token.clone(),
         )
     };
-    let held = daemon.mailbox.dpop(account, key).await;
+    let request = Request {
+        account: &account,
+        key: &key,
+        purpose: Purpose::Proof,
+    };
+    let deadline = gate::deadline(wait(None));
+    let pass = gate::admit(&daemon, &asker, &request, deadline)
+        .await
+        .inspect_err(|error| gate::refused(&daemon, &asker, &request, error.code))?;
+    if !pass.is_unasked() {
+        // While the person was asked the store may have been locked.
+        daemon.check_open()?;
+    }
+    let held = daemon.mailbox.dpop(account.clone(), key.clone()).await;
+    daemon.check_open()?;
     let stored = held.key.ok_or_else(|| {
         WireError::new(
             ErrorCode::BadRequest,
@@ -67,6 +89,18 @@ pub(crate) async fn proof(daemon: Shared, ask: DpopProof) -> Result<DpopProofRep
             })
         })
         .map_err(no_proof)?;
+    gate::recheck(asker.tally.caller(), pass)?;
+    let counted = Key::Proof(account.clone());
+    asker
+        .tally
+        .count(&daemon.audit, &counted, daemon.clock.now(), || {
+            gate::handed_out(
+                pass,
+                &request,
+                asker.origin.clone(),
+                daemon.clock.unix_now(),
+            )
+        });
     Ok(DpopProofReply {
         proof: WireSecret::new(proof.expose()),
         account: ask.account,

@@ -11,12 +11,15 @@ use authd_proto::{
 };
 use tokio::sync::broadcast;
 
-use crate::{connection::Session, daemon::Shared, journal::Window};
+use super::account_name;
+use crate::{approvals::Listener, connection::Session, daemon::Shared, journal::Window};
 
 /// What one client wants to hear of.
 pub(crate) struct Subscription {
     pub(crate) receiver: broadcast::Receiver<Arc<Event>>,
     wish: Wish,
+    /// Where it named approvals: somebody is there to answer.
+    listener: Option<Listener>,
 }
 
 /// Which events.
@@ -27,8 +30,11 @@ struct Wish {
 
 impl Wish {
     fn new(kinds: Option<Vec<EventKind>>, account: Option<String>) -> Self {
+        let mut all = EventKind::ALL.to_vec();
+        // Each once, however often it was named.
+        all.retain(|kind| kinds.as_ref().is_none_or(|wanted| wanted.contains(kind)));
         Self {
-            kinds: kinds.unwrap_or_else(|| EventKind::ALL.to_vec()),
+            kinds: all,
             account,
         }
     }
@@ -47,7 +53,11 @@ impl Subscription {
         account: Option<String>,
     ) -> Self {
         let wish = Wish::new(kinds, account);
-        Self { receiver, wish }
+        Self {
+            receiver,
+            wish,
+            listener: None,
+        }
     }
 
     /// Whether the client wants this event.
@@ -62,8 +72,14 @@ pub(crate) fn subscribe(
     session: &mut Session,
     subscribe: Subscribe,
 ) -> Result<SubscribeReply, WireError> {
+    if let Some(name) = &subscribe.account {
+        account_name(name)?;
+    }
     let receiver = daemon.journal.subscribe();
-    let subscription = Subscription::new(receiver, subscribe.events, subscribe.account);
+    let named = subscribe.events.as_deref();
+    let answers = named.is_some_and(|kinds| kinds.contains(&EventKind::Approval));
+    let mut subscription = Subscription::new(receiver, subscribe.events, subscribe.account);
+    subscription.listener = answers.then(|| daemon.approvals.listen());
     let events = subscription.wish.kinds.clone();
     session.subscription = Some(subscription);
     Ok(SubscribeReply { events })
@@ -124,4 +140,17 @@ pub(crate) async fn query(
         events.reverse();
     }
     Ok(EventsQueryReply { events, cursor })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_that_is_named_a_thousand_times_is_kept_once_and_one_that_nobody_knows_not_at_all() {
+        let named = [EventKind::Exchange, EventKind::Unknown, EventKind::Token].repeat(1000);
+        let wish = Wish::new(Some(named), None);
+        assert_eq!(wish.kinds, [EventKind::Token, EventKind::Exchange]);
+        assert_eq!(Wish::new(None, None).kinds, EventKind::ALL);
+    }
 }

@@ -1,12 +1,17 @@
 //! One file for each group of verbs.
 
 pub(crate) mod account;
+pub(crate) mod approval;
+pub(crate) mod audit;
 pub(crate) mod daemon;
 pub(crate) mod doctor;
 pub(crate) mod dpop;
 pub(crate) mod events;
 pub(crate) mod flag;
+pub(crate) mod gate;
+pub(crate) mod grant;
 pub(crate) mod import;
+pub(crate) mod key;
 pub(crate) mod login;
 pub(crate) mod metadata;
 pub(crate) mod provider;
@@ -18,7 +23,7 @@ pub(crate) mod token;
 
 use std::time::Duration;
 
-use authd_core::{id::Account, scope::ScopeSet};
+use authd_core::{id::Account, policy::Tier, scope::ScopeSet};
 use authd_proto::{ErrorCode, WireError, limits};
 
 /// An account's name as a client gave it.
@@ -61,6 +66,16 @@ pub(crate) fn scopes<S: AsRef<str>>(scopes: Option<&[S]>) -> Result<ScopeSet, Wi
         ));
     }
     Ok(scopes.iter().map(AsRef::as_ref).collect())
+}
+
+/// A tier in the wire's word.
+pub(crate) fn wire_tier(tier: Tier) -> authd_proto::approval::Tier {
+    use authd_proto::approval::Tier as Wire;
+    match tier {
+        Tier::Allow => Wire::Allow,
+        Tier::AskOnce => Wire::AskOnce,
+        Tier::AskEach => Wire::AskEach,
+    }
 }
 
 /// How long a client waits, its default and cap applied.

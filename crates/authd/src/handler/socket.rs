@@ -1,19 +1,24 @@
 //! `socket.*`: who may have the token of one account, and for how long.
 
+use std::sync::Arc;
+
 use authd_core::{
     lease::LeaseKey,
-    policy::{self, Decision},
+    policy::{self, Decision, Tier},
     time::Stamp,
 };
 use authd_proto::{
-    ErrorCode, WireError, limits, page,
+    ErrorCode, WireError,
+    approval::Asks,
+    limits, page,
     socket::{
         SocketCreate, SocketInfo, SocketList, SocketListReply, SocketRevoke, SocketRevokeReply,
     },
 };
 
-use super::{refusal, resource, scopes, unknown_account};
+use super::{gate::Asker, grant, refusal, resource, scopes, unknown_account, wait};
 use crate::{
+    approvals::Subject,
     daemon::{Daemon, Shared},
     perform::is_bound,
     published::Snapshot,
@@ -24,9 +29,26 @@ use crate::{
 const SHORTEST: u64 = 60;
 
 /// `socket.create`.
-pub(crate) async fn create(daemon: Shared, ask: SocketCreate) -> Result<SocketInfo, WireError> {
-    let terms = terms(&daemon, ask)?;
+pub(crate) async fn create(
+    daemon: Shared,
+    asker: Asker,
+    ask: SocketCreate,
+) -> Result<SocketInfo, WireError> {
+    let patience = wait(ask.wait_secs);
+    let mut terms = terms(&daemon, ask)?;
+    let account = terms.account.clone();
+    // What it gives is given without a further question: here is the question.
+    if daemon.approvals.tier(&account) != Tier::Allow {
+        let subject = Subject::Socket(Box::new(terms.clone()));
+        grant::approved(&daemon, &asker, &account, subject, patience).await?;
+        // It was locked meanwhile, perhaps, and its time begins now.
+        daemon.check_open()?;
+        terms.created.at = daemon.clock.now();
+    }
+    let summary = terms.summary();
     let socket = daemon.sockets.open(terms).await.map_err(in_words)?;
+    let message = format!("{} was opened {summary}", socket.terms.name);
+    grant::written_down(&daemon, &asker, &account, Asks::Socket, message);
     socket
         .info(daemon.clock.now(), daemon.published.boot_id)
         .ok_or_else(|| in_words(Trouble::Unknown))
@@ -178,10 +200,22 @@ pub(crate) fn list(daemon: &Shared, list: &SocketList) -> Result<SocketListReply
 /// `socket.revoke`: also while the store is locked.
 pub(crate) async fn revoke(
     daemon: Shared,
+    asker: Asker,
     revoke: SocketRevoke,
 ) -> Result<SocketRevokeReply, WireError> {
+    let before = Arc::clone(&daemon.sockets.open_now());
     let which = revoke.name.map_or(Which::All, Which::Named);
     let revoked = daemon.sockets.close(which).await.map_err(in_words)?;
+    for socket in revoked.iter().filter_map(|name| before.get(name)) {
+        let message = format!("{} was revoked", socket.terms.name);
+        grant::written_down(
+            &daemon,
+            &asker,
+            &socket.terms.account,
+            Asks::Socket,
+            message,
+        );
+    }
     Ok(SocketRevokeReply { revoked })
 }
 

@@ -1,20 +1,16 @@
 //! Events: kept in memory and on disk for `events.query`, pushed to subscribers, written to the log.
 //!
 //! Whoever writes an event down waits for nothing but a lock that is held for an instant. The disk is the
-//! business of a thread of its own ([`writer`]), behind a queue that is bounded: an event is lost before
+//! business of a thread of its own ([`crate::lines`]), behind a queue that is bounded: an event is lost before
 //! anything is delayed for it, and what was lost is counted and told.
 
-mod files;
 mod words;
-mod writer;
 
 use std::{
     collections::VecDeque,
     io,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    thread,
-    time::Duration,
 };
 
 use authd_core::{
@@ -25,13 +21,13 @@ use authd_proto::{
     ErrorCode,
     event::{Event, EventKind, SEQ_OF_RUN},
 };
-use tokio::sync::{Semaphore, broadcast, oneshot};
+use tokio::sync::broadcast;
 
-use self::{
-    files::Files,
-    writer::{Trouble, Writer},
+pub(crate) use crate::lines::Window;
+use crate::{
+    clock::Clock,
+    lines::{self, Files, Line, Reader, Trouble, Writer},
 };
-use crate::clock::Clock;
 
 /// Events remembered in memory.
 const REMEMBERED: usize = 2048;
@@ -39,10 +35,14 @@ const REMEMBERED: usize = 2048;
 const BEHIND: usize = 256;
 /// Bytes of a text in an event.
 const LONGEST_TEXT: usize = 1024;
-/// Queries that may read the disk at once, and how long each may take: a disk that hangs holds no more
-/// threads than that.
-const READERS: usize = 2;
-const READ_PATIENCE: Duration = Duration::from_secs(10);
+/// Files on disk at most.
+const FILES: usize = 4;
+
+impl Line for Event {
+    fn seq(&self) -> u64 {
+        self.seq
+    }
+}
 
 /// Whose request caused what is being done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,8 +78,7 @@ impl Attempted {
 /// The events.
 pub(crate) struct Journal {
     shared: Arc<Inner>,
-    files: Files,
-    readers: Arc<Semaphore>,
+    disk: Reader<Event>,
 }
 
 struct Inner {
@@ -93,27 +92,16 @@ struct Remembered {
     events: VecDeque<Arc<Event>>,
     /// Whether the disk may hold events that memory does not.
     older_on_disk: bool,
-    writer: Option<Writer>,
-}
-
-/// Which part of the story a query wants.
-pub(crate) struct Window {
-    /// Events after this one, ...
-    pub(crate) after: u64,
-    /// ... and before this one.
-    pub(crate) before: u64,
-    /// From the newest backwards.
-    pub(crate) newest: bool,
-    /// No more than so many.
-    pub(crate) limit: usize,
+    writer: Option<Writer<Arc<Event>>>,
 }
 
 impl Journal {
     /// Takes up the story where the last daemon left it in `folder`, and goes on with it there.
     pub(crate) fn open(folder: PathBuf, clock: Clock) -> Self {
-        let files = Files::new(folder);
-        let last = files.last_seq().unwrap_or_else(|error| {
-            let folder = files.folder().display();
+        let files = Files::new(folder, FILES);
+        let disk = Reader::new(files.clone(), "read-events");
+        let last = disk.last_seq().unwrap_or_else(|error| {
+            let folder = disk.folder().display();
             tracing::warn!(%folder, %error, "the events of earlier runs cannot be read");
             0
         });
@@ -139,15 +127,11 @@ impl Journal {
                 shared.tell(trouble);
             }
         };
-        match Writer::start(files.clone(), tell) {
+        match Writer::start(files, "events", |event| event, |_| {}, tell) {
             Ok(writer) => shared.with(|remembered| remembered.writer = Some(writer)),
             Err(error) => tracing::warn!(%error, "no thread to keep events: they stay in memory"),
         }
-        Self {
-            shared,
-            files,
-            readers: Arc::new(Semaphore::new(READERS)),
-        }
+        Self { shared, disk }
     }
 
     /// Writes an event down; `fill` sets what applies to it.
@@ -248,7 +232,7 @@ impl Journal {
                 limit: missing,
                 ..window
             };
-            self.read_disk(older, wanted).await?
+            self.disk.read(older, wanted).await?
         } else {
             Vec::new()
         };
@@ -262,32 +246,6 @@ impl Journal {
         Ok(events)
     }
 
-    /// At most `limit` events of the disk, the newest or the oldest; on a thread of its own.
-    async fn read_disk(
-        &self,
-        window: Window,
-        wanted: impl Fn(&Event) -> bool + Send + 'static,
-    ) -> io::Result<Vec<Event>> {
-        let files = self.files.clone();
-        let readers = Arc::clone(&self.readers);
-        let reading = async move {
-            let place = readers.acquire_owned().await.map_err(io::Error::other)?;
-            let (tell, told) = oneshot::channel();
-            thread::Builder::new()
-                .name("read-events".to_owned())
-                .spawn(move || {
-                    let result = collect(&files, &window, wanted);
-                    drop(place);
-                    // Whoever asked may be gone.
-                    let _ = tell.send(result);
-                })?;
-            told.await.map_err(io::Error::other)?
-        };
-        tokio::time::timeout(READ_PATIENCE, reading)
-            .await
-            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-    }
-
     /// Writes out what is on its way to the disk. What happens afterwards is not kept.
     pub(crate) fn close(&self) {
         let writer = self.shared.with(|remembered| remembered.writer.take());
@@ -295,29 +253,6 @@ impl Journal {
             writer.close();
         }
     }
-}
-
-fn collect(
-    files: &Files,
-    window: &Window,
-    wanted: impl Fn(&Event) -> bool,
-) -> io::Result<Vec<Event>> {
-    let mut found = Vec::new();
-    let take = |mut events: Vec<Event>| {
-        events.retain(|event| wanted(event));
-        if window.newest {
-            events.append(&mut found);
-            found = events;
-            let surplus = found.len().saturating_sub(window.limit);
-            found.drain(..surplus);
-        } else {
-            found.append(&mut events);
-            found.truncate(window.limit);
-        }
-        found.len() < window.limit
-    };
-    files.read(window.after, window.before, window.newest, take)?;
-    Ok(found)
 }
 
 impl Inner {
@@ -345,7 +280,7 @@ impl Inner {
             }
             remembered.events.push_back(Arc::clone(&event));
             if let Some(writer) = &remembered.writer {
-                writer.put(&event);
+                writer.put(Arc::clone(&event));
             }
             // No subscriber is no error.
             let _ = self.live.send(Arc::clone(&event));
@@ -393,17 +328,7 @@ fn bound(event: &mut Event) {
         &mut event.provider_request_id,
     ];
     for text in texts.into_iter().flatten() {
-        if text.contains(char::is_control) {
-            *text = text.replace(char::is_control, " ");
-        }
-        if text.len() > LONGEST_TEXT {
-            let mut end = LONGEST_TEXT - '…'.len_utf8();
-            while !text.is_char_boundary(end) {
-                end -= 1;
-            }
-            text.truncate(end);
-            text.push('…');
-        }
+        lines::bound(text, LONGEST_TEXT);
     }
 }
 

@@ -1,4 +1,4 @@
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, thread, time::Duration};
 
 use super::*;
 use crate::testing::make_fifo;
@@ -57,7 +57,7 @@ async fn memory_and_disk_are_one_story_without_a_gap_or_a_double() {
         say(&journal, "something");
         if said % 500 == 0 {
             // Not faster than the disk: what is lost is another test's.
-            while journal.files.last_seq().unwrap() < said {
+            while journal.disk.last_seq().unwrap() < said {
                 thread::yield_now();
             }
         }

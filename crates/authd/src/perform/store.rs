@@ -7,12 +7,17 @@ use std::{
 };
 
 use authd_core::{broker::Event, flag::StaleStore, grant::Grant, id::Account};
-use authd_store::{Loaded, PendingRevocation, Record, Secrets, Store};
+use authd_store::{
+    Flushed, Loaded, PendingRevocation, Record, Secrets, Store, StoreError, key::KeyStore,
+};
 
 use super::Performer;
 use crate::{
     daemon::Standing,
+    driver::Message,
+    keys::Phase,
     open::{self, Opening},
+    published::Accounts,
 };
 
 /// How long after a failure to open the store it is tried again.
@@ -32,36 +37,79 @@ impl Performer {
                 store,
                 loaded,
                 protection,
-                fingerprint_key,
                 note,
             } => {
                 self.store = Some(store);
-                let mut standing = open::describe(protection, note, &self.daemon.place);
+                let mut standing = open::describe(&self.daemon, protection, note);
                 standing.store.detail = tell_found(&loaded);
-                self.daemon.fingerprints.key(fingerprint_key);
+                self.daemon.fingerprints.key(loaded.fingerprint_key.clone());
                 let events = self.load(*loaded);
                 self.daemon.standing.store(Arc::new(standing));
+                self.daemon.keys.advance(&[Phase::Opening], Phase::Open);
                 events
             }
             Opening::Shut(standing) => {
-                self.shut(standing);
+                self.shut(standing, Phase::Shut);
+                if !self.stopping {
+                    open::begin_again(&self.daemon, BETWEEN_OPENINGS);
+                }
+                Vec::new()
+            }
+            Opening::Locked(standing) => {
+                self.shut(standing, Phase::Locked);
                 Vec::new()
             }
         }
     }
 
-    fn shut(&self, standing: Standing) {
+    /// Has the store's thread say that it is alive: [`Message::StoreAlive`]. One that is not there, because
+    /// the store is not open, is nothing to wait for.
+    pub(crate) fn ask_store_for_life(&self) {
+        let mailbox = self.daemon.mailbox.clone();
+        match &self.store {
+            None => mailbox.send(Message::StoreAlive),
+            Some(store) => store.ping(move |answer| {
+                if answer.is_ok() {
+                    mailbox.send(Message::StoreAlive);
+                }
+            }),
+        }
+    }
+
+    fn shut(&self, standing: Standing, phase: Phase) {
         tracing::warn!(detail = standing.store.detail, "the store is not open");
+        self.daemon.published.store(Accounts::new());
         self.daemon.standing.store(Arc::new(standing));
-        if !self.stopping {
-            let config = self.daemon.config.load();
-            open::begin(
-                &self.daemon.place,
-                &config.key,
-                &self.daemon.clock,
-                &self.daemon.mailbox,
-                BETWEEN_OPENINGS,
-            );
+        self.daemon.keys.advance(&[Phase::Opening], phase);
+    }
+
+    /// The key has moved, and the anchor with it.
+    pub(crate) fn keep_anchor_in(&self, key_store: Option<KeyStore>) {
+        if let Some(store) = &self.store {
+            // There is nothing to be done about a store that is closed just now: the next start knows.
+            store.keep_anchor_in(key_store, drop);
+        }
+    }
+
+    /// Writes what is owed; `done` is told on the store's thread.
+    pub(crate) fn flush_store(
+        &self,
+        done: impl FnOnce(Result<Flushed, StoreError>) + Send + 'static,
+    ) {
+        match &self.store {
+            Some(store) => store.flush(done),
+            None => done(Err(StoreError::Closed)),
+        }
+    }
+
+    /// Closes the store; `done` is told on its thread.
+    pub(crate) fn close_in_background(
+        &mut self,
+        done: impl FnOnce(Result<(), StoreError>) + Send + 'static,
+    ) {
+        match self.store.take() {
+            Some(store) => store.close(done),
+            None => done(Err(StoreError::Closed)),
         }
     }
 

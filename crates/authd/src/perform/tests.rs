@@ -23,7 +23,10 @@ use tokio::sync::{Notify, mpsc::UnboundedReceiver, watch};
 
 use super::Performer;
 use crate::{
+    approvals::Approvals,
+    audit::Audit,
     authorize::Logins,
+    caller::Callers,
     clock::{Alarms, Clock, DrivenClock},
     clocks::Clocks,
     config::Config,
@@ -32,6 +35,7 @@ use crate::{
     driver::{Mailbox, Message},
     fingerprint::Fingerprinter,
     journal::{Journal, Window},
+    keys::Keys,
     network::Network,
     published::Published,
 };
@@ -62,10 +66,15 @@ impl Bench {
             network: Network::start(&config, &clock).unwrap(),
             fingerprints: Fingerprinter::default(),
             journal: Journal::open(dir.path().join("events"), clock.clone()),
+            audit: Audit::open(dir.path().join("audit")),
+            approvals: Approvals::open(dir.path().to_owned()),
+            callers: Callers::default(),
             credentials: Credentials::default(),
             logins: Logins::default(),
             clocks: Clocks::default(),
             dpop: DpopServers::default(),
+            sockets: crate::restricted::Sockets::new().0,
+            keys: Keys::new(Duration::from_secs(5), None),
             standing: ArcSwap::from_pointee(Standing::opening()),
             figures: Figures::new(&clock),
             place: Place {

@@ -12,10 +12,10 @@ use tokio::{
 
 use super::{
     Order, Place, Restricted, Terms, Which,
-    listener::{self, Ends},
+    listener::{self, Common, Ends},
     record::Record,
 };
-use crate::{admission::Admission, clock::Alarm, daemon::Shared, descriptors};
+use crate::{admission::Admission, clock::Alarm, connection::Shares, daemon::Shared, descriptors};
 
 /// Connections of one restricted socket at most.
 const CONNECTIONS: usize = 32;
@@ -62,7 +62,7 @@ pub(crate) struct Keeper {
     record: Record,
     alarm: Alarm,
     open: BTreeMap<String, Open>,
-    admission: Arc<Admission>,
+    common: Common,
     hang_up: watch::Receiver<()>,
     /// How many were opened: a number for each, to share connections by.
     opened: u64,
@@ -80,10 +80,13 @@ impl Keeper {
             record: Record::new(&daemon.place.state_dir),
             alarm: daemon.clock.alarm()?,
             open: BTreeMap::new(),
-            admission: Admission::new(
-                descriptors::for_clients(ALL_CONNECTIONS * 4) / 4,
-                CONNECTIONS,
-            ),
+            common: Common {
+                admission: Admission::new(
+                    descriptors::for_clients(ALL_CONNECTIONS * 4) / 4,
+                    CONNECTIONS,
+                ),
+                shares: Shares::new(),
+            },
             hang_up: daemon.sockets.hang_up.subscribe(),
             opened: 0,
         };
@@ -204,7 +207,7 @@ impl Keeper {
             listener,
             Arc::clone(&socket),
             self.opened,
-            Arc::clone(&self.admission),
+            self.common.clone(),
             Arc::clone(&self.daemon),
             Ends { closed, hang_up },
         ));

@@ -7,17 +7,33 @@ use std::{
 };
 
 use authd_core::id::ClientId;
-use authd_ipc::{Listener, Peer, TokioStream};
+use authd_ipc::{Listener, Peer, TokioStream, process::Process};
 use tokio::{
     sync::{oneshot, watch},
     task::JoinSet,
 };
 
 use super::{Restricted, keeper::stopped};
-use crate::{access::Access, admission::Admission, connection, daemon::Shared};
+use crate::{
+    access::Access,
+    admission::{Admission, Place},
+    audit::Tally,
+    connection::{self, Client, Shares},
+    crowd::Waits,
+    daemon::Shared,
+};
 
 /// Pause after an error of the listener itself, so that it does not spin.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// What all restricted sockets share, apart from the owner's.
+#[derive(Clone)]
+pub(super) struct Common {
+    /// Connections.
+    pub(super) admission: Arc<Admission>,
+    /// What connections take besides.
+    pub(super) shares: Arc<Shares>,
+}
 
 /// What ends connections.
 pub(super) struct Ends {
@@ -33,7 +49,7 @@ pub(super) async fn serve(
     listener: Listener,
     socket: Arc<Restricted>,
     place: u64,
-    admission: Arc<Admission>,
+    common: Common,
     daemon: Shared,
     mut ends: Ends,
 ) {
@@ -52,12 +68,10 @@ pub(super) async fn serve(
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    if let Some((process, taken)) = admit(peer, &socket, place, &admission) {
-                        let (socket, daemon) = (Arc::clone(&socket), Arc::clone(&daemon));
-                        connections.spawn(async move {
-                            serve_one(stream, process, socket, daemon).await;
-                            drop(taken);
-                        });
+                    if let Some((peer, taken)) = admit(peer, &socket, place, &common.admission) {
+                        let one = One::new(&stream, peer, taken, &socket, &daemon);
+                        let shares = Arc::clone(&common.shares);
+                        connections.spawn(async move { one.serve(stream, shares).await });
                     }
                 }
                 Err(error) => {
@@ -69,13 +83,13 @@ pub(super) async fn serve(
     }
 }
 
-/// Whether the client may come in: the process that it is, and its place among the connections.
+/// Whether the client may come in: who it is, and its place among the connections.
 fn admit(
     peer: io::Result<Peer>,
     socket: &Restricted,
     place: u64,
     admission: &Arc<Admission>,
-) -> Option<(ClientId, crate::admission::Place)> {
+) -> Option<(Peer, Place)> {
     let name = &socket.terms.name;
     let peer = match peer {
         Ok(peer) if socket.terms.admits(peer) => peer,
@@ -102,39 +116,56 @@ fn admit(
         );
         return None;
     };
-    Some((ClientId(peer.pid.map_or(0, u64::from)), taken))
+    Some((peer, taken))
 }
 
-/// One client. Also counted right when this is given up half way.
-async fn serve_one(
-    stream: TokioStream,
+/// One client, counted for as long as it is there. What it was given is written down also when this is given
+/// up half way.
+struct One {
+    socket: Arc<Restricted>,
+    daemon: Shared,
     process: ClientId,
-    socket: Arc<Restricted>,
-    daemon: Shared,
-) {
-    let _counted = Counted::new(&socket, &daemon);
-    connection::run(stream, process, Access::Restricted(socket), &daemon).await;
+    tally: Arc<Tally>,
+    _taken: Place,
 }
 
-/// Counts a connection for as long as it is there.
-struct Counted {
-    socket: Arc<Restricted>,
-    daemon: Shared,
-}
-
-impl Counted {
-    fn new(socket: &Arc<Restricted>, daemon: &Shared) -> Self {
+impl One {
+    /// Its process is held on to at once: the number that the system gave may be another process's before long.
+    fn new(
+        stream: &TokioStream,
+        peer: Peer,
+        taken: Place,
+        socket: &Arc<Restricted>,
+        daemon: &Shared,
+    ) -> Self {
         socket.connections.fetch_add(1, Ordering::Relaxed);
         daemon.figures.connections.fetch_add(1, Ordering::Relaxed);
+        let caller = daemon.callers.enter(Process::pin(stream, peer));
         Self {
             socket: Arc::clone(socket),
             daemon: Arc::clone(daemon),
+            process: ClientId(peer.pid.map_or(0, u64::from)),
+            tally: Arc::new(Tally::new(caller)),
+            _taken: taken,
         }
+    }
+
+    async fn serve(self, stream: TokioStream, shares: Arc<Shares>) {
+        let client = Client {
+            process: self.process,
+            tally: Arc::clone(&self.tally),
+            access: Access::Restricted(Arc::clone(&self.socket)),
+        };
+        // Nobody takes its place away: each socket has its own, and they are few.
+        let waits = Waits::default();
+        connection::run(stream, client, &waits, shares, &self.daemon).await;
     }
 }
 
-impl Drop for Counted {
+impl Drop for One {
     fn drop(&mut self) {
+        self.tally
+            .close(&self.daemon.audit, self.daemon.clock.now());
         self.socket.connections.fetch_sub(1, Ordering::Relaxed);
         self.daemon
             .figures

@@ -87,6 +87,20 @@ impl Terms {
         (!left.is_zero()).then_some(left)
     }
 
+    /// For whom and for how long, as the person is asked.
+    pub(crate) fn summary(&self) -> String {
+        let uids: Vec<String> = self.uids.iter().map(u32::to_string).collect();
+        let span = humantime::format_duration(Duration::from_secs(self.ttl_secs));
+        let mut text = format!("for uid {}, for {span}", uids.join(", "));
+        if let Some(label) = &self.label {
+            text.push_str(&format!(", labelled \"{label}\""));
+        }
+        if self.resources.len() > 1 {
+            text.push_str(&format!(", for {}", self.resources.join(", ")));
+        }
+        text
+    }
+
     /// Whether the peer is one of those that it is for.
     pub(crate) fn admits(&self, peer: Peer) -> bool {
         peer.uid.is_some_and(|uid| self.uids.contains(&uid))
@@ -139,6 +153,19 @@ mod tests {
         assert_eq!(left(1, 1_030_000, 7).unwrap().as_secs(), 30);
         assert_eq!(left(1, 1_060_000, 7), None);
         assert_eq!(left(1, 999_999, 7), None, "set back: nobody knows");
+    }
+
+    #[test]
+    fn the_person_hears_for_whom_and_how_long() {
+        let mut terms = terms();
+        assert_eq!(terms.summary(), "for uid 1000, for 1m");
+        terms.uids.push(1001);
+        terms.label = Some("build".to_owned());
+        terms.resources = vec!["https://a".to_owned(), "https://b".to_owned()];
+        assert_eq!(
+            terms.summary(),
+            "for uid 1000, 1001, for 1m, labelled \"build\", for https://a, https://b"
+        );
     }
 
     #[test]

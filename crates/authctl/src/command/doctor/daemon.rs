@@ -9,9 +9,8 @@ use authd_proto::response::{AccountInfo, DaemonStatusReply};
 
 use super::{Finding, account, environment, forks, metadata, place};
 use crate::exit::Failure;
-use crate::{daemon, output};
+use crate::{daemon, output, release};
 
-const OWN_VERSION: &str = env!("CARGO_PKG_VERSION");
 /// How far the wall clock may have moved since the daemon started before it is worth a word.
 const CLOCK_STEP_SECS: u64 = 60;
 
@@ -47,7 +46,7 @@ pub(super) fn check(instance: &Instance, now: u64) -> Vec<Finding> {
             "providers",
             "providers_not_looked_at",
             format!("nobody looked at the providers: {}", failure.message()),
-            "authctl daemon stop (the installed version starts with the next command)",
+            "authctl daemon restart (when the daemon is older than authctl)",
         )),
     }
     findings.extend(account::check(&said.accounts, now));
@@ -115,7 +114,7 @@ fn unreachable(failure: &Failure) -> Finding {
     }
     let fix = match failure.status() {
         authd_proto::ExitStatus::DaemonUnreachable => {
-            "see its log, then restart it: authctl daemon stop"
+            "see its log ('authctl service logs'), then restart it: authctl daemon restart"
         }
         _ => "install the same version of authd and authctl",
     };
@@ -139,6 +138,7 @@ fn of_status(status: &DaemonStatusReply, state: &Path, now: u64) -> Vec<Finding>
     findings.push(clock(status, now));
     findings.push(key(status));
     findings.push(store(status));
+    findings.extend(audit(status));
     findings
 }
 
@@ -149,15 +149,14 @@ fn version(status: &DaemonStatusReply) -> Finding {
         status.pid,
         output::span(status.uptime_secs)
     );
-    if status.version == OWN_VERSION {
-        Finding::ok("daemon", message)
-    } else {
-        Finding::warn(
+    match release::mend(&status.version) {
+        None => Finding::ok("daemon", message),
+        Some(mend) => Finding::warn(
             "daemon",
             "daemon_version",
-            format!("{message}, but this is authctl {OWN_VERSION}"),
-            "authctl daemon stop (the installed version starts with the next command)",
-        )
+            format!("{message}, but this is authctl {}", release::OWN),
+            mend,
+        ),
     }
 }
 
@@ -175,6 +174,20 @@ fn clock(status: &DaemonStatusReply, now: u64) -> Finding {
             "timedatectl status",
         ),
     }
+}
+
+fn audit(status: &DaemonStatusReply) -> Option<Finding> {
+    (status.audit_lost > 0).then(|| {
+        Finding::warn(
+            "audit",
+            "audit_lost",
+            format!(
+                "{} lines of the audit log never reached the disk",
+                status.audit_lost
+            ),
+            "look at the disk: df -h; dmesg",
+        )
+    })
 }
 
 fn key(status: &DaemonStatusReply) -> Finding {
@@ -200,7 +213,10 @@ fn store(status: &DaemonStatusReply) -> Finding {
     let fix = match store.state.as_str() {
         "ok" => return Finding::ok("store", "it can be read and written"),
         "degraded" | "read_only" => format!("df -h '{0}'; ls -ld '{0}'", status.state_dir),
-        "locked" => "unlock the key store of your session".to_owned(),
+        "locked" => match &store.hint {
+            Some(_) => "authctl unlock".to_owned(),
+            None => "unlock the key store of your session".to_owned(),
+        },
         "stale" => "authctl adopt --all (only if no other copy is in use)".to_owned(),
         _ => "upgrade authctl".to_owned(),
     };
@@ -221,7 +237,7 @@ mod tests {
 
     fn status() -> DaemonStatusReply {
         DaemonStatusReply {
-            version: OWN_VERSION.to_owned(),
+            version: release::OWN.to_owned(),
             protocol: 1,
             pid: 1,
             started_at: 1_000,
@@ -237,6 +253,7 @@ mod tests {
             store: StoreStatus {
                 state: "ok".to_owned(),
                 detail: None,
+                hint: None,
             },
             accounts: 0,
             connections: 1,
@@ -247,6 +264,8 @@ mod tests {
             served: 0,
             renewals: 0,
             revocations: Vec::new(),
+            approvals_waiting: 0,
+            audit_lost: 0,
         }
     }
 

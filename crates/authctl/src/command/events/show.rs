@@ -30,19 +30,36 @@ pub(super) fn is_told_elsewhere(event: &Event) -> bool {
 /// The event as a person reads it, in local time `zone`; no wider than `columns` where there is such a
 /// bound.
 pub(super) fn event(event: &Event, zone: &TimeZone, columns: Option<u16>) -> String {
-    let time = time(event.at, zone);
-    let name = clean(event.account.as_deref().unwrap_or("(authd)"));
-    let padding = " ".repeat(NAME.saturating_sub(name.chars().count()));
-    let head = format!("{time}  {}{padding}  ", styled(STRONG, &name));
-    let column = time.chars().count() + 2 + name.chars().count().max(NAME) + 2;
     let what = what(event);
     let rest = [next(event), event.hint.clone()];
     let rest = rest.into_iter().flatten().collect::<Vec<_>>().join("; ");
     let separator = if rest.is_empty() { "" } else { ";" };
     let words = [
-        (style(event), format!("{}{separator}", clean(&what))),
-        (Style::new(), clean(&rest).into_owned()),
+        (style(event), format!("{what}{separator}")),
+        (Style::new(), rest),
     ];
+    let name = event.account.as_deref().unwrap_or("(authd)");
+    row(event.at, name, &words, zone, columns)
+}
+
+/// A line about `name` at a time (Unix seconds), in local time `zone`; no wider than `columns` where there is
+/// such a bound. What the terminal would act on is taken out of the words.
+pub(in crate::command) fn row(
+    at: u64,
+    name: &str,
+    words: &[(Style, String)],
+    zone: &TimeZone,
+    columns: Option<u16>,
+) -> String {
+    let time = time(at, zone);
+    let name = clean(name);
+    let padding = " ".repeat(NAME.saturating_sub(name.chars().count()));
+    let head = format!("{time}  {}{padding}  ", styled(STRONG, &name));
+    let column = time.chars().count() + 2 + name.chars().count().max(NAME) + 2;
+    let words: Vec<_> = words
+        .iter()
+        .map(|(style, text)| (*style, clean(text).into_owned()))
+        .collect();
     let columns = columns
         .map(usize::from)
         .filter(|columns| *columns >= NARROWEST);

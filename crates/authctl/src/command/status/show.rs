@@ -11,6 +11,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use super::Report;
 use crate::command::logout::kinds;
 use crate::output::{BAD, GOOD, STRONG, WARN, clean, span, styled};
+use crate::release;
 use crate::trouble::{self, Severity};
 
 /// The whole report. `now` is in Unix seconds; nothing but a name longer than that is wider than `columns`.
@@ -21,6 +22,7 @@ pub(super) fn overview(report: &Report, now: u64, columns: u16) -> String {
     }
     if let Some(daemon) = &report.daemon {
         text.push_str(&owed(&daemon.revocations));
+        text.push_str(&waiting(daemon.approvals_waiting));
     }
     text.push('\n');
     if report.accounts.is_empty() && report.is_shut() {
@@ -60,6 +62,10 @@ fn daemon_lines(daemon: &DaemonStatusReply) -> String {
         daemon.pid,
         span(daemon.uptime_secs)
     );
+    if let Some(mend) = release::mend(&daemon.version) {
+        let what = styled(WARN, format_args!("this is authctl {}", release::OWN));
+        let _ = write!(text, "\n{what}, of another release\n  -> {mend}");
+    }
     let detail = clean(&daemon.key_protection.detail);
     let kind = clean(&daemon.key_protection.kind);
     if daemon.key_protection.kind == "file" {
@@ -82,9 +88,26 @@ fn daemon_lines(daemon: &DaemonStatusReply) -> String {
             .detail
             .as_deref()
             .map_or_else(String::new, |detail| format!(": {}", clean(detail)));
-        let _ = write!(text, "\nstore: {state}{why}; see 'authctl doctor'");
+        let fix = daemon.store.hint.as_deref().map(clean);
+        let fix = fix.unwrap_or("see 'authctl doctor'".into());
+        let _ = write!(text, "\nstore: {state}{why}; {fix}");
     }
     text
+}
+
+/// What the person is asked at this moment.
+fn waiting(approvals: u64) -> String {
+    match approvals {
+        0 => String::new(),
+        1 => format!(
+            "\n{}: a program wants your word: run 'authctl approve'",
+            styled(WARN, "approval")
+        ),
+        many => format!(
+            "\n{}: {many} programs want your word: run 'authctl approve'",
+            styled(WARN, "approval")
+        ),
+    }
 }
 
 /// What accounts that are gone still owe to their providers.

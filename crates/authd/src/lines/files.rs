@@ -1,35 +1,51 @@
-//! The events on disk: JSON lines in a few files, each named for the number of its first event.
+//! JSON lines in a few files, each named for the number of its first line.
 //!
 //! The number is in the name so that the order needs no clock and rotating renames nothing: whoever
-//! reads meanwhile misses at most a file that has just been removed. A line that does not read as an
-//! event is passed over: a crash or a full disk may have torn it.
+//! reads meanwhile misses at most a file that has just been removed. A line that does not read as what it
+//! should be is passed over: a crash or a full disk may have torn it.
 
 use std::{
     fs::{self, File},
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    marker::PhantomData,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use authd_proto::event::Event;
+use super::Line;
 
-/// Files at most, ...
-pub(super) const FILES: usize = 4;
-/// ... each of so many bytes.
-pub(super) const FILE_BYTES: u64 = 1024 * 1024;
+/// Bytes of one file.
+const FILE_BYTES: u64 = 1024 * 1024;
 /// What a file is read up to: one that somebody else made larger is not taken into memory whole.
 const READ_BYTES: u64 = 2 * FILE_BYTES;
 const ENDING: &str = ".jsonl";
 
 /// The folder.
-#[derive(Clone, Debug)]
-pub(super) struct Files {
+#[derive(Debug)]
+pub(crate) struct Files<L> {
     folder: PathBuf,
+    /// So many of them at most.
+    most: usize,
+    of: PhantomData<fn() -> L>,
 }
 
-impl Files {
-    pub(super) fn new(folder: PathBuf) -> Self {
-        Self { folder }
+impl<L> Clone for Files<L> {
+    fn clone(&self) -> Self {
+        Self {
+            folder: self.folder.clone(),
+            ..*self
+        }
+    }
+}
+
+impl<L: Line> Files<L> {
+    /// In `folder`, at most `most` files of 1 MiB each.
+    pub(crate) fn new(folder: PathBuf, most: usize) -> Self {
+        Self {
+            folder,
+            most,
+            of: PhantomData,
+        }
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -61,18 +77,18 @@ impl Files {
         let Some((first, path)) = self.list()?.pop() else {
             return Ok(0);
         };
-        let last = events(&path)?.last().map_or(0, |event| event.seq);
+        let last = lines::<L>(&path)?.last().map_or(0, Line::seq);
         Ok(last.max(first))
     }
 
-    /// The events with numbers in `after + 1 .. before`, file by file: the newest file first when
+    /// The lines with numbers in `after + 1 .. before`, file by file: the newest file first when
     /// `newest`, within a file oldest first. Ends when `take` has enough and says so by `false`.
     pub(super) fn read(
         &self,
         after: u64,
         before: u64,
         newest: bool,
-        mut take: impl FnMut(Vec<Event>) -> bool,
+        mut take: impl FnMut(Vec<L>) -> bool,
     ) -> io::Result<()> {
         let files = self.list()?;
         let ends = files.iter().skip(1).map(|(first, _)| *first);
@@ -82,13 +98,13 @@ impl Files {
             spans.reverse();
         }
         for ((_, path), _) in spans {
-            let mut events = match events(path) {
-                Ok(events) => events,
+            let mut found = match lines::<L>(path) {
+                Ok(found) => found,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(error),
             };
-            events.retain(|event| event.seq > after && event.seq < before);
-            if !take(events) {
+            found.retain(|line| line.seq() > after && line.seq() < before);
+            if !take(found) {
                 break;
             }
         }
@@ -96,8 +112,8 @@ impl Files {
     }
 }
 
-/// Every line of a file that reads as an event.
-fn events(path: &Path) -> io::Result<Vec<Event>> {
+/// Every line of a file that reads as what it should be.
+fn lines<L: Line>(path: &Path) -> io::Result<Vec<L>> {
     let mut bytes = Vec::new();
     open(path, File::options().read(true))?
         .take(READ_BYTES)
@@ -120,32 +136,32 @@ fn open(path: &Path, options: &mut fs::OpenOptions) -> io::Result<File> {
 }
 
 /// Adds to the newest file, begins another when it is full, and removes the oldest then.
-pub(super) struct Appender {
-    files: Files,
+pub(super) struct Appender<L> {
+    files: Files<L>,
     /// The newest file and its length; `None` before the first write and after a failed one.
     current: Option<(File, u64)>,
 }
 
-impl Appender {
-    pub(super) fn new(files: Files) -> Self {
+impl<L: Line> Appender<L> {
+    pub(super) fn new(files: Files<L>) -> Self {
         let current = None;
         Self { files, current }
     }
 
-    /// Writes these events, in one write where they fit one file. Nothing is synced: an event is not
-    /// worth a disk's time.
+    /// Writes these lines, in one write where they fit one file. Nothing is synced: no line is worth a
+    /// disk's time.
     ///
     /// # Errors
-    /// What the disk said, and how many of the events are not written.
-    pub(super) fn append(&mut self, events: &[Arc<Event>]) -> Result<(), (usize, io::Error)> {
+    /// What the disk said, and how many of the lines are not written.
+    pub(super) fn append(&mut self, lines: &[Arc<L>]) -> Result<(), (usize, io::Error)> {
         let mut done = 0;
-        while done < events.len() {
-            match self.append_to_one(&events[done..]) {
+        while done < lines.len() {
+            match self.append_to_one(&lines[done..]) {
                 Ok(written) => done += written,
                 Err(error) => {
                     // How much of it arrived is not known; the next write looks.
                     self.current = None;
-                    return Err((events.len() - done, error));
+                    return Err((lines.len() - done, error));
                 }
             }
         }
@@ -153,20 +169,20 @@ impl Appender {
     }
 
     /// Writes as many as one file takes, at least one.
-    fn append_to_one(&mut self, events: &[Arc<Event>]) -> io::Result<usize> {
-        let first = events.first().map_or(0, |event| event.seq);
+    fn append_to_one(&mut self, lines: &[Arc<L>]) -> io::Result<usize> {
+        let first = lines.first().map_or(0, |line| line.seq());
         let (mut file, length) = match self.current.take() {
             Some(current) => current,
             None => self.newest(first)?,
         };
-        let mut lines = Vec::new();
+        let mut text = Vec::new();
         let mut count = 0;
-        for event in events {
-            let before = lines.len();
-            serde_json::to_writer(&mut lines, event)?;
-            lines.push(b'\n');
-            if length + lines.len() as u64 > FILE_BYTES && (length > 0 || count > 0) {
-                lines.truncate(before);
+        for line in lines {
+            let before = text.len();
+            serde_json::to_writer(&mut text, line)?;
+            text.push(b'\n');
+            if length + text.len() as u64 > FILE_BYTES && (length > 0 || count > 0) {
+                text.truncate(before);
                 break;
             }
             count += 1;
@@ -175,8 +191,8 @@ impl Appender {
             self.current = Some(self.begin(first)?);
             return Ok(0);
         }
-        file.write_all(&lines)?;
-        self.current = Some((file, length + lines.len() as u64));
+        file.write_all(&text)?;
+        self.current = Some((file, length + text.len() as u64));
         Ok(count)
     }
 
@@ -203,7 +219,7 @@ impl Appender {
     fn begin(&self, first: u64) -> io::Result<(File, u64)> {
         private_folder(self.files.folder())?;
         let files = self.files.list()?;
-        let surplus = (files.len() + 1).saturating_sub(FILES);
+        let surplus = (files.len() + 1).saturating_sub(self.files.most);
         for (_, path) in &files[..surplus] {
             fs::remove_file(path)?;
         }
@@ -226,9 +242,11 @@ fn private_folder(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use authd_proto::event::EventKind;
+    use authd_proto::event::{Event, EventKind};
 
     use super::*;
+
+    const FILES: usize = 4;
 
     fn event(seq: u64, message: &str) -> Arc<Event> {
         let mut event = Event::new(seq, 1_800_000_000, EventKind::Exchange);
@@ -236,13 +254,13 @@ mod tests {
         Arc::new(event)
     }
 
-    fn folder() -> (tempfile::TempDir, Files) {
+    fn folder() -> (tempfile::TempDir, Files<Event>) {
         let dir = tempfile::tempdir().unwrap();
-        let files = Files::new(dir.path().join("events"));
+        let files = Files::new(dir.path().join("events"), FILES);
         (dir, files)
     }
 
-    fn read(files: &Files, after: u64, before: u64) -> Vec<u64> {
+    fn read(files: &Files<Event>, after: u64, before: u64) -> Vec<u64> {
         let mut seqs = Vec::new();
         let take = |events: Vec<Event>| {
             seqs.extend(events.iter().map(|event| event.seq));
@@ -252,7 +270,7 @@ mod tests {
         seqs
     }
 
-    fn bytes(files: &Files) -> u64 {
+    fn bytes(files: &Files<Event>) -> u64 {
         let files = files.list().unwrap();
         files
             .iter()
