@@ -1,6 +1,10 @@
 //! Sockets that give one account's token and nothing else: on this machine, in a container's place, and on
 //! another host that `ssh` carries them to.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and one that needs root says so"
+)]
 
 use std::{
     ffi::OsString,
@@ -24,6 +28,7 @@ use authd_e2e::{
 };
 use authd_proto::{
     ErrorCode,
+    approval::Asks,
     error::WireError,
     frame::FrameBuffer,
     message::Message,
@@ -660,4 +665,109 @@ fn what_the_login_does_not_have_makes_no_socket() {
     let all = instance.authctl(&["socket", "revoke", "--all", "--json"]);
     assert_eq!(all.json()["revoked"].as_array().unwrap().len(), 64);
     assert_eq!(sockets(&instance), []);
+}
+
+#[test]
+fn where_the_account_asks_a_socket_is_a_question_and_its_tokens_are_none() {
+    let instance = Instance::new();
+    let _daemon = instance.start_daemon();
+    let server = server();
+    instance.login(&server, "demo");
+    let set = instance.authctl(&["grant", "tier", "demo", "ask-each"]);
+    assert_eq!(set.code(), 0, "{set:?}");
+    let mut watcher = instance.watch_questions();
+    let asks = || {
+        instance.start_authctl(&[
+            "socket",
+            "create",
+            "--account",
+            "demo",
+            "--scope",
+            "api",
+            "--ttl",
+            "1h",
+        ])
+    };
+    let answer = |how: &[&str]| {
+        let question = instance.questions().remove(0);
+        assert_eq!(question.asks, Asks::Socket);
+        assert_eq!(question.scopes, ["api"]);
+        let change = question.change.unwrap_or_default();
+        assert!(change.ends_with("for 1h"), "{change}");
+        let id = question.approval_id.to_string();
+        let mut words = vec!["approve", id.as_str()];
+        words.extend(how);
+        let said = instance.authctl(&words);
+        assert_eq!(said.code(), 0, "{said:?}");
+    };
+
+    let refused = asks();
+    watcher.wait_for_question();
+    answer(&["--deny"]);
+    assert_eq!(refused.finish(PATIENCE).code(), 6);
+    assert!(sockets(&instance).is_empty(), "a no opens nothing");
+
+    let opened = asks();
+    watcher.wait_for_question();
+    assert!(sockets(&instance).is_empty(), "not before a yes");
+    answer(&[]);
+    let path = opened.finish(PATIENCE).line().to_owned();
+    let name = sockets(&instance).remove(0).name;
+
+    // Through the engine at first, then from what is at hand: nobody is asked about either.
+    let mut client = connect(&path).unwrap();
+    for _ in 0..2 {
+        let token = get(&mut client, &TokenGet::default()).unwrap();
+        assert_eq!(api::ping(&server, token.access_token.expose()), 200);
+    }
+    assert!(instance.questions().is_empty());
+    let owner = instance.token("demo", Duration::ZERO).err().unwrap();
+    assert_eq!(owner.code, ErrorCode::ApprovalRequired, "as before");
+    drop(client);
+
+    let audit = instance.authctl(&["audit", "demo", "--json"]);
+    let lines: Vec<serde_json::Value> = audit
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let through = format!("through the restricted socket {name}");
+    let given = lines
+        .iter()
+        .find(|line| line["message"] == through.as_str())
+        .expect("what left through it is written down");
+    assert_eq!(given["decision"], "handed_out");
+    assert_eq!(given["because"], "socket");
+    assert!(
+        lines
+            .iter()
+            .any(|line| line["decision"] == "changed" && line["asks"] == "socket"),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn a_lock_ends_its_connections_and_it_answers_locked_until_unlocked() {
+    let instance = Instance::new();
+    let _daemon = instance.start_daemon();
+    let server = server();
+    instance.login(&server, "demo");
+    let socket = create(&instance, &for_api());
+    let mut client = connect(&socket.path).unwrap();
+    assert!(get(&mut client, &TokenGet::default()).is_ok());
+
+    let locked = instance.authctl(&["lock"]);
+    assert_eq!(locked.code(), 0, "{locked:?}");
+    until("its connections have ended", || {
+        sockets(&instance)[0].connections == 0
+    });
+    let cut = client.call(&TokenGet::default(), PATIENCE);
+    assert!(!matches!(cut, Err(ClientError::Wire(_)) | Ok(_)));
+    let mut client = connect(&socket.path).unwrap();
+    let error = get(&mut client, &TokenGet::default()).err().unwrap();
+    assert_eq!(error.code, ErrorCode::Locked, "{error}");
+
+    let unlocked = instance.authctl(&["unlock"]);
+    assert_eq!(unlocked.code(), 0, "{unlocked:?}");
+    assert!(get(&mut client, &TokenGet::default()).is_ok());
 }
