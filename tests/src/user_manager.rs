@@ -71,7 +71,9 @@ impl UserManager {
         ready.set_read_timeout(Some(PATIENCE)).expect("a time-out");
         // In this order: seen as booted by systemd, in its own group, a journal, and only then the user.
         let script = r#"
-            mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system /run/systemd/journal || exit
+            mount -t tmpfs tmpfs /run || exit
+            # As the machine's own leaves them; the last two are where namespaces are put together.
+            cd /run && mkdir -p systemd/system systemd/journal systemd/unit-root systemd/mount-rootfs || exit
             mount -t tmpfs tmpfs /var/log && mkdir /var/log/journal || exit
             touch /run/systemd/journal/flushed
             echo $$ >"$1/cgroup.procs" || exit

@@ -152,7 +152,7 @@ fn tests() -> BTreeSet<String> {
                     folders.push(path);
                 }
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = fs::read_to_string(&path).unwrap();
+                let text = fs::read_to_string(&path).expect("a document");
                 for part in text
                     .split("#[test]")
                     .chain(text.split("#[tokio::test"))

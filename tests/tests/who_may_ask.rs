@@ -63,6 +63,25 @@ fn at_ask_each_every_token_takes_a_yes_of_its_own() {
 }
 
 #[test]
+fn what_the_login_does_not_cover_is_refused_and_nobody_is_asked_or_told() {
+    let instance = Instance::new();
+    let _daemon = instance.start_daemon();
+    let _server = at_tier(&instance, "ask-each");
+    for (option, misplaced) in [
+        ("--resource", "canary-misplaced"),
+        ("--scope", "canary-scope"),
+    ] {
+        let refused = instance.authctl(&["token", "demo", option, misplaced, "--wait", "30s"]);
+        assert_eq!((refused.code(), refused.stdout.as_str()), (4, ""));
+        assert!(refused.stderr.contains("the login"), "{refused:?}");
+    }
+    assert!(instance.questions().is_empty());
+    let audit = instance.authctl(&["audit", "--json"]);
+    assert!(audit.stdout.contains("insufficient_scope"), "{audit:?}");
+    assert!(!audit.stdout.contains("canary-"), "{audit:?}");
+}
+
+#[test]
 fn where_nobody_can_be_asked_a_program_is_refused_at_once_and_told_how_to_go_on() {
     let instance = Instance::new();
     let _daemon = instance.start_daemon();

@@ -115,12 +115,7 @@ impl Daemon {
 
     /// Logs `account` in at the demo server, playing the person's browser.
     pub(crate) fn login(&self, account: &str, server: &FakeAs) -> Result<(), ChoreError> {
-        let mut login = self.authctl();
-        login
-            .args(["login", account, "--no-browser", "--json"])
-            .args(["--issuer", &server.issuer])
-            .args(["--client-id", FakeAs::CLIENT_ID]);
-        log_in(&mut login)
+        log_in(&mut self.authctl(), account, server)
     }
 
     /// Asks it to stop and waits until it did: what a service manager does.
@@ -154,8 +149,16 @@ impl Drop for Daemon {
     }
 }
 
-/// Runs an `authctl login … --no-browser --json`, and plays the person's browser.
-pub(crate) fn log_in(login: &mut Command) -> Result<(), ChoreError> {
+/// Logs `account` in at the demo server by this `authctl`, and plays the person's browser.
+pub(crate) fn log_in(
+    authctl: &mut Command,
+    account: &str,
+    server: &FakeAs,
+) -> Result<(), ChoreError> {
+    let login = authctl
+        .args(["login", account, "--no-browser", "--json"])
+        .args(["--issuer", &server.issuer])
+        .args(["--client-id", FakeAs::CLIENT_ID]);
     let mut child = login
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -132,12 +132,12 @@ struct Contents {
     authd: PathBuf,
     authctl: PathBuf,
     /// Name and text of each manual page.
-    manual: Vec<(String, Vec<u8>)>,
+    manual: Vec<Named>,
     /// Shell and completion script.
     completions: Vec<(&'static str, Vec<u8>)>,
     notices: String,
     /// Name and text of each list of parts.
-    sboms: Vec<(String, Vec<u8>)>,
+    sboms: Vec<Named>,
 }
 
 impl Contents {
@@ -168,8 +168,11 @@ impl Contents {
     }
 }
 
+/// A file's name and content.
+type Named = (String, Vec<u8>);
+
 /// The lists of what each binary contains, and the licences of all that.
-fn parts(release: &Release) -> Result<(Vec<(String, Vec<u8>)>, String), ChoreError> {
+fn parts(release: &Release) -> Result<(Vec<Named>, String), ChoreError> {
     let facts = shipped::facts(&release.target)?;
     let timestamp = release.date("+%Y-%m-%dT%H:%M:%SZ")?;
     let mut all = BTreeSet::new();
@@ -195,11 +198,7 @@ fn parts(release: &Release) -> Result<(Vec<(String, Vec<u8>)>, String), ChoreErr
 }
 
 /// Those that `authctl` writes about itself, the daemon's and the configuration's.
-fn manual_pages(
-    release: &Release,
-    authd: &Path,
-    authctl: &Path,
-) -> Result<Vec<(String, Vec<u8>)>, ChoreError> {
+fn manual_pages(release: &Release, authd: &Path, authctl: &Path) -> Result<Vec<Named>, ChoreError> {
     let dir = tempfile::tempdir().map_err(ChoreError::io("create", Path::new("a folder")))?;
     command::stdout(Command::new(authctl).args(["man", "--dir"]).arg(dir.path()))?;
     let mut pages = Vec::new();

@@ -116,7 +116,7 @@ enum Chore {
         /// Install the package into a fresh Debian as well, use it there and purge it; as root
         #[arg(long)]
         check: bool,
-        /// Who answers for the package, as "NAME <ADDRESS>" [default: DEBFULLNAME and DEBEMAIL]
+        /// Who answers for the package, a name and an address in angle brackets [default: DEBFULLNAME and DEBEMAIL]
         #[arg(long)]
         maintainer: Option<String>,
     },

@@ -101,19 +101,7 @@ fn use_it(wine: &Wine, server: &Path) -> Result<Vec<String>, ChoreError> {
     )?;
 
     // No daemon runs: this starts it, beside itself and detached.
-    daemon::log_in(&mut wine.command(
-        "authctl.exe",
-        &[
-            "login",
-            ACCOUNT,
-            "--no-browser",
-            "--json",
-            "--issuer",
-            &server.issuer,
-            "--client-id",
-            FakeAs::CLIENT_ID,
-        ],
-    ))?;
+    daemon::log_in(&mut wine.command("authctl.exe", &[]), ACCOUNT, &server)?;
     println!("windows-smoke: logged in; authctl.exe started authd.exe by itself");
 
     let token = wine.prints("authctl.exe", &["token", ACCOUNT])?;

@@ -10,6 +10,7 @@ pub use self::tier::{
 };
 
 use crate::{
+    broker::Refusal,
     grant::{Grant, Rotation},
     lease::LeaseKey,
     scope::ScopeSet,
@@ -33,6 +34,19 @@ pub enum Decision {
     NotNamed(String),
     /// The resource is longer than [`LONGEST_RESOURCE`].
     ResourceTooLong,
+}
+
+impl Decision {
+    /// What the client hears, where it gets no token.
+    #[must_use]
+    pub fn refusal(self) -> Option<Refusal> {
+        match self {
+            Self::Allow => None,
+            Self::NotGranted(scopes) => Some(Refusal::NotGranted(scopes)),
+            Self::NotNamed(resource) => Some(Refusal::NotNamed(resource)),
+            Self::ResourceTooLong => Some(Refusal::ResourceTooLong),
+        }
+    }
 }
 
 /// Whether a token for `key` may be drawn from `grant`.

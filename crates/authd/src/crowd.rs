@@ -87,7 +87,7 @@ impl Crowd {
         if own >= self.of_one {
             return Err(Full::ForThisProcess);
         }
-        if seats.taken >= self.most && !seats.shed_for_one_with(own) {
+        if seats.taken >= self.most && !seats.shed_for_one_with(own) && !seats.shed_of(process) {
             return Err(Full::ForAll);
         }
         let number = seats.next;
@@ -127,6 +127,19 @@ impl Seats {
         // An answer that is waited for is not lost to somebody who is then no worse off.
         let any = seats.first().filter(|_| seats.len() > own + 1);
         match idle.or(any.map(|seat| seat.number)) {
+            Some(number) => self.remove(process, number),
+            None => false,
+        }
+    }
+
+    /// Takes the oldest idle place of the process itself, which is then no worse off: a client that comes
+    /// again may be here before the end of its last connection is seen. Whether there is one.
+    fn shed_of(&mut self, process: ClientId) -> bool {
+        let own = self.of.get(&process).map_or(&[][..], Vec::as_slice);
+        let idle = own
+            .iter()
+            .find(|seat| !seat.waits.0.load(Ordering::Relaxed));
+        match idle.map(|seat| seat.number) {
             Some(number) => self.remove(process, number),
             None => false,
         }
@@ -242,10 +255,14 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_holds_as_many_as_any_takes_no_place_from_another() {
+    fn a_process_that_holds_as_many_as_any_takes_a_place_of_its_own_and_of_nobody_else() {
         let crowd = Crowd::new(4, 4);
         let mut one = enter(&crowd, 1, 2);
-        let _two = enter(&crowd, 2, 2);
+        let mut two = enter(&crowd, 2, 2);
+        let again = enter(&crowd, 2, 1);
+        assert_eq!(shed(&mut two), [0]);
+        two[1].waits.say(true);
+        again[0].waits.say(true);
         assert_eq!(crowd.enter(ClientId(2)).err(), Some(Full::ForAll));
         assert!(shed(&mut one).is_empty());
     }

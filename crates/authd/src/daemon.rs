@@ -155,6 +155,11 @@ impl Standing {
         standing
     }
 
+    /// Whether nobody is to be shown anything, although accounts may still be in memory.
+    pub(crate) fn is_locked_on_request(&self) -> bool {
+        !self.open && self.hint == Self::UNLOCK
+    }
+
     fn ask_to_unlock(&mut self) {
         self.hint = Self::UNLOCK;
         self.store.hint = Some(Self::UNLOCK.to_owned());

@@ -8,6 +8,7 @@ const OWN: u64 = 256;
 /// Of one client: its connection, and the hold on its process.
 const OF_CLIENT: u64 = 2;
 /// As many as are ever of use.
+#[cfg(unix)]
 const ENOUGH: u64 = 4608;
 
 /// Raises what the system lets the daemon open to what it needs, as far as it may.
@@ -37,7 +38,10 @@ pub(crate) fn for_clients(most: usize) -> usize {
 }
 
 fn within(limit: Option<u64>, most: usize) -> usize {
-    let left = limit.map_or(u64::MAX, |limit| limit.saturating_sub(OWN).max(limit / 2));
+    // Where there are few in all, the daemon's own come first all the same.
+    let left = limit.map_or(u64::MAX, |limit| {
+        limit.saturating_sub(OWN).max(limit * 3 / 8)
+    });
     usize::try_from(left / OF_CLIENT).map_or(most, |left| left.min(most))
 }
 
@@ -52,7 +56,8 @@ mod tests {
             (Some(20_000), 2048),
             (Some(ENOUGH), 2048),
             (Some(1024), 384),
-            (Some(256), 64),
+            (Some(256), 48),
+            (Some(64), 12),
         ] {
             assert_eq!(within(limit, 2048), clients);
         }

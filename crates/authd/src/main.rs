@@ -38,8 +38,7 @@ enum Asked {
 struct Inherited {
     /// Where readiness is to be told.
     ready_fd: Option<i32>,
-    /// The socket to listen on, in the place of the daemon before.
-    #[cfg_attr(windows, expect(dead_code, reason = "a pipe cannot be passed on"))]
+    /// The socket to listen on, in the place of the daemon before; a pipe of Windows cannot be passed on.
     listen_fd: Option<i32>,
 }
 

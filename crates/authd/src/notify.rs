@@ -36,6 +36,10 @@ pub(crate) struct Prompt {
 
 /// What comes of a prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(target_os = "linux"),
+    expect(dead_code, reason = "prompts are not built for this platform")
+)]
 pub(crate) enum Reaction {
     /// An answer.
     Pressed(Answer),

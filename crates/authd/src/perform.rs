@@ -130,7 +130,8 @@ impl Performer {
     /// Lets readers see what changed.
     pub(crate) fn publish(&mut self) {
         // What is locked is not shown, though what is in flight is still finished.
-        if std::mem::take(&mut self.changed) && self.daemon.standing.load().open {
+        if std::mem::take(&mut self.changed) && !self.daemon.standing.load().is_locked_on_request()
+        {
             self.daemon.published.store(self.accounts.clone());
         }
     }

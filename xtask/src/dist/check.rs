@@ -88,7 +88,7 @@ fn what_is_installed(root: &Root) -> Result<(), ChoreError> {
     for (page, wanted) in [
         (&["authctl"][..], "authctl-token(1)"),
         (&["authctl-token"], "--min-ttl"),
-        (&["authctl", "provider", "show"], "authctl provider show"),
+        (&["authctl-provider-show"], "authctl provider show"),
         (&["authd"], "AUTHD_STATE_DIR"),
         (&["5", "authd-config"], "request_timeout_secs"),
     ] {
@@ -137,18 +137,7 @@ fn what_is_installed(root: &Root) -> Result<(), ChoreError> {
 fn use_it(root: &Root) -> Result<(), ChoreError> {
     let binary = workspace::target_dir()?.join("debug").join("fake-as");
     let server = FakeAs::start(&binary, Duration::from_secs(600))?;
-    let mut login = root.person_command(&[
-        "authctl",
-        "login",
-        ACCOUNT,
-        "--no-browser",
-        "--json",
-        "--issuer",
-        &server.issuer,
-        "--client-id",
-        FakeAs::CLIENT_ID,
-    ]);
-    daemon::log_in(&mut login)?;
+    daemon::log_in(&mut root.person_command(&["authctl"]), ACCOUNT, &server)?;
     let token = root.as_person(&["authctl", "token", ACCOUNT])?;
     let answer = fake_as::http_agent()
         .get(&server.api)

@@ -32,6 +32,9 @@ fn each_verb_explains_itself() {
         "adopt",
         "socket",
         "ssh",
+        "lock",
+        "unlock",
+        "key",
         "service",
         "daemon",
         "completions",
@@ -76,7 +79,7 @@ fn the_manual_is_printed_page_by_page_or_written_whole() {
     for wanted in [
         ".SH SYNOPSIS",
         r"authctl\-provider(1)",
-        ".SH EXIT STATUS",
+        ".SH \"EXIT STATUS\"",
         "AUTHD_SOCKET",
     ] {
         assert!(first.contains(wanted), "no {wanted} in\n{first}");

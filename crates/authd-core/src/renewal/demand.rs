@@ -9,7 +9,7 @@ use crate::{
     id::{Generation, Ticket},
     lease::{Lease, LeaseKey},
     planted::{self, Bug},
-    policy::{self, Decision},
+    policy,
     time::Boot,
 };
 
@@ -209,11 +209,8 @@ impl Renewal {
         occasion: Occasion,
         cx: &Context<'_>,
     ) -> Option<Result<Served, Refusal>> {
-        match policy::decide(&waiter.key, &self.grant) {
-            Decision::Allow => {}
-            Decision::NotGranted(scopes) => return Some(Err(Refusal::NotGranted(scopes))),
-            Decision::NotNamed(resource) => return Some(Err(Refusal::NotNamed(resource))),
-            Decision::ResourceTooLong => return Some(Err(Refusal::ResourceTooLong)),
+        if let Some(refusal) = policy::decide(&waiter.key, &self.grant).refusal() {
+            return Some(Err(refusal));
         }
         let lease = self.lease(&waiter.key);
         if lease.is_none() && self.living_leases(cx) >= policy::MOST_LEASES {

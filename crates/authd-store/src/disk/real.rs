@@ -5,7 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Disk, DiskFile, Held, NotPrivate, OPEN_TO_OTHERS, Open};
+#[cfg(unix)]
+use super::OPEN_TO_OTHERS;
+use super::{Disk, DiskFile, Held, NotPrivate, Open};
 
 /// Files of the machine, private to their owner, links not followed.
 #[derive(Clone, Copy, Debug, Default)]

@@ -4,8 +4,8 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
+        Arc, Condvar, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
         mpsc,
     },
     thread,
@@ -57,14 +57,14 @@ pub enum KeyStoreTrouble {
 
 /// Secret Service, Keychain or Credential Manager.
 ///
-/// Every question is asked on a thread of its own and given up after a time-out. The thread of a
-/// question that hangs cannot be ended, so while there is one no other is started: the answer is
-/// [`KeyStoreTrouble::Hanging`] at once.
+/// Every question is asked on a thread of its own and given up after a time-out, one after the other. The
+/// thread of a question that hangs cannot be ended, so while there is one that was given up no other is
+/// started: the answer is [`KeyStoreTrouble::Hanging`] at once.
 #[derive(Clone)]
 pub struct KeyStore {
     service: String,
     timeout: Duration,
-    busy: Arc<AtomicBool>,
+    line: Arc<Line>,
     keeper: Arc<dyn Keeper>,
 }
 
@@ -95,7 +95,7 @@ impl KeyStore {
         Self {
             service: "authd".to_owned(),
             timeout,
-            busy: Arc::default(),
+            line: Arc::default(),
             keeper,
         }
     }
@@ -161,11 +161,11 @@ impl KeyStore {
         &self,
         question: impl FnOnce() -> Result<T, KeyStoreTrouble> + Send + 'static,
     ) -> Result<T, KeyStoreTrouble> {
-        if self.busy.swap(true, Ordering::AcqRel) {
+        let Some(number) = self.line.enter(self.timeout) else {
             return Err(KeyStoreTrouble::Hanging);
-        }
+        };
         let (sender, answer) = mpsc::sync_channel(1);
-        let idle = Idle(Arc::clone(&self.busy));
+        let idle = Idle(Arc::clone(&self.line));
         let spawned = thread::Builder::new()
             .name("key-store".to_owned())
             .spawn(move || {
@@ -180,7 +180,10 @@ impl KeyStore {
         }
         match answer.recv_timeout(self.timeout) {
             Ok(answer) => answer,
-            Err(mpsc::RecvTimeoutError::Timeout) => Err(KeyStoreTrouble::Hanging),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                self.line.give_up(number);
+                Err(KeyStoreTrouble::Hanging)
+            }
             Err(mpsc::RecvTimeoutError::Disconnected) => {
                 Err(KeyStoreTrouble::Failed("asking it panicked".to_owned()))
             }
@@ -188,12 +191,58 @@ impl KeyStore {
     }
 }
 
+/// Whose question is asked.
+#[derive(Default)]
+struct Line {
+    now: Mutex<Now>,
+    changed: Condvar,
+    asked: AtomicU64,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Now {
+    /// Nobody's.
+    #[default]
+    Idle,
+    /// Somebody's, who waits for the answer.
+    Asking(u64),
+    /// That of somebody who has given up.
+    Hanging,
+}
+
+impl Line {
+    /// Waits for the end of another's question; `None` when that hangs, else the number of ours.
+    fn enter(&self, patience: Duration) -> Option<u64> {
+        let now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self
+            .changed
+            .wait_timeout_while(now, patience, |now| matches!(now, Now::Asking(_)));
+        let mut now = waited.map_or_else(|poisoned| poisoned.into_inner().0, |(now, _)| now);
+        (*now == Now::Idle).then(|| {
+            let number = self.asked.fetch_add(1, Ordering::Relaxed);
+            *now = Now::Asking(number);
+            number
+        })
+    }
+
+    /// Whoever asked does not wait any longer.
+    fn give_up(&self, number: u64) {
+        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        // The answer may have come this moment.
+        if *now == Now::Asking(number) {
+            *now = Now::Hanging;
+        }
+        self.changed.notify_all();
+    }
+}
+
 /// Says that no question is open any more, also when the question panicked.
-struct Idle(Arc<AtomicBool>);
+struct Idle(Arc<Line>);
 
 impl Drop for Idle {
     fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
+        *self.0.now.lock().unwrap_or_else(PoisonError::into_inner) = Now::Idle;
+        self.0.changed.notify_all();
     }
 }
 
@@ -219,6 +268,28 @@ mod tests {
         );
         drop(release);
         assert!(end.recv().is_err(), "the thread ends");
+    }
+
+    #[test]
+    fn two_questions_at_once_are_both_answered() {
+        let store = KeyStore::new(Duration::from_secs(60));
+        let (begun, begins) = mpsc::channel();
+        let (release, held) = mpsc::channel::<()>();
+        thread::scope(|scope| {
+            let first = scope.spawn(|| {
+                store.ask(move || {
+                    begun.send(()).unwrap();
+                    // Ends when the test lets go of it.
+                    let _ = held.recv();
+                    Ok(1)
+                })
+            });
+            begins.recv().unwrap();
+            let second = scope.spawn(|| store.ask(|| Ok(2)));
+            drop(release);
+            assert_eq!(first.join().unwrap(), Ok(1));
+            assert_eq!(second.join().unwrap(), Ok(2));
+        });
     }
 
     #[test]

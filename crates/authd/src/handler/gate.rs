@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use authd_core::{
     id::Account,
     lease::LeaseKey,
-    policy::{Purpose, Tier},
+    policy::{self, Purpose, Tier},
     scope::ScopeSet,
 };
 use authd_proto::{
@@ -18,7 +18,7 @@ use authd_proto::{
 };
 use tokio::time::Instant;
 
-use super::wire_tier;
+use super::{refusal, wire_tier};
 use crate::{
     access::Access,
     approvals::{Admission, Asked, NotAsked, Standing, Subject, Wish, ask},
@@ -87,7 +87,8 @@ pub(crate) fn through(access: &Access) -> Option<String> {
 /// answer until `deadline`, and where nobody can be asked not at all.
 ///
 /// # Errors
-/// [`ErrorCode::ApprovalRequired`], [`ErrorCode::Denied`], [`ErrorCode::Locked`].
+/// [`ErrorCode::ApprovalRequired`], [`ErrorCode::Denied`], [`ErrorCode::Locked`]; and, before anybody is asked,
+/// those of a request for what the login does not cover.
 pub(crate) async fn admit(
     daemon: &Shared,
     asker: &Asker,
@@ -97,6 +98,7 @@ pub(crate) async fn admit(
     if let Some(pass) = unasked(daemon, &asker.access, request.account) {
         return Ok(pass);
     }
+    check_covered(daemon, request)?;
     let tier = daemon.approvals.tier(request.account);
     let caller = asker.tally.caller();
     let wish = Wish {
@@ -129,6 +131,20 @@ pub(crate) async fn admit(
             Admission::NotAsked(why) => return Err(not_asked(request.account, why)),
         }
     }
+}
+
+/// What the login does not cover is refused before anybody is asked: the person would be asked for nothing, and
+/// shown, in a client's own words, what may be a secret that it put into the wrong place.
+fn check_covered(daemon: &Shared, request: &Request<'_>) -> Result<(), WireError> {
+    let accounts = daemon.published.load();
+    let snapshot = accounts.get(request.account);
+    let refusal = snapshot.and_then(|snapshot| {
+        let decision = policy::decide(request.key, &snapshot.view.grant);
+        decision.refusal()
+    });
+    refusal.map_or(Ok(()), |refusal| {
+        Err(refusal::token(request.account, refusal))
+    })
 }
 
 /// Looks once more whether a caller that was let through by who it is has not ended meanwhile. To be called
@@ -227,17 +243,44 @@ pub(crate) fn refused(daemon: &Shared, asker: &Asker, request: &Request<'_>, cod
     }
     let now = daemon.clock.now();
     let key = Key::Refused(request.account.clone(), code);
-    asker.tally.count(&daemon.audit, &key, now, || AuditLine {
-        tier: Some(wire_tier(daemon.approvals.tier(request.account))),
-        code: Some(code),
-        message: through(&asker.access),
-        ..line(
-            Decision::Refused,
-            request,
-            asker.origin.clone(),
-            daemon.clock.unix_now(),
-        )
+    asker.tally.count(&daemon.audit, &key, now, || {
+        let key = known(daemon, request);
+        let request = Request {
+            key: &key,
+            ..*request
+        };
+        AuditLine {
+            tier: Some(wire_tier(daemon.approvals.tier(request.account))),
+            code: Some(code),
+            message: through(&asker.access),
+            ..line(
+                Decision::Refused,
+                &request,
+                asker.origin.clone(),
+                daemon.clock.unix_now(),
+            )
+        }
     });
+}
+
+/// What was asked for, as far as the login knows it: the rest is a client's own words, and may be a secret
+/// that it put into the wrong place.
+fn known(daemon: &Shared, request: &Request<'_>) -> LeaseKey {
+    let accounts = daemon.published.load();
+    let grant = accounts
+        .get(request.account)
+        .map(|snapshot| &snapshot.view.grant);
+    let Some(grant) = grant else {
+        return LeaseKey::default();
+    };
+    let asked = &request.key.scopes;
+    let is_named = |resource: &&String| {
+        grant.resource.as_ref() == Some(*resource) || grant.resources.contains(*resource)
+    };
+    LeaseKey {
+        resource: request.key.resource.as_ref().filter(is_named).cloned(),
+        scopes: asked.without(&asked.without(&grant.scopes)),
+    }
 }
 
 fn line(decision: Decision, request: &Request<'_>, origin: Origin, at: u64) -> AuditLine {

@@ -231,6 +231,10 @@ impl<L: Line> Appender<L> {
 }
 
 fn private_folder(path: &Path) -> io::Result<()> {
+    #[cfg_attr(
+        not(unix),
+        expect(unused_mut, reason = "the folder has what its parent gives it")
+    )]
     let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServiceError {
     /// Nobody to ask.
+    #[cfg(unix)]
     #[error("{manager} cannot be reached: {why}")]
     NoManager {
         manager: &'static str,
@@ -27,6 +28,7 @@ pub(crate) enum ServiceError {
     #[error("'{}' cannot be named in a unit", .0.display())]
     Unnameable(PathBuf),
     /// The manager took its unit from elsewhere.
+    #[cfg(target_os = "linux")]
     #[error("{manager} does not read '{}'", path.display())]
     Unread {
         manager: &'static str,
@@ -47,11 +49,13 @@ impl ServiceError {
     /// What to do about it.
     pub(crate) fn hint(&self) -> Option<String> {
         Some(match self {
+            #[cfg(unix)]
             Self::NoManager { hint, .. } => hint.clone(),
             Self::NotInstalled => "run 'authctl service install'".to_owned(),
             Self::Foreign(path) => format!("look at it, then 'rm {}'", path.display()),
             Self::Isolated(variable) => format!("unset {variable}"),
             Self::Unnameable(_) => "put authd and authctl elsewhere".to_owned(),
+            #[cfg(target_os = "linux")]
             Self::Unread { .. } => {
                 "is XDG_CONFIG_HOME set here, and not for the service manager?".to_owned()
             }

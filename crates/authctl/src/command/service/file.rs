@@ -54,6 +54,7 @@ pub(super) fn remove(path: &Path) -> Result<bool, Failure> {
 }
 
 /// Whether a file of ours is there.
+#[cfg(any(unix, test))]
 pub(super) fn is_there(path: &Path) -> bool {
     is_ours(path).is_ok_and(|ours| ours == Some(true))
 }

@@ -182,8 +182,7 @@ mod tests {
 
     /// As a parser of property lists reads it, not ours.
     fn parsed(plist: &str) -> Value {
-        let script =
-            "import json, plistlib, sys; print(json.dumps(plistlib.load(sys.stdin.buffer)))";
+        let script = "import json, plistlib, sys; print(json.dumps(plistlib.loads(sys.stdin.buffer.read())))";
         serde_json::from_str(&python(script, plist.as_bytes())).unwrap()
     }
 
@@ -195,7 +194,9 @@ mod tests {
             "/Users/me/Library/Application Support/authd/authd.log",
         ];
         let agent = agent(Path::new(program), Path::new(socket), Path::new(log)).unwrap();
-        assert!(!agent.contains('@'), "something is not filled in");
+        for open in ["@PROGRAM@", "@SOCKET@", "@LOG@"] {
+            assert!(!agent.contains(open), "{open} is not filled in");
+        }
         let agent = parsed(&agent);
         assert_eq!(agent["Label"], "authd");
         assert_eq!(agent["ProgramArguments"], serde_json::json!([program]));

@@ -1,7 +1,7 @@
 //! `authctl service`: the daemon as a service of the system's own manager, there at every login.
 //!
 //! What is the same everywhere is here: which daemon is meant, and how one that runs already gives way.
-//! [`Manager`] is what differs: [`systemd`], [`launchd`], [`task`]. The units are the ones of the project,
+//! [`Manager`] is what differs: `systemd`, `launchd`, `task`. The units are the ones of the project,
 //! with the place of the program filled in.
 
 mod command;
