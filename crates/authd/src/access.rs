@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use authd_core::{
+    id::Account,
     lease::LeaseKey,
     time::{BootId, Now},
 };
@@ -72,6 +73,22 @@ impl Access {
         match self {
             Self::Owner => None,
             Self::Restricted(socket) => Some(&socket.terms.name),
+        }
+    }
+
+    /// The only account there is for whoever came in here; `None` where all of them are.
+    pub(crate) fn restricted_to(&self) -> Option<&Account> {
+        match self {
+            Self::Owner => None,
+            Self::Restricted(socket) => Some(&socket.terms.account),
+        }
+    }
+
+    /// Whether it is still open: to be asked again before something leaves that was waited for.
+    pub(crate) fn check_time(&self, clock: &Clock, boot_id: BootId) -> Result<(), WireError> {
+        match self {
+            Self::Owner => Ok(()),
+            Self::Restricted(socket) => socket.check_time(clock.now(), boot_id),
         }
     }
 

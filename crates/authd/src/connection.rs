@@ -32,7 +32,8 @@ use crate::{
     daemon::Shared,
     dispatch::{self, Later, Reply},
     driver::ends_subscriptions,
-    handler::events::Subscription,
+    handler::{events::Subscription, gate::Asker},
+    journal::Origin,
 };
 
 /// A frame that was begun must be whole by then.
@@ -71,6 +72,17 @@ pub(crate) struct Session {
     pub(crate) let_go: bool,
     /// The events it wants.
     pub(crate) subscription: Option<Subscription>,
+}
+
+impl Session {
+    /// Who asks, in one request.
+    pub(crate) fn asker(&self, origin: Origin) -> Asker {
+        Asker {
+            tally: Arc::clone(&self.tally),
+            access: self.access.clone(),
+            origin,
+        }
+    }
 }
 
 /// What all connections share, so that no process has them all: of each a place is taken.

@@ -77,7 +77,7 @@ pub(super) struct TermArgs {
     #[arg(long = "resource", value_name = "URL")]
     resources: Vec<String>,
 
-    /// How long it is there
+    /// How long it is there, from 1m to 30d
     #[arg(long, value_name = "TIME", default_value = "8h", value_parser = seconds)]
     ttl: u64,
 }

@@ -263,6 +263,33 @@ pub(crate) fn refused(daemon: &Shared, asker: &Asker, request: &Request<'_>, cod
     });
 }
 
+/// Writes down that a restricted socket refused a request before it was looked at what there is: for the wrong
+/// method or account, for more than it gives. Of what was asked for nothing is written: it is a client's own words.
+pub(crate) fn refused_unseen(daemon: &Shared, asker: &Asker, asks: Option<Asks>, code: ErrorCode) {
+    let Some(account) = asker.access.restricted_to() else {
+        return;
+    };
+    if !matches!(code, ErrorCode::Denied | ErrorCode::Locked) {
+        return;
+    }
+    let key = Key::Refused(account.clone(), code);
+    asker
+        .tally
+        .count(&daemon.audit, &key, daemon.clock.now(), || {
+            let origin = asker.origin.clone();
+            AuditLine {
+                asks,
+                account: Some(account.to_string()),
+                claimed: origin.client,
+                tier: Some(wire_tier(daemon.approvals.tier(account))),
+                code: Some(code),
+                message: through(&asker.access),
+                trace_id: origin.trace_id,
+                ..AuditLine::new(daemon.clock.unix_now(), Decision::Refused)
+            }
+        });
+}
+
 /// What was asked for, as far as the login knows it: the rest is a client's own words, and may be a secret
 /// that it put into the wrong place.
 fn known(daemon: &Shared, request: &Request<'_>) -> LeaseKey {

@@ -13,6 +13,7 @@ use authd_core::{
 };
 use authd_proto::{
     ErrorCode, WireError,
+    approval::Asks,
     audit::AuditLine,
     encode::{self, TokenTail},
     request::{TokenGet, TokenReject},
@@ -51,7 +52,7 @@ pub(crate) fn get(
             ..ask
         },
         Err(error) => {
-            encode::error(out, id, &session.access.shield(error), session.errors);
+            refused(daemon, session, id, error, origin(), out);
             return None;
         }
     };
@@ -136,7 +137,7 @@ pub(crate) fn reject(
             Some(answer(daemon, session, id, ask))
         }
         Err(error) => {
-            encode::error(out, id, &access.shield(error), session.errors);
+            refused(daemon, session, id, error, origin(), out);
             None
         }
     }
@@ -180,14 +181,29 @@ fn report(
     })
 }
 
+/// Answers what is refused before anybody is asked.
+fn refused(
+    daemon: &Shared,
+    session: &Session,
+    id: u32,
+    error: WireError,
+    origin: Origin,
+    out: &mut Vec<u8>,
+) {
+    let error = session.access.shield(error);
+    gate::refused_unseen(
+        daemon,
+        &session.asker(origin),
+        Some(Asks::Token),
+        error.code,
+    );
+    encode::error(out, id, &error, session.errors);
+}
+
 /// Asks whoever is to be asked, and waits.
 fn answer(daemon: &Shared, session: &Session, id: u32, ask: Ask) -> Later {
     let (daemon, shape) = (Arc::clone(daemon), session.errors);
-    let asker = Asker {
-        tally: Arc::clone(&session.tally),
-        access: session.access.clone(),
-        origin: ask.origin.clone(),
-    };
+    let asker = session.asker(ask.origin.clone());
     Box::pin(async move {
         let (account, key) = (ask.account.clone(), ask.key.clone());
         let request = Request {
@@ -242,6 +258,9 @@ async fn hand_out(
             (handed.snapshot, handed.key, handed.token, tail)
         }
     };
+    asker
+        .access
+        .check_time(&daemon.clock, daemon.published.boot_id)?;
     asker.access.check_token(&snapshot, &key)?;
     gate::recheck(asker.tally.caller(), pass)?;
     let now = daemon.clock.now();

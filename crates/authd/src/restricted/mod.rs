@@ -88,11 +88,17 @@ impl Restricted {
         }
     }
 
+    /// Whether its time is not over.
+    pub(crate) fn check_time(&self, now: Now, boot_id: BootId) -> Result<(), WireError> {
+        match self.terms.left(now, boot_id) {
+            Some(_) => Ok(()),
+            None => Err(self.denied()),
+        }
+    }
+
     /// Lets one request through, while its time and its limit allow it.
     pub(crate) fn take_request(&self, now: Now, boot_id: BootId) -> Result<(), WireError> {
-        if self.terms.left(now, boot_id).is_none() {
-            return Err(self.denied());
-        }
+        self.check_time(now, boot_id)?;
         self.requests.take(now).map_err(|wait| self.throttled(wait))
     }
 

@@ -140,7 +140,7 @@ mod tests {
             ("-p 2222 make -f x", 2),
             ("-p2222 make", 1),
             ("-tt -i key -oStrictHostKeyChecking=no ls -l", 4),
-            ("-vvAp 22 -- -weird", 3),
+            ("-vvAp 22 -- -weird", 2),
             ("-p", 1),
             ("- x", 0),
         ] {
