@@ -18,6 +18,8 @@ pub mod error;
 #[cfg(feature = "tokio")]
 mod listener;
 pub mod lock;
+#[cfg(target_os = "linux")]
+mod option;
 pub mod path;
 pub mod peer;
 #[cfg(feature = "tokio")]

@@ -3,7 +3,8 @@
 use std::{ffi::OsString, fs, os::unix::fs::MetadataExt as _, path::Path, process::Command};
 
 use authd_e2e::{
-    Finished, Instance, PATIENCE, Process, Raw, api, instance::private_directory, tool, until,
+    Finished, Instance, PATIENCE, Process, Raw, api, binaries, instance::private_directory, tool,
+    until,
 };
 use authd_proto::{
     request::TokenGet,
@@ -16,7 +17,7 @@ use super::{bring_authctl, connect, create, for_api, get, open_directory, server
 const CONNECTIONS: usize = 32;
 
 /// Runs `words` as another user to whom the socket's directory is mounted, as it is to a container: for
-/// reading only.
+/// reading only, and where the daemon's process has no number.
 fn in_a_container(room: &Path, socket: &SocketInfo, uid: u32, words: &[&str]) -> Finished {
     let mount = room.join("mounted");
     if !mount.exists() {
@@ -26,7 +27,17 @@ fn in_a_container(room: &Path, socket: &SocketInfo, uid: u32, words: &[&str]) ->
         "mount --bind \"$0\" \"$1\" && mount -o remount,bind,ro \"$1\" && shift && exec \"$@\"";
     let mut command = Command::new(tool::required("unshare"));
     command
-        .args(["--mount", "--propagation", "private", "sh", "-c", script])
+        .args([
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            script,
+        ])
         .arg(Path::new(&socket.path).parent().unwrap())
         .arg(&mount)
         .arg(tool::required("setpriv"))
@@ -90,6 +101,30 @@ fn a_uid_that_is_named_is_served_and_no_other() {
     assert!(daemon.stop().success());
     let _daemon = instance.start_daemon();
     let token = in_a_container(room.path(), &socket, named, &[&authctl, "token"]);
+    assert_eq!(api::ping(&server, token.line()), 200);
+}
+
+#[test]
+fn root_of_a_container_that_is_ones_own_is_served_as_oneself() {
+    let server = server();
+    let instance = Instance::new();
+    let _daemon = instance.start_daemon();
+    instance.login(&server, "demo");
+    let socket = create(&instance, &for_api());
+    let mut command = instance.command(tool::required("unshare"));
+    command
+        .args([
+            "--user",
+            "--map-root-user",
+            "--pid",
+            "--fork",
+            "--kill-child",
+        ])
+        .arg(binaries::authctl())
+        .arg("token")
+        .env("AUTHD_SOCKET", &socket.path)
+        .env("AUTHD_SOCKET_UID", "0");
+    let token = Process::capture(&mut command).finish(PATIENCE);
     assert_eq!(api::ping(&server, token.line()), 200);
 }
 

@@ -135,7 +135,7 @@ fn create(args: &CreateArgs, client: &mut Client) -> Result<(), Failure> {
         "{} gives the token of '{}' for {}; 'authctl socket revoke {}' ends it",
         clean(&socket.name),
         clean(&socket.account),
-        span(socket.ttl_secs),
+        span(args.terms.ttl),
         clean(&socket.name),
     ));
     match args.label.as_deref() {
@@ -154,10 +154,24 @@ fn create(args: &CreateArgs, client: &mut Client) -> Result<(), Failure> {
 fn note_container(socket: &SocketInfo) {
     let directory = Path::new(&socket.path).parent();
     let directory = directory.map_or_else(String::new, |path| path.display().to_string());
+    // To others the socket is somebody else's, and they have to be told whose.
+    let server = own_uid()
+        .filter(|own| !socket.uids.contains(own))
+        .map_or_else(String::new, |own| format!(" -e AUTHD_SOCKET_UID={own}"));
     output::note(format_args!(
-        "for a container: -v {}:/run/authd:ro -e AUTHD_SOCKET=/run/authd/authd.sock",
+        "for a container: -v {}:/run/authd:ro -e AUTHD_SOCKET=/run/authd/authd.sock{server}",
         clean(&directory),
     ));
+}
+
+#[cfg(unix)]
+fn own_uid() -> Option<u32> {
+    Some(rustix::process::geteuid().as_raw())
+}
+
+#[cfg(not(unix))]
+fn own_uid() -> Option<u32> {
+    None
 }
 
 fn list(json: Json, client: &mut Client) -> Result<(), Failure> {

@@ -8,6 +8,9 @@ use crate::daemon::{FakeDaemon, Reply, run};
 
 const PATH: &str = "/run/user/1000/authd/restricted/work-3fa9c1/authd.sock";
 
+/// A uid that nobody has who runs this.
+const NOT_OURS: u32 = 4_000_000_000;
+
 fn socket() -> SocketInfo {
     SocketInfo {
         name: "work-3fa9c1".to_owned(),
@@ -15,7 +18,7 @@ fn socket() -> SocketInfo {
         account: "work".to_owned(),
         scopes: vec!["api:read".to_owned()],
         resources: vec![],
-        uids: vec![0],
+        uids: vec![NOT_OURS],
         label: Some("container".to_owned()),
         created_at: 0,
         expires_at: 0,
@@ -65,12 +68,15 @@ const CREATE: &str = "socket create --account work --scope api:read,openid --res
 fn creating_one_prints_its_path_alone_and_tells_the_person_the_rest() {
     let (out, told, status) = authctl(CREATE);
     assert_eq!((out, status), (format!("{PATH}\n"), Some(0)), "{told}");
+    let own = rustix::process::geteuid().as_raw();
     assert_eq!(
         told,
-        "authctl: work-3fa9c1 gives the token of 'work' for 1h 30m; 'authctl socket revoke \
-         work-3fa9c1' ends it\nauthctl: for a container: -v \
-         /run/user/1000/authd/restricted/work-3fa9c1:/run/authd:ro -e \
-         AUTHD_SOCKET=/run/authd/authd.sock\n"
+        format!(
+            "authctl: work-3fa9c1 gives the token of 'work' for 1h 30m; 'authctl socket revoke \
+             work-3fa9c1' ends it\nauthctl: for a container: -v \
+             /run/user/1000/authd/restricted/work-3fa9c1:/run/authd:ro -e \
+             AUTHD_SOCKET=/run/authd/authd.sock -e AUTHD_SOCKET_UID={own}\n"
+        )
     );
     let (out, told, _) = authctl(&format!("{CREATE} --json"));
     assert_eq!(told, "");
