@@ -71,7 +71,7 @@ impl Asker {
     /// By Python, as it is installed.
     #[must_use]
     pub fn python(instance: &Instance, account: &str, claimed: &str, way: Way) -> Self {
-        let command = instance.command(tool::required("python3"));
+        let command = instance.command(tool::of_everybody("python3"));
         Self::run(instance, command, account, claimed, way)
     }
 
@@ -87,7 +87,7 @@ impl Asker {
     /// When this machine lets nobody make them: a test that needs them fails then, it is never skipped.
     #[must_use]
     pub fn in_namespaces(instance: &Instance, account: &str, kinds: &[&str]) -> Self {
-        let unshare = tool::required("unshare");
+        let unshare = tool::of_everybody("unshare");
         let allowed = Command::new(&unshare).args(kinds).arg("true").output();
         let output = allowed.expect("unshare runs");
         assert!(
@@ -96,7 +96,7 @@ impl Asker {
             String::from_utf8_lossy(&output.stderr)
         );
         let mut command = instance.command(unshare);
-        command.args(kinds).arg(tool::required("python3"));
+        command.args(kinds).arg(tool::of_everybody("python3"));
         Self::run(instance, command, account, "x", Way::Itself)
     }
 

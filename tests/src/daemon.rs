@@ -115,6 +115,13 @@ impl<'a> Start<'a> {
         self
     }
 
+    /// Runs it in this directory.
+    #[must_use]
+    pub fn directory(mut self, directory: &Path) -> Self {
+        self.command.current_dir(directory);
+        self
+    }
+
     /// Starts it and waits until it serves.
     ///
     /// # Panics

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     ffi::OsString,
     fs,
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -41,6 +42,8 @@ const WHO: Who = Who {
 pub struct Instance {
     dir: TempDir,
     environment: BTreeMap<OsString, OsString>,
+    /// Whose it is, when it is not whose the tests are.
+    user: Option<u32>,
 }
 
 impl Default for Instance {
@@ -64,6 +67,7 @@ impl Instance {
         let mut instance = Self {
             dir,
             environment: BTreeMap::new(),
+            user: None,
         };
         for part in ["state", "config", "logs", "home"] {
             private_directory(&instance.dir.path().join(part));
@@ -76,6 +80,29 @@ impl Instance {
         instance.set_env("AUTHD_LOG", "trace");
         // Not absent: then the bus of whoever runs the tests would be looked for, and found.
         instance.set_env("DBUS_SESSION_BUS_ADDRESS", "disabled:");
+        instance
+    }
+
+    /// The same of another user, who has all its directories, and as whom all its programs run; the
+    /// binaries are in its directory, for where they were built he may have no way in.
+    ///
+    /// # Panics
+    /// When this process may not do that: it takes root.
+    #[must_use]
+    pub fn of_user(uid: u32) -> Self {
+        let mut instance = Self::new();
+        for program in [binaries::authd(), binaries::authctl()] {
+            let name = program.file_name().expect("a program's name");
+            let there = instance.dir().join(name);
+            let linked = fs::hard_link(&program, &there);
+            let brought = linked.or_else(|_| fs::copy(&program, &there).map(drop));
+            brought.expect("the program");
+        }
+        for part in ["", "state", "config", "logs", "home"] {
+            let path = instance.dir().join(part);
+            std::os::unix::fs::chown(path, Some(uid), Some(uid)).expect("root");
+        }
+        instance.user = Some(uid);
         instance
     }
 
@@ -137,8 +164,17 @@ impl Instance {
     /// A command that sees this instance's environment and nothing else.
     #[must_use]
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
-        let mut command = Command::new(program.as_ref());
+        let given = program.as_ref();
+        let Some(uid) = self.user else {
+            let mut command = Command::new(given);
+            command.env_clear().envs(&self.environment);
+            return command;
+        };
+        let own = given.file_name().map(|name| self.dir().join(name));
+        let program = own.filter(|own| own.is_file());
+        let mut command = Command::new(program.as_deref().unwrap_or(given));
         command.env_clear().envs(&self.environment);
+        command.uid(uid).gid(uid);
         command
     }
 

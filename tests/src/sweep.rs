@@ -58,10 +58,15 @@ pub fn holds_secret(bytes: &[u8]) -> bool {
 /// Whether there is a private key in it.
 #[must_use]
 pub fn holds_key(bytes: &[u8]) -> bool {
-    // Where its first byte is, which is rare in what is no text.
+    holds(bytes, KEY)
+}
+
+/// Whether these bytes are in it, which begin with one that is rare: it is looked for first.
+#[must_use]
+pub fn holds(bytes: &[u8], sought: &[u8]) -> bool {
     let mut rest = bytes;
-    while let Some(at) = rest.iter().position(|byte| *byte == KEY[0]) {
-        if rest[at..].starts_with(KEY) {
+    while let Some(at) = rest.iter().position(|byte| *byte == sought[0]) {
+        if rest[at..].starts_with(sought) {
             return true;
         }
         rest = &rest[at + 1..];

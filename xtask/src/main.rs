@@ -120,12 +120,8 @@ enum Chore {
         #[arg(long)]
         maintainer: Option<String>,
     },
-    /// Type-check authd and authctl for Windows, from Linux
-    CheckPlatforms {
-        /// Check for macOS as well
-        #[arg(long)]
-        macos: bool,
-    },
+    /// Type-check authd and authctl for Windows and macOS, from Linux
+    CheckPlatforms,
     /// Build authd and authctl for Windows and run them under wine: login, token, status
     WindowsSmoke,
 }
@@ -156,7 +152,7 @@ fn run(chore: Chore) -> Result<(), ChoreError> {
         Chore::Purity => purity::run(),
         Chore::Install { root } => install::run(root),
         Chore::Dist { check, maintainer } => dist::run(check, maintainer.as_deref()),
-        Chore::CheckPlatforms { macos } => check_platforms::run(macos),
+        Chore::CheckPlatforms => check_platforms::run(),
         Chore::WindowsSmoke => windows_smoke::run(),
     }
 }

@@ -66,6 +66,11 @@ const PROGRAMS: &[Program] = &[
         why: "changes the network of a namespace that a daemon lives in",
     },
     Program {
+        name: "gdb",
+        package: "gdb",
+        why: "tries to attach to the daemon",
+    },
+    Program {
         name: "chromium",
         package: "chromium",
         why: "a person's browser, at a real consent page and at the page where a login ends",

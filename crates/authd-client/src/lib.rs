@@ -22,7 +22,7 @@ pub mod spawn;
 
 #[cfg(windows)]
 pub use authd_ipc::own_sid;
-pub use authd_ipc::{ConnectError, Directories, Environment, PathError, SocketPath};
+pub use authd_ipc::{ConnectError, Directories, Environment, PathError, SocketPath, own_process};
 pub use client::{Client, Who};
 pub use error::{ClientError, StartError};
 

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, sockopt};
 
 use crate::error::ConnectError;
 use crate::path::SocketPath;
@@ -96,7 +96,7 @@ pub(crate) fn dial(socket: &SocketPath, timeout: Duration) -> io::Result<UnixStr
     let fd = rustix::net::socket_with(
         AddressFamily::UNIX,
         SocketType::STREAM,
-        SocketFlags::CLOEXEC,
+        rustix::net::SocketFlags::CLOEXEC,
         None,
     )?;
     #[cfg(not(any(target_os = "linux", target_os = "android")))]

@@ -33,6 +33,7 @@ pub mod key;
 pub mod limits;
 pub mod message;
 pub mod page;
+pub mod protection;
 pub mod provider;
 pub mod request;
 pub mod response;

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorCode;
+use crate::protection::Protection;
 use crate::request::Flow;
 use crate::secret::WireSecret;
 
@@ -524,8 +525,11 @@ pub struct DaemonStatusReply {
     pub config_path: Option<String>,
     /// What protects the key of the store.
     pub key_protection: KeyProtection,
-    /// What the daemon confined itself with; `none` where nothing.
+    /// Whether the daemon confined itself: `full`, `partial` or `none`.
     pub sandbox: String,
+    /// What protects its process, and what does not and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub protections: Vec<Protection>,
     /// How the store is.
     pub store: StoreStatus,
     /// Accounts known.

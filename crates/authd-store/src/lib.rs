@@ -34,6 +34,7 @@ pub mod fuzzing;
 pub mod key;
 mod layout;
 mod load;
+pub mod locked;
 mod migrate;
 mod mirror;
 mod open;

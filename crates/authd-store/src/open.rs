@@ -11,7 +11,6 @@ use std::{
 };
 
 use authd_core::id::Account;
-use zeroize::Zeroizing;
 
 use crate::{
     about::About,
@@ -21,6 +20,7 @@ use crate::{
     error::OpenError,
     layout::Layout,
     load::{HEADER_MIRROR, Merge, Merged, Place},
+    locked::LockedKey,
     migrate::Format,
     mirror::{Aside, Mirrors},
     record::Header,
@@ -103,7 +103,7 @@ pub(crate) fn open(
         unclean: existed && !was_clean,
         set_aside,
         fingerprint_key: match &header.fingerprint_key {
-            Some(kept) => Zeroizing::new(kept.0),
+            Some(kept) => kept.0.clone(),
             None => fingerprint_key(key),
         },
     };
@@ -291,7 +291,7 @@ struct Facts {
     rebuilt_from_mirrors: bool,
     unclean: bool,
     set_aside: Vec<SetAside>,
-    fingerprint_key: Zeroizing<[u8; 32]>,
+    fingerprint_key: LockedKey,
 }
 
 /// Brings the files up to what was merged, and hands it out.

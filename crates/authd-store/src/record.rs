@@ -19,9 +19,9 @@ use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{DeserializeOwned, Error as _, Visitor},
 };
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
-use crate::seal::SealError;
+use crate::{locked::LockedKey, seal::SealError};
 
 /// One account: the grant as the engine sees it, and the secrets beside it.
 #[derive(Clone)]
@@ -127,13 +127,20 @@ pub(crate) struct Header {
     pub(crate) fingerprint_key: Option<FingerprintKey>,
 }
 
-/// What tokens are fingerprinted with. Wiped when dropped, never printed.
-#[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct FingerprintKey(pub(crate) [u8; 32]);
+/// What tokens are fingerprinted with: 32 bytes, written as such.
+#[derive(Clone)]
+pub(crate) struct FingerprintKey(pub(crate) LockedKey);
 
-impl Drop for FingerprintKey {
-    fn drop(&mut self) {
-        self.0.zeroize();
+impl Serialize for FingerprintKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for FingerprintKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes = Zeroizing::new(<[u8; 32]>::deserialize(deserializer)?);
+        Ok(Self(LockedKey::copied(&bytes)))
     }
 }
 

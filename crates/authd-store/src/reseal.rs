@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use zeroize::Zeroizing;
-
 use crate::{
     about::About,
     anchor::Marks,
@@ -12,6 +10,7 @@ use crate::{
     error::{DiskTrouble, OpenError},
     layout::Layout,
     load::{HEADER_MIRROR, Merge, Merged, revocation_mirror, seal_intent},
+    locked::LockedKey,
     migrate::Format,
     mirror::Mirrors,
     open::places,
@@ -23,7 +22,7 @@ use crate::{
 };
 
 /// What tokens are fingerprinted with, as long as no header says otherwise.
-pub(crate) fn fingerprint_key(key: &DataKey) -> Zeroizing<[u8; 32]> {
+pub(crate) fn fingerprint_key(key: &DataKey) -> LockedKey {
     key.derive("fingerprint")
 }
 
@@ -57,7 +56,7 @@ pub(crate) fn reseal(
     };
     header
         .fingerprint_key
-        .get_or_insert_with(|| FingerprintKey(*fingerprint_key(old_key)));
+        .get_or_insert_with(|| FingerprintKey(fingerprint_key(old_key)));
     let unsealable = |error: SealError| OpenError::System(error.to_string());
     let sealed_header = seal_header(&to.sealer, &header).map_err(unsealable)?;
     let mut rows = vec![header_change(Arc::clone(&sealed_header))];

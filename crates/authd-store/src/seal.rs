@@ -12,17 +12,18 @@ use authd_core::id::Account;
 use chacha20poly1305::{AeadInPlace, KeyInit, Tag, XChaCha20Poly1305, XNonce};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::migrate::Format;
+use crate::{locked::LockedKey, migrate::Format};
 
 const MAGIC: &[u8; 5] = b"authd";
 const HEADER: usize = MAGIC.len() + 1 + 1 + 32 + 8 + 4;
 const NONCE: usize = 24;
 const TAG: usize = 16;
 
-/// The key that everything is sealed under, 256 random bits. Wiped when dropped, never printed.
-pub struct DataKey(Zeroizing<[u8; 32]>);
+/// The key that everything is sealed under, 256 random bits. In locked memory, wiped when dropped, never
+/// printed.
+pub struct DataKey(LockedKey);
 
 impl DataKey {
     /// Draws a new one.
@@ -30,26 +31,22 @@ impl DataKey {
     /// # Errors
     /// When the operating system gives no randomness.
     pub fn generate() -> Result<Self, getrandom::Error> {
-        let mut bytes = Zeroizing::new([0; 32]);
-        getrandom::fill(&mut *bytes)?;
-        Ok(Self(bytes))
+        LockedKey::filled(|bytes| getrandom::fill(bytes)).map(Self)
     }
 
     /// Takes one that was kept; `None` when it is not 32 bytes long.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let mut key = Zeroizing::new([0; 32]);
-        if bytes.len() != key.len() {
-            return None;
-        }
-        key.copy_from_slice(bytes);
-        Some(Self(key))
+        bytes.try_into().ok().map(LockedKey::copied).map(Self)
     }
 
     /// A subkey for the use that `label` names: for instance to fingerprint tokens with.
     #[must_use]
-    pub fn derive(&self, label: &str) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(keyed(&*self.0, label.as_bytes()))
+    pub fn derive(&self, label: &str) -> LockedKey {
+        let mut subkey = keyed(&*self.0, label.as_bytes());
+        let locked = LockedKey::copied(&subkey);
+        subkey.zeroize();
+        locked
     }
 
     /// The key itself, for the one place that keeps it.
@@ -122,18 +119,23 @@ pub(crate) struct Opened {
 
 /// Seals and opens.
 pub(crate) struct Sealer {
-    cipher: XChaCha20Poly1305,
-    names: Zeroizing<[u8; 32]>,
+    key: LockedKey,
+    names: LockedKey,
     format: Format,
 }
 
 impl Sealer {
     pub(crate) fn new(key: &DataKey, format: Format) -> Self {
         Self {
-            cipher: XChaCha20Poly1305::new((&*key.derive("authd-store seal v1")).into()),
+            key: key.derive("authd-store seal v1"),
             names: key.derive("authd-store names v1"),
             format,
         }
+    }
+
+    /// Made for each use: it has a copy of the key, which is wiped with it.
+    fn cipher(&self) -> XChaCha20Poly1305 {
+        XChaCha20Poly1305::new((&*self.key).into())
     }
 
     pub(crate) fn name(&self, account: &Account) -> Name {
@@ -163,7 +165,7 @@ impl Sealer {
         let mut nonce = [0; NONCE];
         getrandom::fill(&mut nonce).map_err(SealError::Randomness)?;
         let tag = self
-            .cipher
+            .cipher()
             .encrypt_in_place_detached(XNonce::from_slice(&nonce), &sealed, &mut payload)
             .map_err(|_| SealError::TooLarge)?;
         sealed.extend_from_slice(&nonce);
@@ -216,7 +218,7 @@ impl Sealer {
         let (nonce, rest) = rest.split_at_checked(NONCE).ok_or(Unsealable::Malformed)?;
         let (tag, rest) = rest.split_at_checked(TAG).ok_or(Unsealable::Malformed)?;
         let mut payload = Zeroizing::new(rest.get(..length).ok_or(Unsealable::Malformed)?.to_vec());
-        self.cipher
+        self.cipher()
             .decrypt_in_place_detached(
                 XNonce::from_slice(nonce),
                 header,

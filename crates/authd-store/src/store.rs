@@ -12,12 +12,12 @@ use authd_core::{
     id::{Account, AttemptId, GrantId},
     time::Wall,
 };
-use zeroize::Zeroizing;
 
 use crate::{
     disk::{Disk, RealDisk},
     error::{DiskTrouble, OpenError, StoreError},
     key::KeyStore,
+    locked::LockedKey,
     migrate::Format,
     open,
     record::{Intent, PendingRevocation, Record},
@@ -85,7 +85,7 @@ pub struct Loaded {
     pub instance_id: u128,
     /// What tokens are fingerprinted with: of the store, and not of its key, so that fingerprints in
     /// records outlive a new key.
-    pub fingerprint_key: Zeroizing<[u8; 32]>,
+    pub fingerprint_key: LockedKey,
 }
 
 /// Something damaged.

@@ -30,7 +30,7 @@ use authd_core::policy::CallerName;
 use authd_ipc::process::Process;
 use authd_proto::approval::CallerInfo;
 
-use crate::lines;
+use crate::{lines, process::launcher::Launcher};
 
 /// Bytes of a program's path that are shown.
 const LONGEST_PATH: usize = 512;
@@ -46,6 +46,8 @@ pub(crate) struct Caller {
     process: Option<Process>,
     /// The program that ran in it when it connected.
     connected_as: Option<String>,
+    /// Who sees what the daemon cannot.
+    launcher: Launcher,
     known: OnceLock<Known>,
 }
 
@@ -150,7 +152,7 @@ impl Caller {
 
     fn read(&self) -> Facts {
         let read = self.process.as_ref().map(|process| {
-            let facts = system::facts(process.pid());
+            let facts = system::facts(process.pid(), &self.launcher);
             // Read of this very process only if it has not ended meanwhile.
             (facts, process.is_alive())
         });
@@ -218,11 +220,20 @@ pub(crate) fn not_a_name(path: &str) -> Option<&'static str> {
 /// Everybody who is connected.
 #[derive(Default)]
 pub(crate) struct Callers {
+    launcher: Launcher,
     numbers: AtomicU64,
     known: Mutex<HashMap<u32, Weak<Caller>>>,
 }
 
 impl Callers {
+    /// Those of whom `launcher` sees what the daemon cannot.
+    pub(crate) fn new(launcher: Launcher) -> Self {
+        Self {
+            launcher,
+            ..Self::default()
+        }
+    }
+
     /// The caller whose process was pinned: the one who is known already, where it is the same process.
     pub(crate) fn enter(&self, process: Option<Process>) -> Arc<Caller> {
         let Some(process) = process else {
@@ -235,7 +246,7 @@ impl Callers {
         if let Some(same) = same.filter(|same| same.is_alive() && process.is_alive()) {
             return same;
         }
-        let connected_as = system::executable(pid).filter(|_| process.is_alive());
+        let connected_as = system::executable(pid, &self.launcher).filter(|_| process.is_alive());
         let caller = Arc::new(self.caller(Some(process), connected_as));
         if known.len() >= CROWD && known.len() == known.capacity() {
             known.retain(|_, caller| caller.strong_count() > 0);
@@ -266,6 +277,7 @@ impl Callers {
             number: self.numbers.fetch_add(1, Ordering::Relaxed) + 1,
             process,
             connected_as,
+            launcher: self.launcher.clone(),
             known: OnceLock::new(),
         }
     }

@@ -33,7 +33,7 @@ pub(crate) use self::{
     configured::{Configured, Source},
     proxy::ProxySecret,
 };
-use crate::daemon::Daemon;
+use crate::{daemon::Daemon, process::launcher::Launcher};
 
 /// A command that failed is not run again before this has passed, however often a client asks: it may
 /// put a question on the person's screen.
@@ -108,6 +108,7 @@ impl Wanted {
 /// is: what may put a question on the person's screen is asked once, however many want to know.
 #[derive(Default)]
 pub(crate) struct Credentials {
+    launcher: Launcher,
     printed: Mutex<BTreeMap<String, Printed>>,
     turns: Mutex<BTreeMap<String, Arc<Turn>>>,
     /// One, for it knows whether its last question still hangs.
@@ -124,6 +125,14 @@ struct Printed {
 }
 
 impl Credentials {
+    /// Those whose commands are started by `launcher`.
+    pub(crate) fn new(launcher: Launcher) -> Self {
+        Self {
+            launcher,
+            ..Self::default()
+        }
+    }
+
     /// Forgets everything that commands printed.
     pub(crate) fn forget(&self) {
         lock(&self.printed).clear();
@@ -140,7 +149,7 @@ impl Credentials {
         if let Some(held) = self.held(client, argv, wanted, now()) {
             return held;
         }
-        let outcome = command::run(argv).map_err(Into::into);
+        let outcome = command::run(&self.launcher, argv).map_err(Into::into);
         self.keep(client, argv, &outcome, now());
         outcome
     }

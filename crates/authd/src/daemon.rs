@@ -33,6 +33,7 @@ use crate::{
     journal::{Journal, Origin},
     keys::Keys,
     network::Network,
+    process::{Confinement, launcher::Launcher},
     published::{Accounts, Published},
     restricted::Sockets,
 };
@@ -62,6 +63,10 @@ pub(crate) struct Daemon {
     pub(crate) callers: Callers,
     /// What commands printed that prove us.
     pub(crate) credentials: Credentials,
+    /// What starts commands.
+    pub(crate) launcher: Launcher,
+    /// What this process was confined with.
+    pub(crate) confinement: Confinement,
     /// Logins under way.
     pub(crate) logins: Logins,
     /// What time providers have.

@@ -2,7 +2,9 @@
 //!
 //! Without the feature `failpoints` nothing of this exists but an empty inline function. With it,
 //! `AUTHD_FAILPOINT=NAME=ACTION@N` does ACTION when NAME is reached for the Nth time: `kill` is a
-//! real SIGKILL to the daemon's own process, `stall:MILLIS` blocks the thread that got there.
+//! real SIGKILL to the daemon's own process, `stall:MILLIS` blocks the thread that got there, and
+//! `escape:DIRECTORY` does there what somebody would do who had broken in, and logs what came of it: it
+//! writes a file in that directory and runs a program.
 
 use authd_store::key::Step;
 
@@ -56,6 +58,8 @@ pub(crate) use armed::reach;
 #[cfg(feature = "failpoints")]
 mod armed {
     use std::{
+        io,
+        path::{Path, PathBuf},
         sync::{
             OnceLock,
             atomic::{AtomicU32, Ordering},
@@ -84,9 +88,15 @@ mod armed {
         }
     }
 
+    enum Action {
+        Kill,
+        Stall(Duration),
+        Escape(PathBuf),
+    }
+
     struct Order {
         name: String,
-        stall: Option<Duration>,
+        action: Action,
         at: u32,
         reached: AtomicU32,
     }
@@ -97,15 +107,16 @@ mod armed {
         let text = std::env::var("AUTHD_FAILPOINT").ok()?;
         let (name, rest) = text.split_once('=')?;
         let (action, at) = rest.split_once('@').unwrap_or((rest, "1"));
-        let stall = match action.split_once(':') {
-            Some(("stall", millis)) => Some(Duration::from_millis(millis.parse().ok()?)),
-            _ if action == "kill" => None,
+        let action = match action.split_once(':') {
+            Some(("stall", millis)) => Action::Stall(Duration::from_millis(millis.parse().ok()?)),
+            Some(("escape", directory)) => Action::Escape(directory.into()),
+            _ if action == "kill" => Action::Kill,
             _ => return None,
         };
         let (name, at, reached) = (name.to_owned(), at.parse().ok()?, AtomicU32::new(0));
         Some(Order {
             name,
-            stall,
+            action,
             at,
             reached,
         })
@@ -120,10 +131,26 @@ mod armed {
         {
             return;
         }
-        match order.stall {
-            Some(stall) => std::thread::sleep(stall),
-            None => die(),
+        match &order.action {
+            Action::Stall(stall) => std::thread::sleep(*stall),
+            Action::Kill => die(),
+            Action::Escape(directory) => escape(boundary, directory),
         }
+    }
+
+    fn escape(boundary: Boundary, directory: &Path) {
+        let word = |result: io::Result<()>| match result {
+            Ok(()) => "yes".to_owned(),
+            Err(error) => error.kind().to_string(),
+        };
+        let wrote = std::fs::write(directory.join(boundary.name()), "escaped");
+        let ran = std::process::Command::new("true").status();
+        tracing::info!(
+            wrote = word(wrote),
+            ran = word(ran.map(drop)),
+            "escape at {}",
+            boundary.name()
+        );
     }
 
     #[cfg(unix)]

@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use authd_core::id::Fingerprint;
+use authd_store::locked::LockedKey;
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
-use zeroize::Zeroizing;
 
 /// The key: it comes with the store, so it is secret and the same over restarts.
 #[derive(Default)]
-pub(crate) struct Fingerprinter(ArcSwapOption<Zeroizing<[u8; 32]>>);
+pub(crate) struct Fingerprinter(ArcSwapOption<LockedKey>);
 
 impl Fingerprinter {
     /// Sets the key. A store that is opened again has the same.
-    pub(crate) fn key(&self, key: Zeroizing<[u8; 32]>) {
+    pub(crate) fn key(&self, key: LockedKey) {
         self.0.store(Some(Arc::new(key)));
     }
 
@@ -45,8 +45,8 @@ mod tests {
     #[test]
     fn a_fingerprint_depends_on_key_and_token() {
         let (one, other) = (Fingerprinter::default(), Fingerprinter::default());
-        one.key(Zeroizing::new([1; 32]));
-        other.key(Zeroizing::new([2; 32]));
+        one.key(LockedKey::copied(&[1; 32]));
+        other.key(LockedKey::copied(&[2; 32]));
         assert_eq!(one.of("token"), one.of("token"));
         assert_ne!(one.of("token"), one.of("tokem"));
         assert_ne!(one.of("token"), other.of("token"));

@@ -39,6 +39,7 @@ mod network;
 mod notify;
 mod open;
 mod perform;
+mod process;
 mod published;
 mod restricted;
 mod run;
@@ -54,7 +55,11 @@ pub use self::{
     clock::{Alarms, Clock, DrivenClock},
     log::start as start_log,
     memory::share_one_arena,
+    process::harden,
     run::{RunError, Start, run},
     service::watchdog_of_process,
     signs::{Sign, Signs},
 };
+
+#[cfg(target_os = "linux")]
+pub use self::process::launcher::take_orders;

@@ -29,6 +29,9 @@ Environment:
 enum Asked {
     /// To print this.
     Text(String),
+    /// To start commands for a daemon.
+    #[cfg(target_os = "linux")]
+    Launch,
     /// To serve.
     Serve(Inherited),
 }
@@ -60,6 +63,8 @@ fn arguments() -> Result<Asked, lexopt::Error> {
             Arg::Short('V') | Arg::Long("version") => {
                 return Ok(Asked::Text(format!("authd {}", env!("CARGO_PKG_VERSION"))));
             }
+            #[cfg(target_os = "linux")]
+            Arg::Long("launch") => return Ok(Asked::Launch),
             Arg::Long("ready-fd") => inherited.ready_fd = Some(parser.value()?.parse()?),
             Arg::Long("listen-fd") => inherited.listen_fd = Some(parser.value()?.parse()?),
             other => return Err(other.unexpected()),
@@ -69,6 +74,7 @@ fn arguments() -> Result<Asked, lexopt::Error> {
 }
 
 fn main() -> ExitCode {
+    authd::harden();
     #[cfg(unix)]
     #[expect(
         unsafe_code,
@@ -79,6 +85,16 @@ fn main() -> ExitCode {
     let inherited = match arguments() {
         Ok(Asked::Serve(inherited)) => inherited,
         Ok(Asked::Text(text)) => return print(&text),
+        #[cfg(target_os = "linux")]
+        Ok(Asked::Launch) => {
+            return match authd::take_orders() {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    tell(&error.to_string());
+                    ExitCode::from(USAGE)
+                }
+            };
+        }
         Err(error) => {
             tell(&format!("{error}; see 'authd --help'"));
             return ExitCode::from(USAGE);

@@ -10,6 +10,7 @@ use crate::{
     clock::Clock,
     config::{Config, Network as Settings},
     credential::ProxySecret,
+    process::launcher::Launcher,
 };
 
 /// The thread and its client.
@@ -36,8 +37,12 @@ pub enum NetworkError {
 
 impl Network {
     /// Starts the thread.
-    pub(crate) fn start(config: &Config, clock: &Clock) -> Result<Self, NetworkError> {
-        let login = proxy_login(config, clock).map_err(NetworkError::Settings)?;
+    pub(crate) fn start(
+        config: &Config,
+        clock: &Clock,
+        launcher: &Launcher,
+    ) -> Result<Self, NetworkError> {
+        let login = proxy_login(config, clock, launcher).map_err(NetworkError::Settings)?;
         let settings = config.network.http(login).map_err(NetworkError::Settings)?;
         let http = Http::new(settings)?;
         let runtime = runtime::Builder::new_current_thread()
@@ -73,13 +78,17 @@ impl Network {
     }
 }
 
-fn proxy_login(config: &Config, clock: &Clock) -> Result<Option<ProxyLogin>, String> {
+fn proxy_login(
+    config: &Config,
+    clock: &Clock,
+    launcher: &Launcher,
+) -> Result<Option<ProxyLogin>, String> {
     let Settings { proxy_user, .. } = &config.network;
     let Some(source) = config.network.password_source()? else {
         return Ok(None);
     };
     let key_store_timeout = Duration::from_secs(config.key.timeout_secs);
-    let password = ProxySecret::new(source, key_store_timeout, clock.clone());
+    let password = ProxySecret::new(source, key_store_timeout, clock.clone(), launcher.clone());
     Ok(Some(ProxyLogin {
         user: proxy_user.clone(),
         password: Arc::new(password),

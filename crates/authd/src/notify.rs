@@ -6,16 +6,16 @@
 #[cfg(target_os = "linux")]
 mod prompt;
 
-use std::{
-    ffi::OsString,
-    process::{Command, Stdio},
-    thread,
-};
+use std::{ffi::OsString, thread};
 
 use authd_core::{broker::Notice, id::Account};
 use authd_proto::approval::Answer;
 
-use crate::{config::Notify, handler::refusal};
+use crate::{
+    config::Notify,
+    handler::refusal,
+    process::launcher::{Launcher, Life, Running},
+};
 
 /// What a person reads.
 pub(crate) struct Message {
@@ -97,26 +97,22 @@ pub(crate) fn message(account: &Account, notice: &Notice) -> Message {
 }
 
 /// Tells the person by every way that is configured.
-pub(crate) fn tell(config: &Notify, account: &Account, message: &Message) {
+pub(crate) fn tell(launcher: &Launcher, config: &Notify, account: &Account, message: &Message) {
     if config.desktop {
         let text = message.text.clone();
         detached("notify", move || desktop(&text));
     }
-    if let Some((program, arguments)) = config.command.split_first() {
-        let mut command = Command::new(program);
-        command
-            .args(arguments)
-            .args([account.as_str(), message.kind, &message.text])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .env_clear()
-            .envs(plain_environment());
-        let program = program.clone();
-        detached("notify-command", move || match command.status() {
-            Ok(status) if status.success() => {}
-            Ok(status) => tracing::warn!(program, %status, "the notify command failed"),
-            Err(error) => tracing::warn!(program, %error, "the notify command did not start"),
+    if let Some(program) = config.command.first().cloned() {
+        let mut argv = config.command.clone();
+        argv.extend([account.as_str(), message.kind, &message.text].map(str::to_owned));
+        let launcher = launcher.clone();
+        detached("notify-command", move || {
+            let ended = launcher.run(&argv, None, Life::Own);
+            match ended.and_then(Running::wait) {
+                Ok(status) if status.success() => {}
+                Ok(status) => tracing::warn!(program, %status, "the notify command failed"),
+                Err(error) => tracing::warn!(program, %error, "the notify command did not start"),
+            }
         });
     }
 }
@@ -192,6 +188,7 @@ mod tests {
         };
         let account = Account::new("work").unwrap();
         tell(
+            &Launcher::default(),
             &config,
             &account,
             &message(&account, &Notice::ProviderRejects),

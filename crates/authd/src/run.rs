@@ -1,11 +1,17 @@
 //! Wiring: from an empty process to a daemon that serves, and back.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use authd_ipc::{Directories, Environment, InstanceLock, Listener, SocketPath};
 use authd_oauth::DpopServers;
 use authd_proto::event::EventKind;
+use authd_store::disk::{Disk as _, RealDisk};
 use tokio::sync::{Notify, watch};
 
 use crate::{
@@ -25,6 +31,7 @@ use crate::{
     keys::Keys,
     network::{Network, NetworkError},
     open,
+    process::{self, Confinement, Writable, launcher::Launcher},
     published::Published,
     restricted::{self, Sockets, keeper::Keeper},
     serve, service,
@@ -124,17 +131,24 @@ async fn serve_until_stopped(start: &mut Start) -> Result<(), RunError> {
         state_dir: directories.state,
         config_path,
     };
+    // The last moment at which a program can be started, and before there is a thread or a secret.
+    let (launcher, confinement) = match start.owns_process {
+        true => (Launcher::start(), process::confine(&writable(&place))),
+        false => (Launcher::default(), Confinement::default()),
+    };
     let clock = start.clock.clone();
     let daemon: Shared = Arc::new(Daemon {
         published: Published::new(clock.boot_id()),
         mailbox: mailbox.clone(),
-        network: Network::start(&config, &clock)?,
+        network: Network::start(&config, &clock, &launcher)?,
         fingerprints: Fingerprinter::default(),
         journal: Journal::open(place.state_dir.join("events"), clock.clone()),
         audit: Audit::open(place.state_dir.join("audit")),
         approvals: Approvals::open(place.state_dir.clone()),
-        callers: Callers::default(),
-        credentials: Credentials::default(),
+        callers: Callers::new(launcher.clone()),
+        credentials: Credentials::new(launcher.clone()),
+        launcher,
+        confinement,
         logins: Logins::default(),
         clocks: Clocks::default(),
         dpop: DpopServers::default(),
@@ -216,6 +230,30 @@ async fn serve_until_stopped(start: &mut Start) -> Result<(), RunError> {
     ended.map_err(io::Error::other)??;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Where the daemon writes. What it makes there itself must be there when it is confined.
+fn writable(place: &Place) -> Writable {
+    let anchor = place.anchor_path.parent();
+    if let Some(anchor) = anchor
+        && let Err(error) = RealDisk.make_dir(anchor)
+    {
+        // The store will say so too, when it needs it.
+        tracing::warn!(%error, "no place for the anchor");
+    }
+    Writable {
+        own: [place.state_dir.as_path()]
+            .into_iter()
+            .chain(anchor)
+            .map(Path::to_owned)
+            .collect(),
+        sockets: place
+            .socket
+            .parent()
+            .map(Path::to_owned)
+            .into_iter()
+            .collect(),
+    }
 }
 
 async fn stopped_by_client(daemon: &Shared) {

@@ -5,7 +5,7 @@
 
 use std::process::ExitCode;
 
-use authd_client::Client;
+use authd_client::{Client, own_process};
 use authd_proto::SecretStr;
 use authd_proto::request::{DpopProof, TokenGet, TokenReject};
 use authd_proto::response::{DpopProofReply, TokenReply};
@@ -85,6 +85,8 @@ enum Format {
 }
 
 pub(crate) fn run(args: &TokenArgs) -> Result<ExitCode, Failure> {
+    // Where the system does not let us, the token is as safe as in whatever asked for it.
+    let _ = own_process::refuse_core_files();
     let mut client = daemon::reach()?;
     let reply = match &args.account {
         Some(account) if args.rejected => reject(args, account, &mut client)?,

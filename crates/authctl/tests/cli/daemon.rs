@@ -233,7 +233,8 @@ pub(crate) fn daemon_status() -> res::DaemonStatusReply {
             kind: "keyring".to_owned(),
             detail: "Secret Service".to_owned(),
         },
-        sandbox: "none".to_owned(),
+        sandbox: "full".to_owned(),
+        protections: Vec::new(),
         store: res::StoreStatus {
             state: "ok".to_owned(),
             detail: None,

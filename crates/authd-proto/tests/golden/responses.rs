@@ -3,6 +3,7 @@
 use authd_proto::doctor as doc;
 use authd_proto::event::EventKind;
 use authd_proto::key;
+use authd_proto::protection::Protection;
 use authd_proto::provider as pro;
 use authd_proto::request as req;
 use authd_proto::response as res;
@@ -297,7 +298,21 @@ fn daemon_status() -> res::DaemonStatusReply {
             kind: "keyring".into(),
             detail: "Secret Service, collection 'login'".into(),
         },
-        sandbox: "none".into(),
+        sandbox: "partial".into(),
+        protections: vec![
+            Protection {
+                name: "undumpable".into(),
+                in_force: true,
+                detail: None,
+                fix: None,
+            },
+            Protection {
+                name: "files".into(),
+                in_force: false,
+                detail: Some("the kernel has no landlock".into()),
+                fix: Some("a kernel from Linux 5.19 on".into()),
+            },
+        ],
         store: res::StoreStatus {
             state: "ok".into(),
             detail: None,

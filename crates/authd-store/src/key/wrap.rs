@@ -10,7 +10,7 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::seal::DataKey;
+use crate::{locked::LockedKey, seal::DataKey};
 
 const MAGIC: &[u8; 12] = b"authd-key 1\n";
 const SALT: usize = 16;
@@ -92,7 +92,7 @@ impl Under<'_> {
         }
     }
 
-    fn sealing_key(self, cost: Cost, salt: &[u8]) -> Result<Zeroizing<[u8; KEY]>, Unwrappable> {
+    fn sealing_key(self, cost: Cost, salt: &[u8]) -> Result<LockedKey, Unwrappable> {
         match self {
             Self::Passphrase(passphrase, _) => stretch(passphrase, cost, salt),
             Self::Credential(credential) if credential.len() < LEAST_CREDENTIAL => {
@@ -103,18 +103,17 @@ impl Under<'_> {
                     .expect("HMAC takes keys of every length");
                 mac.update(b"authd-store credential v1");
                 mac.update(salt);
-                Ok(Zeroizing::new(mac.finalize().into_bytes().into()))
+                LockedKey::filled(|key| {
+                    key.copy_from_slice(&mac.finalize().into_bytes());
+                    Ok(())
+                })
             }
         }
     }
 }
 
 /// argon2id. Takes a while and much memory, which is wiped.
-fn stretch(
-    passphrase: &Secret,
-    cost: Cost,
-    salt: &[u8],
-) -> Result<Zeroizing<[u8; KEY]>, Unwrappable> {
+fn stretch(passphrase: &Secret, cost: Cost, salt: &[u8]) -> Result<LockedKey, Unwrappable> {
     let params = cost.params().ok_or(Unwrappable::Malformed)?;
     let blocks = params.block_count();
     let mut memory = Vec::new();
@@ -122,17 +121,17 @@ fn stretch(
         .try_reserve_exact(blocks)
         .map_err(|_| Unwrappable::System)?;
     memory.resize(blocks, Block::default());
-    let mut key = Zeroizing::new([0; KEY]);
-    let stretched = Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-        .hash_password_into_with_memory(
+    let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    let stretched = LockedKey::filled(|key| {
+        argon.hash_password_into_with_memory(
             passphrase.expose().as_bytes(),
             salt,
-            &mut *key,
+            key,
             memory.as_mut_slice(),
-        );
+        )
+    });
     memory.iter_mut().for_each(Block::zeroize);
-    stretched.map_err(|_| Unwrappable::Malformed)?;
-    Ok(key)
+    stretched.map_err(|_| Unwrappable::Malformed)
 }
 
 /// Seals a data key for the store `instance`.

@@ -66,7 +66,7 @@ async fn converse(daemon: &Shared, id: u64, mut standing: watch::Receiver<Standi
         kind: "approval_needed",
         text: format!("{account}: {sentence}. Run 'authctl approve {id}'."),
     };
-    notify::tell(&told, &account, &message);
+    notify::tell(&daemon.launcher, &told, &account, &message);
     if !daemon.approvals.has_listeners() {
         daemon.approvals.nobody_to_ask(id, now);
     }

@@ -1,7 +1,8 @@
 //! What Linux says of a process: its files under `/proc`.
 //!
-//! Some of them (`exe`, `root`, `ns`) can be read only by those who might debug the process. Where they
-//! cannot, a fact is missing, and the process is known by less.
+//! Some of them (`exe`, `root`, `ns`) can be read only by those who might debug the process, and by nobody who
+//! is confined as the daemon is: the launcher reads them. Where nobody can, as of a process that cannot be
+//! dumped, a fact is missing, and the process is known by less.
 
 use std::{
     fs, io::Read as _, os::unix::fs::MetadataExt as _, path::Path, sync::OnceLock, time::SystemTime,
@@ -13,6 +14,7 @@ use super::{
     Facts,
     parse::{self, Place, Stat},
 };
+use crate::process::launcher::{Launcher, Seen};
 
 /// As much of such a file as is ever of use, in bytes.
 const MOST: u64 = 16 * 1024;
@@ -22,23 +24,21 @@ const GENERATIONS: usize = 64;
 const TICKS: u64 = 100;
 
 /// All there is to know of process `pid` now.
-pub(super) fn facts(pid: u32) -> Facts {
+pub(super) fn facts(pid: u32, launcher: &Launcher) -> Facts {
     let stat = stat(pid);
-    let executable = executable(pid);
-    let by_root = executable
-        .as_deref()
-        .is_some_and(|path| is_roots(pid, path));
+    let seen = launcher.see(pid);
+    let by_root = is_roots(&seen);
     let place = read(pid, "cgroup").and_then(|text| parse::place(&text));
     let label = read(pid, "attr/current").and_then(|text| parse::snap_of_label(&text));
     let snap = label.or(match &place {
         Some(Place::Snap(name)) => Some(name.clone()),
         _ => None,
     });
-    let elsewhere = is_elsewhere(pid);
+    let elsewhere = is_elsewhere(pid, &seen);
     // Flatpak has namespaces of its own; a file of that name on the machine itself says nothing.
-    let flatpak = elsewhere
-        .then(|| read(pid, "root/.flatpak-info"))
-        .flatten()
+    let flatpak = seen
+        .flatpak
+        .filter(|_| elsewhere)
         .and_then(|text| parse::flatpak(&text));
     let app = match (flatpak, snap) {
         (Some(id), _) => Some(CallerName::Flatpak(id.into())),
@@ -48,7 +48,7 @@ pub(super) fn facts(pid: u32) -> Facts {
     Facts {
         start: stat.map(|stat| stat.started),
         started_at: stat.and_then(|stat| unix_seconds(stat.started)),
-        executable,
+        executable: seen.executable,
         by_root,
         app,
         unit: match place {
@@ -63,9 +63,8 @@ pub(super) fn facts(pid: u32) -> Facts {
 }
 
 /// The program that runs in process `pid`, by its path.
-pub(super) fn executable(pid: u32) -> Option<String> {
-    let path = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
-    path.into_os_string().into_string().ok()
+pub(super) fn executable(pid: u32, launcher: &Launcher) -> Option<String> {
+    launcher.see(pid).executable
 }
 
 /// The parents of process `pid`, its own first.
@@ -76,16 +75,14 @@ pub(super) fn ancestors(pid: u32) -> Vec<u32> {
         .collect()
 }
 
-/// Whether the program of process `pid` is the file at `path` as we see it, and only root can change that.
+/// Whether the program of a process is the file at its path as we see it, and only root can change that.
 /// A mount namespace shows what it likes at a path: the very file is compared.
-fn is_roots(pid: u32, path: &str) -> bool {
-    let (Ok(running), Ok(there)) = (
-        fs::metadata(format!("/proc/{pid}/exe")),
-        fs::symlink_metadata(path),
-    ) else {
+fn is_roots(seen: &Seen) -> bool {
+    let (Some(running), Some(path)) = (seen.file, &seen.executable) else {
         return false;
     };
-    (running.dev(), running.ino()) == (there.dev(), there.ino()) && is_roots_file(path)
+    fs::symlink_metadata(path).is_ok_and(|there| running == (there.dev(), there.ino()))
+        && is_roots_file(path)
 }
 
 /// Whether only root can change the program at `path`. No link: the kernel names a program by its last one.
@@ -106,34 +103,29 @@ fn session(stat: Stat) -> Option<(u32, u64)> {
     (leader.session == stat.session).then_some((stat.session, leader.started))
 }
 
-/// Whether the process lives in a user or pid namespace other than ours. Where the links are closed to us,
-/// what anybody may read has to do: the map of user ids, and the numbers by which the process is known.
-fn is_elsewhere(pid: u32) -> bool {
+/// Whether the process lives in a user or pid namespace other than ours. Where that is not shown, what
+/// anybody may read has to do: the map of user ids, and the numbers by which the process is known.
+fn is_elsewhere(pid: u32, seen: &Seen) -> bool {
     struct Ours {
-        namespaces: [Option<std::path::PathBuf>; 2],
+        namespaces: [Option<String>; 2],
         uid_map: Option<String>,
     }
     static OURS: OnceLock<Ours> = OnceLock::new();
     let own = std::process::id();
     let ours = OURS.get_or_init(|| Ours {
-        namespaces: namespaces(own),
+        namespaces: Seen::of(own).namespaces,
         uid_map: read(own, "uid_map"),
     });
-    let theirs = namespaces(pid);
     if ours
         .namespaces
         .iter()
-        .zip(&theirs)
+        .zip(&seen.namespaces)
         .any(|(ours, theirs)| theirs.is_some() && ours != theirs)
     {
         return true;
     }
     let in_pid_namespace = read(pid, "status").and_then(|text| parse::is_in_pid_namespace(&text));
     in_pid_namespace != Some(false) || read(pid, "uid_map") != ours.uid_map
-}
-
-fn namespaces(pid: u32) -> [Option<std::path::PathBuf>; 2] {
-    ["user", "pid"].map(|kind| fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok())
 }
 
 fn read(pid: u32, name: &str) -> Option<String> {
@@ -166,7 +158,7 @@ mod tests {
     #[test]
     fn we_are_who_we_are() {
         let own = std::process::id();
-        let facts = facts(own);
+        let facts = facts(own, &Launcher::default());
         let program = std::env::current_exe().unwrap();
         assert_eq!(facts.executable.as_deref(), program.to_str());
         assert!(!facts.elsewhere);
@@ -177,7 +169,7 @@ mod tests {
 
     #[test]
     fn nobody_has_no_facts() {
-        let nobody = facts(u32::MAX);
+        let nobody = facts(u32::MAX, &Launcher::default());
         assert!(
             nobody.elsewhere,
             "whoever cannot be looked at is not of here"
@@ -190,8 +182,12 @@ mod tests {
 
     #[test]
     fn a_program_of_roots_is_the_very_file() {
+        let seen = |pid, path: &str| Seen {
+            executable: Some(path.to_owned()),
+            ..Seen::of(pid)
+        };
         let own = std::process::id();
-        assert!(!is_roots(own, "/bin/sh"), "not what runs here");
-        assert!(!is_roots(u32::MAX, "/bin/sh"));
+        assert!(!is_roots(&seen(own, "/bin/sh")), "not what runs here");
+        assert!(!is_roots(&seen(u32::MAX, "/bin/sh")));
     }
 }

@@ -1,10 +1,11 @@
 //! What macOS says of a process without an entitlement: its program. Who signed it is not looked at yet.
 
 use super::Facts;
+use crate::process::launcher::Launcher;
 
 /// All there is to know of process `pid` now.
-pub(super) fn facts(pid: u32) -> Facts {
-    let executable = executable(pid);
+pub(super) fn facts(pid: u32, launcher: &Launcher) -> Facts {
+    let executable = executable(pid, launcher);
     let by_root = executable.as_deref().is_some_and(is_roots_file);
     Facts {
         executable,
@@ -14,7 +15,7 @@ pub(super) fn facts(pid: u32) -> Facts {
 }
 
 /// The program that runs in process `pid`, by its path.
-pub(super) fn executable(pid: u32) -> Option<String> {
+pub(super) fn executable(pid: u32, _: &Launcher) -> Option<String> {
     #![expect(unsafe_code, reason = "no safe way to ask for a process's program")]
     let pid = i32::try_from(pid).ok()?;
     let mut path = vec![0_u8; usize::try_from(libc::PROC_PIDPATHINFO_MAXSIZE).ok()?];

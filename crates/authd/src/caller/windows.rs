@@ -9,20 +9,21 @@ use windows_sys::Win32::System::Threading::{
 };
 
 use super::Facts;
+use crate::process::launcher::Launcher;
 
 /// Longest path, in UTF-16 units.
 const LONGEST: usize = 32_768;
 
 /// All there is to know of process `pid` now.
-pub(super) fn facts(pid: u32) -> Facts {
+pub(super) fn facts(pid: u32, launcher: &Launcher) -> Facts {
     Facts {
-        executable: executable(pid),
+        executable: executable(pid, launcher),
         ..Facts::default()
     }
 }
 
 /// The program that runs in process `pid`, by its path.
-pub(super) fn executable(pid: u32) -> Option<String> {
+pub(super) fn executable(pid: u32, _: &Launcher) -> Option<String> {
     // SAFETY: plain integers go in; the result is checked before it is owned.
     let process = unsafe { OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, 0, pid) };
     if process.is_null() {

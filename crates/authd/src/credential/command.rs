@@ -6,7 +6,7 @@
 
 use std::{
     io::{self, Read},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::ExitStatus,
     sync::mpsc,
     thread,
     time::{Duration, Instant},
@@ -15,14 +15,12 @@ use std::{
 use authd_core::secret::Secret;
 use zeroize::Zeroizing;
 
-use crate::notify::plain_environment;
+use crate::process::launcher::{self, LaunchError, Launcher, Life};
 
 /// How long a command may take: a person may have to touch a key for it.
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// Most bytes that it may print.
 const CAP: usize = 64 * 1024;
-/// How often a command that has closed its output is looked at until it has ended.
-const GLANCE: Duration = Duration::from_millis(10);
 
 /// Why a command gave no secret. The user must mend it.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +28,7 @@ pub(crate) enum CommandTrouble {
     #[error("the secret command is empty")]
     Empty,
     #[error("the secret command {0:?} did not start: {1}")]
-    NotStarted(String, io::ErrorKind),
+    NotStarted(String, LaunchError),
     #[error("the secret command {0:?} ended with {1}")]
     Failed(String, ExitStatus),
     #[error("the secret command {0:?} took longer than {secs} s", secs = TIMEOUT.as_secs())]
@@ -44,66 +42,44 @@ pub(crate) enum CommandTrouble {
 }
 
 /// Runs the command and takes the first line that it prints. Blocks.
-pub(crate) fn run(argv: &[String]) -> Result<Secret, CommandTrouble> {
-    run_within(argv, TIMEOUT)
+pub(crate) fn run(launcher: &Launcher, argv: &[String]) -> Result<Secret, CommandTrouble> {
+    run_within(launcher, argv, TIMEOUT)
 }
 
-fn run_within(argv: &[String], timeout: Duration) -> Result<Secret, CommandTrouble> {
-    let (program, arguments) = argv.split_first().ok_or(CommandTrouble::Empty)?;
+fn run_within(
+    launcher: &Launcher,
+    argv: &[String],
+    timeout: Duration,
+) -> Result<Secret, CommandTrouble> {
+    let name = argv.first().ok_or(CommandTrouble::Empty)?.clone();
     let deadline = Instant::now() + timeout;
-    let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .env_clear()
-        .envs(plain_environment());
-    #[cfg(unix)]
-    std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    let name = program.clone();
-    let not_started = |error: io::Error| CommandTrouble::NotStarted(name.clone(), error.kind());
-    let mut child = command.spawn().map_err(not_started)?;
-    let Some(output) = child.stdout.take() else {
-        end(&mut child);
-        return Err(CommandTrouble::Nothing(name));
-    };
+    let not_started = |error: LaunchError| CommandTrouble::NotStarted(name.clone(), error);
+    let (output, theirs) = launcher::pipe().map_err(|error| not_started(error.into()))?;
+    // Dropped, it is ended with all that it started: at every return from here.
+    let mut running = launcher
+        .run(argv, Some(theirs), Life::Asked)
+        .map_err(not_started)?;
     let (sender, printed) = mpsc::sync_channel(1);
     // Ends with the command's output: at the latest when the command and its children are ended, but
     // for a child that left their group and keeps the output open. That one keeps this thread as well.
-    let reading = thread::Builder::new()
+    thread::Builder::new()
         .name("secret-command".to_owned())
         .spawn(move || {
             let _ = sender.send(read(output));
-        });
-    if let Err(error) = reading {
-        end(&mut child);
-        return Err(not_started(error));
-    }
+        })
+        .map_err(|error| not_started(error.into()))?;
     let printed = match printed.recv_timeout(timeout) {
         Ok(Ok(printed)) => printed,
-        Ok(Err(_)) => {
-            end(&mut child);
-            return Err(CommandTrouble::Nothing(name));
-        }
-        Err(_) => {
-            end(&mut child);
-            return Err(CommandTrouble::Overdue(name));
-        }
+        Ok(Err(_)) => return Err(CommandTrouble::Nothing(name)),
+        Err(_) => return Err(CommandTrouble::Overdue(name)),
     };
     if printed.len() > CAP {
-        end(&mut child);
         return Err(CommandTrouble::TooMuch(name));
     }
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break status,
-            Ok(None) if Instant::now() < deadline => thread::sleep(GLANCE),
-            _ => {
-                end(&mut child);
-                return Err(CommandTrouble::Overdue(name));
-            }
-        }
+    let status = match running.wait_until(deadline) {
+        Ok(Some(status)) => status,
+        Ok(None) => return Err(CommandTrouble::Overdue(name)),
+        Err(error) => return Err(not_started(error)),
     };
     if !status.success() {
         return Err(CommandTrouble::Failed(name, status));
@@ -131,19 +107,6 @@ fn read(mut output: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(printed)
 }
 
-/// Ends the command and what it started. Its id is its own still: nobody has waited for it yet.
-fn end(child: &mut Child) {
-    #[cfg(unix)]
-    if let Some(group) = i32::try_from(child.id())
-        .ok()
-        .and_then(rustix::process::Pid::from_raw)
-    {
-        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-    }
-    let _ = child.kill();
-    let _ = child.wait();
-}
-
 #[cfg(test)]
 #[cfg(unix)]
 mod tests {
@@ -155,14 +118,20 @@ mod tests {
     }
 
     fn said(argv: &[String], timeout: Duration) -> String {
-        let error = run_within(argv, timeout).err().unwrap().to_string();
+        let error = run_within(&Launcher::default(), argv, timeout)
+            .err()
+            .unwrap()
+            .to_string();
         assert!(!error.contains("canary"), "{error}");
         error
     }
 
     #[test]
     fn the_first_line_is_the_secret() {
-        let printed = run(&shell("printf 's3 cret\\nuser: me\\n'"));
+        let printed = run(
+            &Launcher::default(),
+            &shell("printf 's3 cret\\nuser: me\\n'"),
+        );
         assert!(printed.ok().unwrap().matches("s3 cret"));
     }
 
@@ -180,7 +149,10 @@ mod tests {
         assert_eq!(error, "the secret command \"sh\" ended with exit status: 3");
         let missing = ["/no/such/program".to_owned()];
         assert!(said(&missing, TIMEOUT).contains("\"/no/such/program\" did not start"));
-        assert!(matches!(run(&[]), Err(CommandTrouble::Empty)));
+        assert!(matches!(
+            run(&Launcher::default(), &[]),
+            Err(CommandTrouble::Empty)
+        ));
     }
 
     #[test]

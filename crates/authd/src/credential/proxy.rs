@@ -6,7 +6,7 @@ use authd_core::secret::Secret;
 use authd_oauth::{Later, ProxyPassword};
 
 use super::{CredentialTrouble, Credentials, Source, Wanted, file};
-use crate::clock::Clock;
+use crate::{clock::Clock, process::launcher::Launcher};
 
 /// Under which name what a command printed is held.
 const NAME: &str = "proxy";
@@ -22,12 +22,17 @@ struct Inner {
 }
 
 impl ProxySecret {
-    pub(crate) fn new(source: Source, key_store_timeout: Duration, clock: Clock) -> Self {
+    pub(crate) fn new(
+        source: Source,
+        key_store_timeout: Duration,
+        clock: Clock,
+        launcher: Launcher,
+    ) -> Self {
         Self(Arc::new(Inner {
             source,
             key_store_timeout,
             clock,
-            printed: Credentials::default(),
+            printed: Credentials::new(launcher),
         }))
     }
 }

@@ -11,7 +11,7 @@ use authd_proto::{
     version::{MAX_VERSION, MIN_VERSION, negotiate},
 };
 
-use crate::{config::Config, connection::Session, daemon::Shared};
+use crate::{config::Config, connection::Session, daemon::Shared, process::protections};
 
 /// The release.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -51,6 +51,7 @@ pub(crate) fn status(daemon: &Shared) -> Result<DaemonStatusReply, WireError> {
         .config_path
         .exists()
         .then(|| place.config_path.display().to_string());
+    let protections = protections::all(daemon);
     Ok(DaemonStatusReply {
         version: VERSION.to_owned(),
         protocol: MAX_VERSION,
@@ -61,7 +62,8 @@ pub(crate) fn status(daemon: &Shared) -> Result<DaemonStatusReply, WireError> {
         state_dir: place.state_dir.display().to_string(),
         config_path,
         key_protection: standing.key_protection.clone(),
-        sandbox: "none".to_owned(),
+        sandbox: protections::word(&protections).to_owned(),
+        protections,
         store: standing.store.clone(),
         accounts: daemon.published.load().len() as u64,
         connections: figures.connections.load(Ordering::Relaxed) as u64,

@@ -2,6 +2,7 @@
 //! prints the password of the proxy.
 
 mod files;
+mod protections;
 mod provider;
 mod variables;
 
@@ -59,6 +60,7 @@ pub(crate) async fn check(
             Some("look at the disk: df -h; dmesg".to_owned()),
         )),
     }
+    findings.extend(protections::check(&daemon));
     findings.extend(daemon.approvals.unread().map(|why| {
         DoctorFinding::new(
             "approvals",

@@ -223,7 +223,8 @@ impl Performer {
     pub(super) fn notify(&self, account: &Account, notice: &Notice) {
         let message = notify::message(account, notice);
         tracing::warn!(%account, kind = message.kind, "{}", message.text);
-        notify::tell(&self.daemon.config.load().notify, account, &message);
+        let config = self.daemon.config.load();
+        notify::tell(&self.daemon.launcher, &config.notify, account, &message);
         if let Notice::LoginNeeded(reason) = notice {
             let snapshot = self.accounts.get(account);
             let attempt = self.stories.at_hand(account);

@@ -37,6 +37,7 @@ use crate::{
     journal::{Journal, Window},
     keys::Keys,
     network::Network,
+    process::{Confinement, launcher::Launcher},
     published::Published,
 };
 
@@ -63,13 +64,15 @@ impl Bench {
         let daemon = Daemon {
             published: Published::new(clock.boot_id()),
             mailbox,
-            network: Network::start(&config, &clock).unwrap(),
+            network: Network::start(&config, &clock, &Launcher::default()).unwrap(),
             fingerprints: Fingerprinter::default(),
             journal: Journal::open(dir.path().join("events"), clock.clone()),
             audit: Audit::open(dir.path().join("audit")),
             approvals: Approvals::open(dir.path().to_owned()),
             callers: Callers::default(),
             credentials: Credentials::default(),
+            launcher: Launcher::default(),
+            confinement: Confinement::default(),
             logins: Logins::default(),
             clocks: Clocks::default(),
             dpop: DpopServers::default(),

@@ -76,7 +76,9 @@ fn register() -> io::Result<AsyncFd<UnixStream>> {
     // One end of a pipe or of a pair of sockets; reading is the same for both.
     let changes = UnixStream::from(descriptor);
     changes.set_nonblocking(true)?;
-    AsyncFd::with_interest(changes, Interest::READABLE)
+    // SAFETY: a socket's descriptor stays the same, and open until the socket is dropped.
+    let changes = unsafe { AsyncFd::register_with_interest(changes, Interest::READABLE) }?;
+    Ok(changes)
 }
 
 /// Reads the tokens that say which notification came: there is one only.

@@ -249,7 +249,8 @@ mod tests {
                 kind: "keyring".to_owned(),
                 detail: "Secret Service".to_owned(),
             },
-            sandbox: "none".to_owned(),
+            sandbox: "full".to_owned(),
+            protections: Vec::new(),
             store: StoreStatus {
                 state: "ok".to_owned(),
                 detail: None,

@@ -80,6 +80,20 @@ fn daemon_lines(daemon: &DaemonStatusReply) -> String {
             let _ = write!(text, " ({detail})");
         }
     }
+    let missing: Vec<_> = daemon
+        .protections
+        .iter()
+        .filter(|protection| !protection.in_force)
+        .map(|protection| clean(&protection.name).replace('_', " "))
+        .collect();
+    if !missing.is_empty() {
+        let _ = write!(
+            text,
+            "\n{}: {}; see 'authctl doctor'",
+            styled(WARN, "not in force"),
+            missing.join(", ")
+        );
+    }
     // A store that is well can still have something to tell: that it was rebuilt, say.
     if daemon.store.state != "ok" || daemon.store.detail.is_some() {
         let state = styled(BAD, clean(&daemon.store.state));
