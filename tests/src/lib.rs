@@ -13,6 +13,7 @@
 //! - [`sweep`]: looks for secrets where none may be; [`swept`]: an instance that is looked through.
 //! - [`api`]: calls of the fake server's protected API; [`latency`]: how long cached tokens take; [`usage`]:
 //!   what a process takes of the machine.
+//! - [`sshd`]: another host, by OpenSSH's own server on loopback.
 //! - [`chromium`], [`provider`], [`neovim`], [`dbus`]: what is not ours, as it comes from its own makers; a
 //!   test that misses one of them fails. [`logind`], [`notifier`]: stand-ins, on a real bus.
 //! - [`asker`]: processes that ask for a token and are not ours.
@@ -52,6 +53,7 @@ pub mod notifier;
 pub mod process;
 pub mod provider;
 pub mod raw;
+pub mod sshd;
 pub mod sweep;
 pub mod swept;
 pub mod tool;

@@ -95,6 +95,17 @@ const PROGRAMS: &[Program] = &[
         package: "systemd",
         why: "judges the units; its user manager runs the service",
     },
+    Program {
+        name: "ssh",
+        package: "openssh-client",
+        why: "carries a restricted socket to another host",
+    },
+    Program {
+        // Not on everybody's path.
+        name: "/usr/sbin/sshd",
+        package: "openssh-server",
+        why: "is that other host",
+    },
 ];
 
 /// For `check-platforms`: the import-library tool of mingw-w64, which Windows crates call.

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use clap::{Args, ColorChoice, Parser, Subcommand};
 
+#[cfg(unix)]
+use crate::command::ssh;
 use crate::command::{
     adopt, approve, audit, completions, daemon, doctor, events, exec, forget, grant, import, key,
-    list, lock, login, logout, man, provider, renew, service, status, token, unlock,
+    list, lock, login, logout, man, provider, renew, service, socket, status, token, unlock,
 };
 use crate::exit::{EXEC_FAILED, Failure, statuses_in_short};
 
@@ -60,6 +62,9 @@ pub(crate) enum Command {
     Provider(provider::ProviderArgs),
     Import(Box<import::ImportArgs>),
     Adopt(adopt::AdoptArgs),
+    Socket(socket::SocketArgs),
+    #[cfg(unix)]
+    Ssh(ssh::SshArgs),
     Lock(lock::LockArgs),
     Unlock(unlock::UnlockArgs),
     Key(key::KeyArgs),
@@ -89,6 +94,9 @@ impl Command {
             Self::Provider(args) => provider::run(args),
             Self::Import(args) => import::run(*args),
             Self::Adopt(args) => adopt::run(args),
+            Self::Socket(args) => socket::run(args),
+            #[cfg(unix)]
+            Self::Ssh(args) => ssh::run(&args),
             Self::Lock(args) => lock::run(&args),
             Self::Unlock(args) => unlock::run(&args),
             Self::Key(args) => key::run(&args),
@@ -101,7 +109,12 @@ impl Command {
 
     /// The exit status of every failure of this verb, where it is not the failure's own.
     pub(crate) fn failure_status(&self) -> Option<u8> {
-        matches!(self, Self::Exec(_)).then_some(EXEC_FAILED)
+        match self {
+            Self::Exec(_) => Some(EXEC_FAILED),
+            #[cfg(unix)]
+            Self::Ssh(_) => Some(EXEC_FAILED),
+            _ => None,
+        }
     }
 }
 

@@ -12,6 +12,8 @@ use authd_proto::{ErrorCode, ExitStatus, WireError};
 
 use crate::command::import::{ImportTool, Unreadable};
 use crate::command::service::ServiceError;
+#[cfg(unix)]
+use crate::command::ssh::SshTrouble;
 use crate::{daemon, output};
 
 /// The exit status of every failure of `exec` itself, as of `env`, `nohup` and `timeout`: below it all
@@ -142,6 +144,10 @@ pub(crate) enum Failure {
     /// `exec` with a token that is of no use without proofs (RFC 9449).
     #[error("the token of '{account}' is bound to a key: from an environment nobody can use it")]
     BoundToken { account: String },
+    /// `ssh` is not run, or its socket does not get there.
+    #[cfg(unix)]
+    #[error(transparent)]
+    Ssh(#[from] SshTrouble),
     /// `man` about what there is not.
     #[error("there is no command 'authctl {command}'")]
     NoSuchCommand { command: String },
@@ -190,6 +196,8 @@ impl Failure {
             | Self::NoServiceAccount { .. }
             | Self::NoSuchCommand { .. }
             | Self::Unreadable { .. } => ExitStatus::Usage,
+            #[cfg(unix)]
+            Self::Ssh(_) => ExitStatus::Failure,
             Self::NotRenewedYet { .. } => ErrorCode::Unavailable.exit_status(),
             Self::GivenUp => ErrorCode::LoginCancelled.exit_status(),
             Self::LoginTimedOut { .. } => ErrorCode::LoginExpired.exit_status(),
@@ -267,6 +275,8 @@ impl Failure {
                 "have the command run 'authctl token {account} --format header --method METHOD --url URL' for \
                  each request"
             )),
+            #[cfg(unix)]
+            Self::Ssh(trouble) => trouble.hint(),
             Self::NotRenewedYet { account, .. } => Some(format!(
                 "authd goes on by itself; 'authctl status {account}' tells"
             )),

@@ -41,9 +41,12 @@ pub enum PathError {
         path: PathBuf,
         /// Whose it is.
         owner: u32,
-        /// Who we are.
+        /// Whose it is to be: ours, or the one's that `AUTHD_SOCKET_UID` names.
         own: u32,
     },
+    /// `AUTHD_SOCKET_UID` is no number.
+    #[error("AUTHD_SOCKET_UID must be a number, but is '{0}'")]
+    NoUid(String),
     /// Others can write there.
     #[error("others can write to '{}' (mode {mode:04o}); run 'chmod go-w' on it", path.display())]
     Writable {
@@ -114,7 +117,7 @@ pub enum ConnectError {
         path: PathBuf,
         /// Who it is.
         found: String,
-        /// Who we are.
+        /// Who it is to be: ourselves, or the one that `AUTHD_SOCKET_UID` names.
         own: String,
     },
     /// The daemon accepts nothing.

@@ -3,8 +3,8 @@
 //! [`path`] decides where things are and whether that place can be trusted; [`lock`] lets one daemon in;
 //! `unix` and `windows` listen and connect; [`peer`] tells who connected, and `process` holds on to it;
 //! `activation` (Unix) adopts a socket that the service manager has opened; `successor` (Unix) takes the
-//! place of a daemon that listens; [`own_process`] is what daemon and command do to themselves first. With the
-//! feature `tokio`, `Listener`
+//! place of a daemon that listens; `restricted` is the place of sockets that give less; [`own_process`] is what
+//! daemon and command do to themselves first. With the feature `tokio`, `Listener`
 //! is what the daemon accepts from.
 //!
 //! The checks stand on both ends: the daemon asks the kernel for its peer's uid, and [`connect`] asks for
@@ -18,11 +18,15 @@ pub mod error;
 #[cfg(feature = "tokio")]
 mod listener;
 pub mod lock;
+#[cfg(target_os = "linux")]
+mod option;
 pub mod own_process;
 pub mod path;
 pub mod peer;
 #[cfg(feature = "tokio")]
 pub mod process;
+#[cfg(all(unix, feature = "tokio"))]
+pub mod restricted;
 #[cfg(unix)]
 mod successor;
 #[cfg(unix)]
@@ -36,6 +40,8 @@ pub use listener::{Listener, TokioStream};
 pub use lock::InstanceLock;
 pub use path::{Directories, Environment, SocketPath};
 pub use peer::{Peer, PeerRule, Refused};
+#[cfg(all(unix, feature = "tokio"))]
+pub use restricted::{Reach, RestrictedDirectory};
 #[cfg(unix)]
 pub use successor::take_place;
 #[cfg(unix)]

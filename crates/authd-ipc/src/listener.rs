@@ -38,6 +38,21 @@ impl Listener {
         Self::from_fd(listener, Some(file)).map_err(failed)
     }
 
+    /// Listens on a restricted socket, inside a tokio runtime. The same goes for it as for [`bind`](Self::bind).
+    ///
+    /// # Errors
+    /// [`ListenError`], when the place cannot be used.
+    #[cfg(unix)]
+    pub fn bind_restricted(
+        directory: &crate::RestrictedDirectory,
+        name: &str,
+        reach: crate::Reach,
+    ) -> Result<Self, ListenError> {
+        let crate::bind::Bound { listener, file } = directory.listen(name, reach)?;
+        let path = directory.socket(name);
+        Self::from_fd(listener, Some(file)).map_err(|source| ListenError::Io { path, source })
+    }
+
     /// Listens on the pipe `socket`, inside a tokio runtime, for the owner alone.
     ///
     /// # Errors

@@ -20,6 +20,8 @@ const SOCKET: &str = "authd.sock";
 pub struct Environment {
     /// `AUTHD_SOCKET`
     pub socket: Option<OsString>,
+    /// `AUTHD_SOCKET_UID`
+    pub socket_uid: Option<OsString>,
     /// `AUTHD_STATE_DIR`
     pub state_dir: Option<OsString>,
     /// `AUTHD_CONFIG_DIR`
@@ -35,6 +37,7 @@ impl Environment {
         let read = |name| env::var_os(name).filter(|value| !value.is_empty());
         Self {
             socket: read("AUTHD_SOCKET"),
+            socket_uid: read("AUTHD_SOCKET_UID"),
             state_dir: read("AUTHD_STATE_DIR"),
             config_dir: read("AUTHD_CONFIG_DIR"),
             runtime_dir: read("XDG_RUNTIME_DIR"),
@@ -111,19 +114,26 @@ impl Directories {
 pub struct SocketPath {
     path: PathBuf,
     explicit: bool,
+    /// Whose the socket is to be, where it is not to be ours.
+    #[cfg(unix)]
+    server: Option<u32>,
 }
 
 impl SocketPath {
-    /// In this order: `AUTHD_SOCKET`; under the state directory when `AUTHD_STATE_DIR` is set, because
+    /// In this order: `AUTHD_SOCKET` (of the user that `AUTHD_SOCKET_UID` names, where it does); under the state directory when `AUTHD_STATE_DIR` is set, because
     /// that isolates an instance; `$XDG_RUNTIME_DIR/authd/` if that directory is ours alone to write;
     /// `/run/user/UID/authd/` likewise; else under the state directory. Never `/tmp`.
     ///
     /// # Errors
-    /// A relative path, or one too long for a socket.
+    /// A relative path, one too long for a socket, or a uid that is no number.
     #[cfg(unix)]
     pub fn locate(environment: &Environment, directories: &Directories) -> Result<Self, PathError> {
         if let Some(socket) = &environment.socket {
-            return Self::explicit(absolute("AUTHD_SOCKET", socket)?);
+            let server = environment.socket_uid.as_deref().map(server_uid);
+            return Ok(Self {
+                server: server.transpose()?,
+                ..Self::explicit(absolute("AUTHD_SOCKET", socket)?)?
+            });
         }
         let uid = rustix::process::geteuid().as_raw();
         let runtime = environment.runtime_dir.as_ref().map(PathBuf::from);
@@ -186,7 +196,11 @@ impl SocketPath {
         if path.as_os_str().as_bytes().len() > limit {
             return Err(PathError::TooLong { path, limit });
         }
-        Ok(Self { path, explicit })
+        Ok(Self {
+            path,
+            explicit,
+            server: None,
+        })
     }
 
     #[cfg(windows)]
@@ -233,15 +247,22 @@ impl SocketPath {
         check_directory(directory)
     }
 
+    /// Who the server must be: ourselves, where `AUTHD_SOCKET_UID` names no other.
+    #[cfg(unix)]
+    pub(crate) fn server_uid(&self) -> u32 {
+        self.server.unwrap_or_else(own_uid)
+    }
+
     /// Whether a client may connect: the directory is ours and no one else can write there, and the
-    /// socket, if there is one, is a socket of ours.
+    /// socket, if there is one, is a socket of ours. Where the server is to be another user, both are theirs.
     ///
     /// # Errors
     /// [`PathError`], when not. A missing directory or socket is no error here.
     #[cfg(unix)]
     pub fn check(&self) -> Result<(), PathError> {
         use std::os::unix::fs::{FileTypeExt, MetadataExt};
-        match check_directory(self.directory()) {
+        let server = self.server_uid();
+        match check_directory_of(self.directory(), server) {
             Err(PathError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                 return Ok(());
             }
@@ -251,7 +272,7 @@ impl SocketPath {
             Ok(meta) if !meta.file_type().is_socket() => {
                 Err(PathError::NotASocket(self.path.clone()))
             }
-            Ok(meta) => check_owner(&self.path, meta.uid()),
+            Ok(meta) => check_owner_is(&self.path, meta.uid(), server),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             Err(source) => Err(PathError::Io {
                 path: self.path.clone(),
@@ -282,8 +303,25 @@ pub fn create_private_directory(path: &Path) -> Result<(), PathError> {
 }
 
 #[cfg(unix)]
+fn own_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// Reads `AUTHD_SOCKET_UID`.
+#[cfg(unix)]
+fn server_uid(text: &std::ffi::OsStr) -> Result<u32, PathError> {
+    let uid = text.to_str().and_then(|text| text.parse().ok());
+    uid.ok_or_else(|| PathError::NoUid(text.to_string_lossy().into_owned()))
+}
+
+#[cfg(unix)]
 fn check_directory(path: &Path) -> Result<(), PathError> {
-    let mode = owned_directory(path)?;
+    check_directory_of(path, own_uid())
+}
+
+#[cfg(unix)]
+fn check_directory_of(path: &Path, owner: u32) -> Result<(), PathError> {
+    let mode = directory_of(path, owner)?;
     if mode & 0o022 != 0 {
         return Err(PathError::Writable {
             path: path.to_owned(),
@@ -295,7 +333,12 @@ fn check_directory(path: &Path) -> Result<(), PathError> {
 
 /// The permission bits of a directory that is ours and no symbolic link.
 #[cfg(unix)]
-fn owned_directory(path: &Path) -> Result<u32, PathError> {
+pub(crate) fn owned_directory(path: &Path) -> Result<u32, PathError> {
+    directory_of(path, own_uid())
+}
+
+#[cfg(unix)]
+fn directory_of(path: &Path, owner: u32) -> Result<u32, PathError> {
     use std::os::unix::fs::MetadataExt;
     let meta = path.symlink_metadata().map_err(|source| PathError::Io {
         path: path.to_owned(),
@@ -304,20 +347,24 @@ fn owned_directory(path: &Path) -> Result<u32, PathError> {
     if !meta.is_dir() {
         return Err(PathError::NotADirectory(path.to_owned()));
     }
-    check_owner(path, meta.uid())?;
+    check_owner_is(path, meta.uid(), owner)?;
     Ok(meta.mode() & 0o7777)
 }
 
 #[cfg(unix)]
 pub(crate) fn check_owner(path: &Path, owner: u32) -> Result<(), PathError> {
-    let own = rustix::process::geteuid().as_raw();
-    if owner == own {
+    check_owner_is(path, owner, own_uid())
+}
+
+#[cfg(unix)]
+fn check_owner_is(path: &Path, owner: u32, expected: u32) -> Result<(), PathError> {
+    if owner == expected {
         Ok(())
     } else {
         Err(PathError::Owner {
             path: path.to_owned(),
             owner,
-            own,
+            own: expected,
         })
     }
 }

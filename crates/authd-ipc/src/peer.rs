@@ -3,10 +3,8 @@
 #[cfg(any(unix, feature = "tokio"))]
 use std::io;
 
-#[cfg(any(unix, feature = "tokio"))]
-use interprocess::local_socket::PeerCreds;
-#[cfg(any(unix, feature = "tokio"))]
-use interprocess::local_socket::traits::StreamCommon;
+#[cfg(all(any(unix, feature = "tokio"), not(target_os = "linux")))]
+use interprocess::local_socket::{PeerCreds, traits::StreamCommon};
 
 /// The process that connected, at the moment it did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +18,7 @@ pub struct Peer {
 
 #[cfg(any(unix, feature = "tokio"))]
 impl Peer {
+    #[cfg(not(target_os = "linux"))]
     pub(crate) fn from_creds(creds: &PeerCreds) -> Self {
         #[cfg(unix)]
         let (uid, pid) = (
@@ -36,9 +35,26 @@ impl Peer {
     ///
     /// # Errors
     /// The system's; the peer is then unknown and must be refused.
-    #[cfg(feature = "tokio")]
+    #[cfg(all(feature = "tokio", not(target_os = "linux")))]
     pub fn of(stream: &interprocess::local_socket::tokio::Stream) -> io::Result<Self> {
         stream.peer_creds().map(|creds| Self::from_creds(&creds))
+    }
+
+    /// The peer of an accepted stream.
+    ///
+    /// # Errors
+    /// The system's; the peer is then unknown and must be refused.
+    #[cfg(all(feature = "tokio", target_os = "linux"))]
+    pub fn of(stream: &interprocess::local_socket::tokio::Stream) -> io::Result<Self> {
+        use std::os::fd::AsFd as _;
+        let interprocess::local_socket::tokio::Stream::UdSocket(stream) = stream;
+        Self::at(stream.as_fd())
+    }
+
+    #[cfg(target_os = "linux")]
+    fn at(socket: std::os::fd::BorrowedFd<'_>) -> io::Result<Self> {
+        let (uid, pid) = crate::option::credentials(socket)?;
+        Ok(Self { uid, pid })
     }
 }
 
@@ -97,7 +113,14 @@ impl PeerRule {
 }
 
 /// Asks the system who is on the other end of a blocking socket.
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
+pub(crate) fn of_socket(stream: &std::os::unix::net::UnixStream) -> io::Result<Peer> {
+    use std::os::fd::AsFd as _;
+    Peer::at(stream.as_fd())
+}
+
+/// Asks the system who is on the other end of a blocking socket.
+#[cfg(all(unix, not(target_os = "linux")))]
 pub(crate) fn of_socket(stream: &std::os::unix::net::UnixStream) -> io::Result<Peer> {
     use interprocess::os::unix::uds_local_socket as uds;
     use std::os::fd::{AsFd, OwnedFd};

@@ -69,43 +69,21 @@ impl Process {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    #![expect(
-        unsafe_code,
-        reason = "no safe way to ask a socket for its peer's pidfd"
-    )]
-
-    use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
+    use std::os::fd::{AsFd as _, OwnedFd};
 
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
     use crate::listener::TokioStream;
+    use crate::option;
 
     pub(super) fn pidfd(stream: &TokioStream, pid: u32) -> Option<OwnedFd> {
         let TokioStream::UdSocket(stream) = stream;
-        if let Some(pidfd) = of_socket(stream.as_fd().as_raw_fd()) {
+        if let Some(pidfd) = option::pidfd(stream.as_fd()) {
             return Some(pidfd);
         }
         let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
         pidfd_open(pid, PidfdFlags::empty()).ok()
-    }
-
-    /// What the kernel keeps with the socket. Close-on-exec, as the kernel makes it.
-    fn of_socket(socket: i32) -> Option<OwnedFd> {
-        let mut pidfd: libc::c_int = -1;
-        let mut length = libc::socklen_t::try_from(size_of::<libc::c_int>()).ok()?;
-        // SAFETY: value and length are ours and as large as said; the socket is open.
-        let got = unsafe {
-            libc::getsockopt(
-                socket,
-                libc::SOL_SOCKET,
-                libc::SO_PEERPIDFD,
-                (&raw mut pidfd).cast(),
-                &raw mut length,
-            )
-        };
-        // SAFETY: the kernel just made this descriptor for us.
-        (got == 0 && pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) })
     }
 
     /// A pidfd becomes readable when its process ends.

@@ -48,8 +48,8 @@ impl Write for Stream {
     }
 }
 
-/// Connects to the daemon within `timeout` (not zero): checks the place before and the server's uid after,
-/// so that not a byte goes to a stranger.
+/// Connects to the daemon within `timeout` (not zero): checks the place before and the server's uid after
+/// (ours, or the one that `AUTHD_SOCKET_UID` names), so that not a byte goes to a stranger.
 ///
 /// # Errors
 /// [`ConnectError`].
@@ -77,14 +77,14 @@ pub fn connect(socket: &SocketPath, timeout: Duration) -> Result<Stream, Connect
         path: path(),
         source,
     })?;
-    let own = rustix::process::geteuid().as_raw();
-    if server.uid != Some(own) {
+    let expected = socket.server_uid();
+    if server.uid != Some(expected) {
         return Err(ConnectError::ServerUser {
             path: path(),
             found: server
                 .uid
                 .map_or_else(|| "an unknown user".to_owned(), |uid| format!("uid {uid}")),
-            own: format!("uid {own}"),
+            own: format!("uid {expected}"),
         });
     }
     Ok(Stream(stream))

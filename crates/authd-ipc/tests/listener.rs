@@ -7,7 +7,10 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use authd_ipc::process::Process;
-use authd_ipc::{ListenError, Listener, Peer, PeerRule, Refused, SocketPath, activation, connect};
+use authd_ipc::{
+    ListenError, Listener, Peer, PeerRule, Reach, Refused, RestrictedDirectory, SocketPath,
+    activation, connect,
+};
 use tokio::io::AsyncReadExt;
 
 mod child;
@@ -271,4 +274,55 @@ async fn a_client_that_hangs_up_reads_as_the_end() {
         .await
         .expect("in time");
     assert_eq!(read.expect("a clean end"), 0);
+}
+
+/// A place for restricted sockets in `dir`, which is that of a named socket.
+fn restricted(dir: &std::path::Path) -> RestrictedDirectory {
+    RestrictedDirectory::locate(&socket_in(dir), dir)
+}
+
+#[tokio::test]
+async fn a_restricted_socket_is_alone_in_its_directory_which_outlives_it() {
+    let dir = private_dir();
+    let place = restricted(dir.path());
+    let listener = Listener::bind_restricted(&place, "a-1", Reach::Own).expect("bound");
+    let path = place.socket("a-1");
+    assert!(path.starts_with(dir.path().join("run/restricted/a-1")));
+    let socket = SocketPath::explicit(path.clone()).expect("short");
+    let _client = connect(&socket, SOON).expect("it listens, and is ours");
+    accepted(&listener).await;
+    drop(listener);
+    assert!(!path.exists());
+    assert_eq!(place.names().expect("ours"), ["a-1"]);
+    let _listener = Listener::bind_restricted(&place, "a-1", Reach::Own).expect("bound again");
+    assert!(path.exists());
+    place.remove("a-1").expect("nothing else is in there");
+    assert!(place.names().expect("ours").is_empty());
+    place.remove("a-1").expect("it is gone already");
+}
+
+#[tokio::test]
+async fn what_somebody_put_where_a_restricted_socket_is_to_be_is_not_followed() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = private_dir();
+    let place = restricted(dir.path());
+    drop(Listener::bind_restricted(&place, "a-1", Reach::Others).expect("bound"));
+    let precious = dir.path().join("precious");
+    std::fs::write(&precious, "mine").expect("written");
+    set_mode(&precious, 0o600);
+    std::os::unix::fs::symlink(&precious, place.socket("a-1")).expect("linked");
+    let _listener = Listener::bind_restricted(&place, "a-1", Reach::Others).expect("bound");
+    let meta = precious.symlink_metadata().expect("still there");
+    assert_eq!(meta.permissions().mode() & 0o777, 0o600, "as it was");
+    assert_eq!(std::fs::read(&precious).expect("readable"), b"mine");
+    let socket = place.socket("a-1").symlink_metadata().expect("there");
+    assert_eq!(
+        socket.permissions().mode() & 0o777,
+        0o666,
+        "a socket of ours"
+    );
+    // What is left beside it keeps its directory, and is nobody's harm.
+    let file = place.socket("a-1").with_file_name("x");
+    std::fs::write(file, "").expect("written");
+    assert!(place.remove("a-1").is_err());
 }

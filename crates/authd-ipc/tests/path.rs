@@ -229,3 +229,55 @@ fn what_belongs_to_another_user_is_refused() {
     ));
     assert_eq!(dir.path().metadata().expect("there").uid(), NOBODY);
 }
+
+#[test]
+fn whose_server_is_to_be_trusted_is_said_and_never_guessed() {
+    let named = |uid: &str| Environment {
+        socket: Some("/x/authd.sock".into()),
+        socket_uid: Some(uid.into()),
+        ..Environment::default()
+    };
+    let locate = |uid| SocketPath::locate(&named(uid), &directories(Path::new("/x")));
+    for bad in ["me", "-1", "4294967296", "1000 "] {
+        assert!(matches!(locate(bad), Err(PathError::NoUid(_))), "{bad:?}");
+    }
+    locate("1000").expect("a uid");
+    // A socket that nobody named is one's own, whatever the variable says.
+    let dir = private_dir();
+    let environment = Environment {
+        socket_uid: Some("nonsense".into()),
+        ..runtime(dir.path())
+    };
+    locate_in(&environment, dir.path());
+
+    if !is_root() {
+        return;
+    }
+    let path = dir.path().join("s");
+    let _listener = UnixListener::bind(&path).expect("bound");
+    let of_nobody = Environment {
+        socket: Some(path.clone().into()),
+        socket_uid: Some(NOBODY.to_string().into()),
+        ..Environment::default()
+    };
+    let socket = locate_in(&of_nobody, dir.path());
+    assert!(matches!(
+        socket.check(),
+        Err(PathError::Owner { own: NOBODY, .. })
+    ));
+    chown(&path, Some(NOBODY), None).expect("root may");
+    chown(dir.path(), Some(NOBODY), None).expect("root may");
+    socket.check().expect("all theirs");
+    // The files say so; whoever answers there is another matter.
+    let refused = authd_ipc::connect(&socket, std::time::Duration::from_secs(5));
+    assert!(matches!(
+        refused,
+        Err(authd_ipc::ConnectError::ServerUser { .. })
+    ));
+    set_mode(dir.path(), 0o777);
+    assert!(matches!(socket.check(), Err(PathError::Writable { .. })));
+}
+
+fn locate_in(environment: &Environment, state: &Path) -> SocketPath {
+    SocketPath::locate(environment, &directories(state)).expect("a usable path")
+}

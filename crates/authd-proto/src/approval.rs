@@ -94,6 +94,8 @@ pub enum Asks {
     Tier,
     /// That a caller have tokens without a question.
     Grant,
+    /// A restricted socket for a token.
+    Socket,
     /// Something of a newer version.
     #[serde(other)]
     Unknown,

@@ -34,6 +34,8 @@ pub enum Because {
     Approval,
     /// There is a standing approval.
     Grant,
+    /// It came in at a restricted socket, which was made for it.
+    Socket,
     /// One of a newer version.
     #[serde(other)]
     Unknown,

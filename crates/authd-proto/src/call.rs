@@ -12,6 +12,7 @@ use crate::message::Params;
 use crate::provider as pro;
 use crate::request as req;
 use crate::response as res;
+use crate::socket as soc;
 
 /// The parameters of a method, as a client sends them.
 pub trait Request: Serialize {
@@ -132,6 +133,12 @@ methods! {
     Unsubscribe = "unsubscribe": req::Unsubscribe => res::UnsubscribeReply,
     /// Events still remembered.
     EventsQuery = "events.query": req::EventsQuery => res::EventsQueryReply,
+    /// Opens a socket for the token of one account.
+    SocketCreate = "socket.create": soc::SocketCreate => soc::SocketInfo,
+    /// A page of such sockets.
+    SocketList = "socket.list": soc::SocketList => soc::SocketListReply,
+    /// Closes such sockets.
+    SocketRevoke = "socket.revoke": soc::SocketRevoke => soc::SocketRevokeReply,
     /// What is not as it should be, as far as the daemon alone can look.
     DoctorCheck = "doctor.check": doc::DoctorCheck => doc::DoctorCheckReply,
     /// The questions that wait for the person.
@@ -167,7 +174,7 @@ methods! {
 }
 
 /// Names kept for later versions. A name that ends in a dot stands for all that begin with it.
-const RESERVED: &[&str] = &["grant.", "approval.", "socket.", "sink.", "audit."];
+const RESERVED: &[&str] = &["grant.", "approval.", "sink.", "audit."];
 
 fn no_such_method(name: &str) -> WireError {
     let shown: String = name.chars().filter(|c| !c.is_control()).take(64).collect();

@@ -38,6 +38,7 @@ pub mod provider;
 pub mod request;
 pub mod response;
 pub mod secret;
+pub mod socket;
 pub mod version;
 
 pub use call::{Call, Method, Request};

@@ -20,6 +20,16 @@ pub const MAX_SCOPES: usize = 128;
 pub const CLOCK_TOLERANCE_SECS: u64 = 120;
 /// Beyond so many seconds things fail for it: signed requests, certificates, other tools.
 pub const CLOCK_WRONG_SECS: u64 = 300;
+/// Seconds that a restricted socket is there where nobody says how long: a working day.
+pub const DEFAULT_SOCKET_SECS: u64 = 8 * 3600;
+/// Seconds that it is there at most.
+pub const MAX_SOCKET_SECS: u64 = 30 * 86_400;
+/// Restricted sockets at a time.
+pub const MAX_SOCKETS: usize = 64;
+/// Entries of `uids`.
+pub const MAX_UIDS: usize = 16;
+/// Characters of the `label` of a restricted socket.
+pub const MAX_LABEL: usize = 64;
 /// Entries of `resources`.
 pub const MAX_RESOURCES: usize = 64;
 

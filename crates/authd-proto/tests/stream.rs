@@ -176,7 +176,7 @@ fn a_refusal_never_repeats_a_value() {
 
 #[test]
 fn reserved_methods_are_unsupported_and_others_unknown() {
-    for name in ["grant.create", "socket.create", "sink.x", "audit.forget"] {
+    for name in ["grant.create", "approval.x", "sink.x", "audit.forget"] {
         assert_eq!(
             call(name, &[0x90]).map_err(|error| error.code),
             Err(ErrorCode::Unsupported),

@@ -12,6 +12,7 @@ use authd_proto::event::Event;
 use authd_proto::message::{Message, Outcome};
 use authd_proto::{
     approval as app, audit, doctor as doc, key, provider as pro, request as req, response as res,
+    socket as soc,
 };
 
 fn read(name: &str) -> Vec<u8> {
@@ -120,6 +121,9 @@ fn again(call: &Call<'_>) -> Vec<u8> {
         Call::Subscribe(request) => encoded(request),
         Call::Unsubscribe(request) => encoded(request),
         Call::EventsQuery(request) => encoded(request),
+        Call::SocketCreate(request) => encoded(request),
+        Call::SocketList(request) => encoded(request),
+        Call::SocketRevoke(request) => encoded(request),
         Call::DoctorCheck(request) => encoded(request),
         Call::ApprovalList(request) => encoded(request),
         Call::ApprovalAnswer(request) => encoded(request),
@@ -237,6 +241,9 @@ fn every_response_decodes_and_encodes_to_the_same_bytes() {
             Method::Subscribe => response_again::<req::Subscribe>(&vector.bytes),
             Method::Unsubscribe => response_again::<req::Unsubscribe>(&vector.bytes),
             Method::EventsQuery => response_again::<req::EventsQuery>(&vector.bytes),
+            Method::SocketCreate => response_again::<soc::SocketCreate>(&vector.bytes),
+            Method::SocketList => response_again::<soc::SocketList>(&vector.bytes),
+            Method::SocketRevoke => response_again::<soc::SocketRevoke>(&vector.bytes),
             Method::DoctorCheck => response_again::<doc::DoctorCheck>(&vector.bytes),
             Method::ApprovalList => response_again::<app::ApprovalList>(&vector.bytes),
             Method::ApprovalAnswer => response_again::<app::ApprovalAnswer>(&vector.bytes),

@@ -244,6 +244,8 @@ impl Approvals {
             // Whom nobody knows now, nobody would know again.
             (Subject::HandOut(_), _) if name.is_unidentified() => Answer::Once,
             (Subject::HandOut(_), _) => Answer::Allow,
+            // Whoever waits for the answer opens it.
+            (Subject::Socket(_), _) => Answer::Once,
             (Subject::Tier(tier), _) => {
                 self.change(now, |kept, _| kept.set_tier(account.clone(), *tier))
                     .await?;

@@ -21,8 +21,10 @@ use tokio::{
     sync::{broadcast::error::RecvError, watch},
     time::{Instant, timeout},
 };
+use zeroize::Zeroizing;
 
 use crate::{
+    access::Access,
     admission::{Admission, Place},
     audit::Tally,
     clock::Clock,
@@ -30,7 +32,8 @@ use crate::{
     daemon::Shared,
     dispatch::{self, Later, Reply},
     driver::ends_subscriptions,
-    handler::events::Subscription,
+    handler::{events::Subscription, gate::Asker},
+    journal::Origin,
 };
 
 /// A frame that was begun must be whole by then.
@@ -50,9 +53,11 @@ const ROOM: usize = 4 * 1024;
 /// With so many bytes of answers to be written, no further request is looked at.
 const ANSWERED: usize = 16 * 1024;
 
-/// What a client agreed on.
+/// What a client agreed on, and what it may ask for.
 #[derive(Default)]
 pub(crate) struct Session {
+    /// What the listener that it came in at lets it ask for.
+    pub(crate) access: Access,
     /// How it wants its errors.
     pub(crate) errors: ErrorShape,
     /// What it says it is.
@@ -67,6 +72,17 @@ pub(crate) struct Session {
     pub(crate) let_go: bool,
     /// The events it wants.
     pub(crate) subscription: Option<Subscription>,
+}
+
+impl Session {
+    /// Who asks, in one request.
+    pub(crate) fn asker(&self, origin: Origin) -> Asker {
+        Asker {
+            tally: Arc::clone(&self.tally),
+            access: self.access.clone(),
+            origin,
+        }
+    }
 }
 
 /// What all connections share, so that no process has them all: of each a place is taken.
@@ -110,18 +126,29 @@ impl Shares {
     }
 }
 
+/// Who came in, and where.
+pub(crate) struct Client {
+    /// Which process it is, as far as the system says.
+    pub(crate) process: ClientId,
+    /// What it is given and refused.
+    pub(crate) tally: Arc<Tally>,
+    /// What the listener lets it ask for.
+    pub(crate) access: Access,
+}
+
 /// Serves one client until it leaves or misbehaves. `waits` is told whether it waits for an answer.
 pub(crate) async fn run(
     mut stream: Stream,
-    process: ClientId,
-    tally: Arc<Tally>,
+    client: Client,
     waits: &Waits,
     shares: Arc<Shares>,
     daemon: &Shared,
 ) {
+    let process = client.process;
     let session = Session {
+        access: client.access,
         process,
-        tally,
+        tally: client.tally,
         ..Session::default()
     };
     let incoming = Incoming::new(shares, process);
@@ -137,7 +164,8 @@ async fn exchange(
     waits: &Waits,
     daemon: &Shared,
 ) -> io::Result<()> {
-    let mut outgoing = Vec::new();
+    // Tokens are in there, also when this is given up half way.
+    let mut outgoing = Zeroizing::new(Vec::new());
     let mut later: FuturesUnordered<Later> = FuturesUnordered::new();
     let mut stopping = daemon.stopping.subscribe();
     let mut stopped = daemon.stopped.subscribe();

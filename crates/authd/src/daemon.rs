@@ -35,6 +35,7 @@ use crate::{
     network::Network,
     process::{Confinement, launcher::Launcher},
     published::{Accounts, Published},
+    restricted::Sockets,
 };
 
 /// The outcome of the event that tells of a lock, and ends every subscription.
@@ -72,6 +73,8 @@ pub(crate) struct Daemon {
     pub(crate) clocks: Clocks,
     /// What servers want to see in proofs of possession.
     pub(crate) dpop: DpopServers,
+    /// Sockets for the token of one account.
+    pub(crate) sockets: Sockets,
     /// The configuration in force.
     pub(crate) config: ArcSwap<Config>,
     /// Where its key comes from, and how far the store is from being open.
@@ -227,6 +230,7 @@ impl Daemon {
         self.published.store(Accounts::new());
         self.credentials.forget();
         self.forget_approvals();
+        self.close_restricted_connections();
     }
 
     /// Locks: from here on nobody is served. What comes back is told when exchanges in flight are
@@ -253,6 +257,14 @@ impl Daemon {
     /// hears `locked`. Tiers and standing approvals are untouched.
     pub(crate) fn forget_approvals(&self) {
         self.approvals.forget();
+    }
+}
+
+impl Daemon {
+    /// Closes every connection that came in at a restricted socket, requests that wait included; for when
+    /// the store is locked. The sockets stay, and answer `locked`.
+    pub(crate) fn close_restricted_connections(&self) {
+        self.sockets.hang_up();
     }
 }
 

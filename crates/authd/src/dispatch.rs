@@ -4,6 +4,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use authd_proto::{
     Call, ErrorCode, ErrorShape, WireError,
+    approval::Asks,
     encode::{self, TokenTail},
 };
 use serde::Serialize;
@@ -12,8 +13,8 @@ use crate::{
     connection::Session,
     daemon::Shared,
     handler::{
-        account, approval, audit, daemon as own, doctor, dpop, events, gate::Asker, grant, import,
-        key, login, metadata, provider, renew, token,
+        account, approval, audit, daemon as own, doctor, dpop, events, gate, grant, import, key,
+        login, metadata, provider, renew, socket, token,
     },
     journal::Origin,
     published::Token,
@@ -70,17 +71,20 @@ pub(crate) fn dispatch(
     out: &mut Vec<u8>,
 ) -> Option<Later> {
     let shape = session.errors;
+    let access = &session.access;
     let origin = || Origin {
         trace_id: trace_id.map(str::to_owned),
         client: session.client.clone(),
     };
-    let asker = || Asker {
-        tally: Arc::clone(&session.tally),
-        origin: origin(),
-    };
+    let asker = || session.asker(origin());
+    if let Err(error) = access.admit(&call, &daemon.clock, daemon.published.boot_id) {
+        gate::refused_unseen(daemon, &asker(), asks(&call), error.code);
+        encode::error(out, id, &error, shape);
+        return None;
+    }
     match call {
         Call::TokenGet(get) => {
-            return token::get(daemon, shape, id, &get, &session.tally, origin, out);
+            return token::get(daemon, session, id, &get, origin, out);
         }
         Call::TokenReject(reject) => {
             return token::reject(daemon, session, id, &reject, origin, out);
@@ -128,6 +132,19 @@ pub(crate) fn dispatch(
         Call::Unsubscribe(_) => now(out, id, events::unsubscribe(session), shape),
         Call::EventsQuery(query) => {
             return later(daemon, id, shape, |daemon| events::query(daemon, query));
+        }
+        Call::SocketCreate(create) => {
+            let asker = asker();
+            return later(daemon, id, shape, |daemon| {
+                socket::create(daemon, asker, create)
+            });
+        }
+        Call::SocketList(list) => now(out, id, socket::list(daemon, &list), shape),
+        Call::SocketRevoke(revoke) => {
+            let asker = asker();
+            return later(daemon, id, shape, |daemon| {
+                socket::revoke(daemon, asker, revoke)
+            });
         }
         Call::DoctorCheck(check) => {
             return later(daemon, id, shape, |daemon| doctor::check(daemon, check));
@@ -199,6 +216,15 @@ pub(crate) fn dispatch(
         }
     }
     None
+}
+
+/// What is asked for, as the audit log names it.
+fn asks(call: &Call<'_>) -> Option<Asks> {
+    match call {
+        Call::TokenGet(_) | Call::TokenReject(_) => Some(Asks::Token),
+        Call::DpopProof(_) => Some(Asks::Proof),
+        _ => None,
+    }
 }
 
 fn now<T: Serialize>(out: &mut Vec<u8>, id: u32, result: Result<T, WireError>, shape: ErrorShape) {

@@ -8,6 +8,7 @@
 //! run the whole daemon, with its socket, its store and its requests to a provider, on a [`Clock`]
 //! that the test drives. Nothing else is meant to link it.
 
+mod access;
 mod admission;
 mod approvals;
 mod audit;
@@ -40,6 +41,7 @@ mod open;
 mod perform;
 mod process;
 mod published;
+mod restricted;
 mod run;
 mod serve;
 mod service;

@@ -33,6 +33,7 @@ use crate::{
     open,
     process::{self, Confinement, Writable, launcher::Launcher},
     published::Published,
+    restricted::{self, Sockets, keeper::Keeper},
     serve, service,
     signs::{self, Signs},
     watchdog::Watchdog,
@@ -121,6 +122,8 @@ async fn serve_until_stopped(start: &mut Start) -> Result<(), RunError> {
     let listener = Listener::bind(&socket)?;
 
     let (mailbox, mail) = Mailbox::new();
+    let (sockets, orders) = Sockets::new();
+    let restricted = restricted::Place::locate(&socket, &directories.state);
     let place = Place {
         socket: socket.path().to_owned(),
         // Outside the state directory, so that a copy of that directory is told from the original.
@@ -149,6 +152,7 @@ async fn serve_until_stopped(start: &mut Start) -> Result<(), RunError> {
         logins: Logins::default(),
         clocks: Clocks::default(),
         dpop: DpopServers::default(),
+        sockets,
         keys: Keys::new(
             Duration::from_secs(config.key.timeout_secs),
             start.credentials.clone(),
@@ -172,6 +176,8 @@ async fn serve_until_stopped(start: &mut Start) -> Result<(), RunError> {
     let _ = tokio::time::timeout(PATIENCE_AT_START, daemon.opened.notified()).await;
 
     let mut server = tokio::spawn(serve::serve(listener, Arc::clone(&daemon)));
+    let keeper = Keeper::start(&daemon, restricted).await?;
+    let mut keeper = tokio::spawn(keeper.run(orders));
     tracing::info!(
         version = crate::handler::daemon::VERSION,
         pid = std::process::id(),
@@ -217,10 +223,8 @@ async fn serve_until_stopped(start: &mut Start) -> Result<(), RunError> {
     drop(lock);
     daemon.stopped.send_replace(true);
     // What the driver answered last is still to be written.
-    if tokio::time::timeout(PATIENCE_AT_END, &mut server)
-        .await
-        .is_err()
-    {
+    let served = async { (&mut server).await.and((&mut keeper).await) };
+    if tokio::time::timeout(PATIENCE_AT_END, served).await.is_err() {
         tracing::debug!("connections were cut");
     }
     ended.map_err(io::Error::other)??;

@@ -14,8 +14,9 @@ use tokio::{
 };
 
 use crate::{
+    access::Access,
     audit::Tally,
-    connection::{self, Shares},
+    connection::{self, Client, Shares},
     crowd::{Crowd, Place},
     daemon::Shared,
     descriptors,
@@ -94,8 +95,13 @@ fn attend(
     async move {
         daemon.figures.connections.fetch_add(1, Ordering::Relaxed);
         let (process, waits) = (place.process, place.waits());
+        let client = Client {
+            process,
+            tally: Arc::clone(&tally),
+            access: Access::Owner,
+        };
         tokio::select! {
-            () = connection::run(stream, process, Arc::clone(&tally), &waits, shares, &daemon) => {}
+            () = connection::run(stream, client, &waits, shares, &daemon) => {}
             () = place.is_taken_away() => {
                 tracing::debug!(pid = process.0, "a connection gave way to another's");
             }

@@ -130,7 +130,7 @@ fn converse(mut client: Client) -> Result<ExitCode, Failure> {
 /// What the person types; nothing is no. `None` at the end of input.
 fn typed(question: &Question) -> Option<Answer> {
     let keyboard = Keyboard::take()?;
-    let changes = matches!(question.asks, Asks::Tier | Asks::Grant);
+    let changes = matches!(question.asks, Asks::Tier | Asks::Grant | Asks::Socket);
     let prompt = match (changes, question.tier) {
         (true, _) => "Allow it? y(es), or Enter for no: ",
         (false, Tier::AskOnce) => "Allow it? o(nce), y(es) until lock, or Enter for no: ",
@@ -181,6 +181,7 @@ fn shown(question: &Question, now: u64) -> String {
         Asks::Proof => format!("proofs for a token of {account}"),
         Asks::Tier => format!("to lower the tier of {account} to {}", tier_word(change)),
         Asks::Grant => format!("a standing approval for {} on {account}", clean(change)),
+        Asks::Socket => format!("a restricted socket for {account} {}", clean(change)),
         Asks::Unknown => format!("something of {account} that this authctl does not know"),
     };
     let caller = &question.caller;

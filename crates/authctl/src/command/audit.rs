@@ -184,7 +184,7 @@ fn shown(line: &AuditLine, zone: &TimeZone, columns: Option<u16>) -> String {
         Because::Answer => Some("you said yes"),
         Because::Approval => Some("you said yes, until lock"),
         Because::Grant => Some("a standing approval"),
-        Because::Tier | Because::Unknown => None,
+        Because::Tier | Because::Socket | Because::Unknown => None,
     });
     parts.extend(because.map(str::to_owned));
     if line.decision == Decision::Refused
@@ -218,6 +218,7 @@ fn decided(line: &AuditLine) -> (Style, String) {
         Some(Asks::Proof) => "proofs",
         Some(Asks::Tier) => "the tier",
         Some(Asks::Grant) => "a standing approval",
+        Some(Asks::Socket) => "a restricted socket",
         Some(Asks::Unknown) | None => "something",
     };
     match line.decision {

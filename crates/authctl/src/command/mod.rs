@@ -20,6 +20,9 @@ pub(crate) mod man;
 pub(crate) mod provider;
 pub(crate) mod renew;
 pub(crate) mod service;
+pub(crate) mod socket;
+#[cfg(unix)]
+pub(crate) mod ssh;
 pub(crate) mod status;
 pub(crate) mod token;
 pub(crate) mod unlock;

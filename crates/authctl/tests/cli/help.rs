@@ -30,6 +30,8 @@ fn each_verb_explains_itself() {
         "provider",
         "import",
         "adopt",
+        "socket",
+        "ssh",
         "lock",
         "unlock",
         "key",
@@ -42,6 +44,9 @@ fn each_verb_explains_itself() {
     }
     insta::assert_snapshot!("provider_list", help(&["provider", "list"]));
     insta::assert_snapshot!("provider_show", help(&["provider", "show"]));
+    insta::assert_snapshot!("socket_create", help(&["socket", "create"]));
+    insta::assert_snapshot!("socket_list", help(&["socket", "list"]));
+    insta::assert_snapshot!("socket_revoke", help(&["socket", "revoke"]));
     for verb in ["tier", "add", "list", "revoke"] {
         insta::assert_snapshot!(format!("grant_{verb}"), help(&["grant", verb]));
     }

@@ -13,6 +13,7 @@ mod hostile;
 mod import;
 mod login;
 mod provider;
+mod socket;
 mod status;
 #[cfg(target_os = "linux")]
 mod terminal;

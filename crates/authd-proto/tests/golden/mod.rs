@@ -3,6 +3,7 @@
 mod approvals;
 mod requests;
 mod responses;
+mod sockets;
 
 use std::path::{Path, PathBuf};
 
@@ -218,6 +219,7 @@ pub(crate) fn vectors() -> Vec<Vector> {
     let mut all = requests::requests();
     all.extend(requests::tolerated());
     all.extend(responses::responses());
+    all.extend(sockets::vectors());
     all.extend(approvals::vectors());
     all.extend(errors());
     for (name, event) in [

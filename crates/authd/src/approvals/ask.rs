@@ -102,7 +102,7 @@ fn prompt(question: &Question) -> Prompt {
                 (Answer::Allow, "Allow"),
                 (Answer::Deny, "Deny"),
             ],
-            Subject::Tier(_) | Subject::Grant(..) => {
+            Subject::Tier(_) | Subject::Grant(..) | Subject::Socket(_) => {
                 &[(Answer::Once, "Allow"), (Answer::Deny, "Deny")]
             }
         },
@@ -121,6 +121,9 @@ fn sentence(question: &Question) -> String {
         Subject::Grant(caller, Some(secs)) => {
             let span = humantime::format_duration(std::time::Duration::from_secs(*secs));
             format!("{who} asks to let {caller} in for {span}")
+        }
+        Subject::Socket(terms) => {
+            format!("{who} asks for a restricted socket {}", terms.summary())
         }
     }
 }

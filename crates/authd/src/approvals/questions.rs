@@ -13,7 +13,7 @@ use authd_core::{
 };
 use tokio::sync::watch;
 
-use crate::caller::Caller;
+use crate::{caller::Caller, restricted::Terms};
 
 /// A question that nobody answers is withdrawn after so long.
 pub(crate) const LIFE: Duration = Duration::from_secs(300);
@@ -35,6 +35,8 @@ pub(crate) enum Subject {
     Tier(Tier),
     /// A standing approval, and for how many seconds.
     Grant(CallerName, Option<u64>),
+    /// A restricted socket.
+    Socket(Box<Terms>),
 }
 
 /// How a question stands.

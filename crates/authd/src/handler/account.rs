@@ -97,6 +97,7 @@ async fn depart(
 ) -> Result<(Vec<TokenKind>, Vec<TokenKind>), WireError> {
     daemon.check_open()?;
     let account = account_name(name)?;
+    super::socket::close_of(daemon, account.clone()).await;
     match daemon.mailbox.depart(account, revoke, wait).await {
         Some(Departed::Gone { revoked, pending }) => Ok((revoked, pending)),
         Some(Departed::Unknown) => Err(unknown_account(name)),

@@ -157,6 +157,7 @@ pub(crate) fn shown(question: &Question) -> WireQuestion {
             Subject::HandOut(_) => None,
             Subject::Tier(tier) => Some(word(*tier).to_owned()),
             Subject::Grant(caller, _) => Some(caller.to_string()),
+            Subject::Socket(terms) => Some(terms.summary()),
         },
         asked_at,
         expires_at: asked_at + LIFE.as_secs(),
@@ -169,6 +170,7 @@ fn asks(subject: &Subject) -> Asks {
         Subject::HandOut(Purpose::Proof) => Asks::Proof,
         Subject::Tier(_) => Asks::Tier,
         Subject::Grant(..) => Asks::Grant,
+        Subject::Socket(_) => Asks::Socket,
     }
 }
 
@@ -177,6 +179,7 @@ fn changed(subject: &Subject) -> String {
         Subject::HandOut(_) => String::new(),
         Subject::Tier(tier) => format!("; the tier {}", word(*tier)),
         Subject::Grant(caller, _) => format!("; a standing approval for {caller}"),
+        Subject::Socket(terms) => format!("; a restricted socket {}", terms.summary()),
     }
 }
 

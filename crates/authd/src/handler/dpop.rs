@@ -1,7 +1,7 @@
 //! `dpop.proof`: a proof of possession (RFC 9449 §4) for one request of a client. The key stays here.
 
 use authd_core::lease::LeaseKey;
-use authd_core::policy::{Purpose, Tier};
+use authd_core::policy::Purpose;
 use authd_core::secret::Secret;
 use authd_oauth::{Ambient as _, DpopKey, ProofError, ProofRequest};
 use authd_proto::{ErrorCode, WireError, WireSecret, request::DpopProof, response::DpopProofReply};
@@ -50,7 +50,7 @@ pub(crate) async fn proof(
     let pass = gate::admit(&daemon, &asker, &request, deadline)
         .await
         .inspect_err(|error| gate::refused(&daemon, &asker, &request, error.code))?;
-    if pass.tier != Tier::Allow {
+    if !pass.is_unasked() {
         // While the person was asked the store may have been locked.
         daemon.check_open()?;
     }

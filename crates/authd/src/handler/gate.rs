@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use super::{refusal, wire_tier};
 use crate::{
+    access::Access,
     approvals::{Admission, Asked, NotAsked, Standing, Subject, Wish, ask},
     audit::{Key, Tally},
     caller::Caller,
@@ -31,6 +32,7 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct Asker {
     pub(crate) tally: Arc<Tally>,
+    pub(crate) access: Access,
     pub(crate) origin: Origin,
 }
 
@@ -54,6 +56,31 @@ impl Pass {
         tier: Tier::Allow,
         because: Because::Tier,
     };
+
+    /// Whether it was given without a look at who asks.
+    pub(crate) fn is_unasked(self) -> bool {
+        matches!(self.because, Because::Tier | Because::Socket)
+    }
+}
+
+/// That of a request which nobody is asked about. Whoever made a restricted socket has said with it what it
+/// gives, and to whom: there the tier asks no more.
+pub(crate) fn unasked(daemon: &Shared, access: &Access, account: &Account) -> Option<Pass> {
+    let tier = daemon.approvals.tier(account);
+    match access {
+        Access::Restricted(_) => Some(Pass {
+            tier,
+            because: Because::Socket,
+        }),
+        Access::Owner => (tier == Tier::Allow).then_some(Pass::OF_TIER),
+    }
+}
+
+/// What the audit log says of a request that came in elsewhere than at the owner's socket.
+pub(crate) fn through(access: &Access) -> Option<String> {
+    access
+        .socket()
+        .map(|name| format!("through the restricted socket {name}"))
 }
 
 /// Lets a request pass, after a question to the person where the account's tier has it so. Waits for the
@@ -68,11 +95,11 @@ pub(crate) async fn admit(
     request: &Request<'_>,
     deadline: Instant,
 ) -> Result<Pass, WireError> {
-    let tier = daemon.approvals.tier(request.account);
-    if tier == Tier::Allow {
-        return Ok(Pass::OF_TIER);
+    if let Some(pass) = unasked(daemon, &asker.access, request.account) {
+        return Ok(pass);
     }
     check_covered(daemon, request)?;
+    let tier = daemon.approvals.tier(request.account);
     let caller = asker.tally.caller();
     let wish = Wish {
         account: request.account.clone(),
@@ -126,7 +153,7 @@ fn check_covered(daemon: &Shared, request: &Request<'_>) -> Result<(), WireError
 /// # Errors
 /// [`ErrorCode::Denied`].
 pub(crate) fn recheck(caller: &Caller, pass: Pass) -> Result<(), WireError> {
-    if pass.because == Because::Tier || caller.name().is_unidentified() || caller.is_alive() {
+    if pass.is_unasked() || caller.name().is_unidentified() || caller.is_alive() {
         return Ok(());
     }
     Err(WireError::new(
@@ -225,6 +252,7 @@ pub(crate) fn refused(daemon: &Shared, asker: &Asker, request: &Request<'_>, cod
         AuditLine {
             tier: Some(wire_tier(daemon.approvals.tier(request.account))),
             code: Some(code),
+            message: through(&asker.access),
             ..line(
                 Decision::Refused,
                 &request,
@@ -233,6 +261,32 @@ pub(crate) fn refused(daemon: &Shared, asker: &Asker, request: &Request<'_>, cod
             )
         }
     });
+}
+
+/// Writes down that a restricted socket refused a request before it was looked at what there is: for the wrong
+/// method or account, for more than it gives. Of what was asked for nothing is written: it is a client's own words.
+pub(crate) fn refused_unseen(daemon: &Shared, asker: &Asker, asks: Option<Asks>, code: ErrorCode) {
+    let Some(account) = asker.access.restricted_to() else {
+        return;
+    };
+    if !matches!(code, ErrorCode::Denied | ErrorCode::Locked) {
+        return;
+    }
+    let key = Key::Refused(account.clone(), code);
+    asker
+        .tally
+        .count(&daemon.audit, &key, daemon.clock.now(), || {
+            let origin = asker.origin.clone();
+            AuditLine {
+                asks,
+                account: Some(account.to_string()),
+                claimed: origin.client,
+                code: Some(code),
+                message: through(&asker.access),
+                trace_id: origin.trace_id,
+                ..AuditLine::new(daemon.clock.unix_now(), Decision::Refused)
+            }
+        });
 }
 
 /// What was asked for, as far as the login knows it: the rest is a client's own words, and may be a secret

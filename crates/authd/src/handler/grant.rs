@@ -177,20 +177,27 @@ pub(crate) async fn revoke(
 }
 
 /// Asks the person whether something may be changed, and waits. The answer itself changes it.
-async fn approved(
+pub(super) async fn approved(
     daemon: &Shared,
     asker: &Asker,
     account: &Account,
     subject: Subject,
     wait: Duration,
 ) -> Result<(), WireError> {
+    let (scopes, resource) = match &subject {
+        Subject::Socket(terms) => (
+            gate::scopes(&terms.scopes),
+            terms.resources.first().cloned(),
+        ),
+        _ => (Vec::new(), None),
+    };
     let wish = Wish {
         account: account.clone(),
         subject,
         caller: Arc::clone(asker.tally.caller()),
         claimed: asker.origin.client.clone(),
-        scopes: Vec::new(),
-        resource: None,
+        scopes,
+        resource,
     };
     match daemon.approvals.ask(&wish, daemon.clock.now()) {
         Admission::Asked(asked) => {
@@ -205,7 +212,13 @@ async fn approved(
     }
 }
 
-fn written_down(daemon: &Shared, asker: &Asker, account: &Account, asks: Asks, message: String) {
+pub(super) fn written_down(
+    daemon: &Shared,
+    asker: &Asker,
+    account: &Account,
+    asks: Asks,
+    message: String,
+) {
     // While it waits for its answer it is there to be looked at.
     let _ = asker.tally.caller().facts();
     let line = AuditLine {

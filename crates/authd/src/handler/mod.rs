@@ -18,6 +18,7 @@ pub(crate) mod provider;
 pub(crate) mod refusal;
 pub(crate) mod renew;
 pub(crate) mod resource;
+pub(crate) mod socket;
 pub(crate) mod token;
 
 use std::time::Duration;

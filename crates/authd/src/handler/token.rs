@@ -9,10 +9,11 @@ use authd_core::{
     broker::Report,
     id::ClientId,
     lease::{Lease, LeaseKey},
-    policy::{Purpose, Tier},
+    policy::Purpose,
 };
 use authd_proto::{
-    ErrorCode, ErrorShape, WireError,
+    ErrorCode, WireError,
+    approval::Asks,
     audit::AuditLine,
     encode::{self, TokenTail},
     request::{TokenGet, TokenReject},
@@ -24,7 +25,8 @@ use super::{
     refusal, resource, scopes, wait, whole_secs,
 };
 use crate::{
-    audit::{Key, Tally},
+    access::Access,
+    audit::Key,
     connection::Session,
     daemon::Shared,
     dispatch::{Later, Reply},
@@ -37,65 +39,69 @@ use crate::{
 /// account's tier has it so, not before the person said yes.
 pub(crate) fn get(
     daemon: &Shared,
-    shape: ErrorShape,
+    session: &Session,
     id: u32,
     get: &TokenGet<'_>,
-    tally: &Arc<Tally>,
     origin: impl Fn() -> Origin,
     out: &mut Vec<u8>,
 ) -> Option<Later> {
-    let ask = match cached(daemon, id, get, tally, &origin, out) {
+    let ask = match cached(daemon, session, id, get, &origin, out) {
         Ok(None) => return None,
         Ok(Some(ask)) => Ask {
             origin: origin(),
             ..ask
         },
         Err(error) => {
-            encode::error(out, id, &error, shape);
+            refused(daemon, session, id, error, origin(), out);
             return None;
         }
     };
-    Some(answer(daemon, shape, id, tally, ask))
+    Some(answer(daemon, session, id, ask))
 }
 
 /// Writes the cached token, or says what to ask the engine.
 fn cached(
     daemon: &Shared,
+    session: &Session,
     id: u32,
     get: &TokenGet<'_>,
-    tally: &Tally,
     origin: impl Fn() -> Origin,
     out: &mut Vec<u8>,
 ) -> Result<Option<Ask>, WireError> {
     daemon.check_open()?;
+    let access = &session.access;
     let accounts = daemon.published.load();
-    let snapshot = match get.account {
+    let snapshot = match access.account(get.account) {
         Some(name) => accounts
             .get(name)
             .ok_or_else(|| super::unknown_account(name))?,
         None => resource::account(&accounts, get.resource)?,
     };
-    let key = snapshot.key(LeaseKey {
+    let key = LeaseKey {
         resource: get.resource.map(str::to_owned),
         scopes: scopes(get.scopes.as_deref())?,
-    });
+    };
+    let key = access.key(snapshot, key)?;
     let min_ttl = get.min_ttl_secs.map(Duration::from_secs);
     let now = daemon.clock.now();
     let boot_id = daemon.published.boot_id;
     let account = &snapshot.view.grant.account;
-    if daemon.approvals.tier(account) == Tier::Allow
+    if let Some(pass) = gate::unasked(daemon, access, account)
         && let Some((token, left)) =
             snapshot.servable(&key, min_ttl.unwrap_or_default(), now, boot_id)
     {
+        access.check_token(snapshot, &key)?;
         let tail = TokenTail {
             ttl_secs: whole_secs(left),
             low: false,
             renewed: false,
         };
+        access.count_served();
         token.encoded.response(out, id, tail);
         daemon.figures.served.fetch_add(1, Ordering::Relaxed);
-        tally.count(&daemon.audit, &Key::Token(token.fingerprint), now, || {
-            line(daemon, Pass::OF_TIER, snapshot, &key, origin())
+        let counted = Key::Token(token.fingerprint);
+        session.tally.count(&daemon.audit, &counted, now, || {
+            line(daemon, access, pass, snapshot, &key, origin())
         });
         if token.use_is_news(now.boot) {
             daemon.mailbox.used(account.clone(), key);
@@ -121,23 +127,28 @@ pub(crate) fn reject(
     origin: impl FnOnce() -> Origin,
     out: &mut Vec<u8>,
 ) -> Option<Later> {
-    let (shape, tally) = (session.errors, &session.tally);
-    match report(daemon, session.process, reject) {
+    let access = &session.access;
+    match report(daemon, access, session.process, reject) {
         Ok(ask) => {
             let ask = Ask {
                 origin: origin(),
                 ..ask
             };
-            Some(answer(daemon, shape, id, tally, ask))
+            Some(answer(daemon, session, id, ask))
         }
         Err(error) => {
-            encode::error(out, id, &error, shape);
+            refused(daemon, session, id, error, origin(), out);
             None
         }
     }
 }
 
-fn report(daemon: &Shared, client: ClientId, reject: &TokenReject<'_>) -> Result<Ask, WireError> {
+fn report(
+    daemon: &Shared,
+    access: &Access,
+    client: ClientId,
+    reject: &TokenReject<'_>,
+) -> Result<Ask, WireError> {
     daemon.check_open()?;
     let bad = |message: String| WireError::new(ErrorCode::BadRequest, message);
     let fingerprint = match (reject.fingerprint, reject.access_token) {
@@ -151,16 +162,16 @@ fn report(daemon: &Shared, client: ClientId, reject: &TokenReject<'_>) -> Result
     let snapshot = accounts
         .get(reject.account)
         .ok_or_else(|| super::unknown_account(reject.account))?;
-    let key = snapshot.key(LeaseKey {
+    let key = LeaseKey {
         resource: reject.resource.map(str::to_owned),
         scopes: scopes(reject.scopes.as_deref())?,
-    });
+    };
+    let key = access.key(snapshot, key)?;
     Ok(Ask {
         question: Question::Reject(Report {
             fingerprint,
             client,
-            // Every socket so far is its owner's own.
-            teaches: true,
+            teaches: access.teaches(),
         }),
         account: snapshot.view.grant.account.clone(),
         key,
@@ -170,13 +181,29 @@ fn report(daemon: &Shared, client: ClientId, reject: &TokenReject<'_>) -> Result
     })
 }
 
+/// Answers what is refused before anybody is asked.
+fn refused(
+    daemon: &Shared,
+    session: &Session,
+    id: u32,
+    error: WireError,
+    origin: Origin,
+    out: &mut Vec<u8>,
+) {
+    let error = session.access.shield(error);
+    gate::refused_unseen(
+        daemon,
+        &session.asker(origin),
+        Some(Asks::Token),
+        error.code,
+    );
+    encode::error(out, id, &error, session.errors);
+}
+
 /// Asks whoever is to be asked, and waits.
-fn answer(daemon: &Shared, shape: ErrorShape, id: u32, tally: &Arc<Tally>, ask: Ask) -> Later {
-    let daemon = Arc::clone(daemon);
-    let asker = Asker {
-        tally: Arc::clone(tally),
-        origin: ask.origin.clone(),
-    };
+fn answer(daemon: &Shared, session: &Session, id: u32, ask: Ask) -> Later {
+    let (daemon, shape) = (Arc::clone(daemon), session.errors);
+    let asker = session.asker(ask.origin.clone());
     Box::pin(async move {
         let (account, key) = (ask.account.clone(), ask.key.clone());
         let request = Request {
@@ -186,11 +213,13 @@ fn answer(daemon: &Shared, shape: ErrorShape, id: u32, tally: &Arc<Tally>, ask: 
         };
         match hand_out(&daemon, &asker, &request, ask).await {
             Ok((token, tail)) => {
+                asker.access.count_served();
                 daemon.figures.served.fetch_add(1, Ordering::Relaxed);
                 Reply::Token { id, token, tail }
             }
             Err(error) => {
                 gate::refused(&daemon, &asker, &request, error.code);
+                let error = asker.access.shield(error);
                 Reply::Error { id, error, shape }
             }
         }
@@ -206,11 +235,11 @@ async fn hand_out(
 ) -> Result<(Arc<Token>, TokenTail), WireError> {
     let deadline = gate::deadline(ask.wait);
     let pass = gate::admit(daemon, asker, request, deadline).await?;
-    if pass.tier != Tier::Allow {
+    if !pass.is_unasked() {
         // While the person was asked the store may have been locked.
         daemon.check_open()?;
     }
-    let (snapshot, token, tail) = match at_hand(daemon, &ask, pass) {
+    let (snapshot, key, token, tail) = match at_hand(daemon, &ask, pass) {
         Some(found) => found,
         None => {
             let ask = Ask {
@@ -226,14 +255,19 @@ async fn hand_out(
                 low: handed.low,
                 renewed: handed.renewed,
             };
-            (handed.snapshot, handed.token, tail)
+            (handed.snapshot, handed.key, handed.token, tail)
         }
     };
+    asker
+        .access
+        .check_time(&daemon.clock, daemon.published.boot_id)?;
+    asker.access.check_token(&snapshot, &key)?;
     gate::recheck(asker.tally.caller(), pass)?;
     let now = daemon.clock.now();
-    let key = Key::Token(token.fingerprint);
-    asker.tally.count(&daemon.audit, &key, now, || {
-        line(daemon, pass, &snapshot, request.key, asker.origin.clone())
+    let counted = Key::Token(token.fingerprint);
+    asker.tally.count(&daemon.audit, &counted, now, || {
+        let origin = asker.origin.clone();
+        line(daemon, &asker.access, pass, &snapshot, request.key, origin)
     });
     Ok((token, tail))
 }
@@ -243,8 +277,8 @@ fn at_hand(
     daemon: &Shared,
     ask: &Ask,
     pass: Pass,
-) -> Option<(Arc<Snapshot>, Arc<Token>, TokenTail)> {
-    if pass.tier == Tier::Allow || !matches!(ask.question, Question::Demand) {
+) -> Option<(Arc<Snapshot>, LeaseKey, Arc<Token>, TokenTail)> {
+    if pass.is_unasked() || !matches!(ask.question, Question::Demand) {
         return None;
     }
     let accounts = daemon.published.load();
@@ -260,12 +294,14 @@ fn at_hand(
     if token.use_is_news(now.boot) {
         daemon.mailbox.used(ask.account.clone(), ask.key.clone());
     }
-    Some((Arc::clone(snapshot), Arc::clone(token), tail))
+    let key = ask.key.clone();
+    Some((Arc::clone(snapshot), key, Arc::clone(token), tail))
 }
 
 /// The line of the audit log on a token that is handed out.
 fn line(
     daemon: &Shared,
+    access: &Access,
     pass: Pass,
     snapshot: &Snapshot,
     key: &LeaseKey,
@@ -285,6 +321,7 @@ fn line(
         )
     };
     let mut line = gate::handed_out(pass, &request, origin, daemon.clock.unix_now());
+    line.message = gate::through(access);
     if let Some((fingerprint, generation, scopes)) = grant.leases.get(key).map(of_token) {
         line.fingerprint = Some(fingerprint);
         line.generation = Some(generation);

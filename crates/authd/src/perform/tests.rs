@@ -76,6 +76,7 @@ impl Bench {
             logins: Logins::default(),
             clocks: Clocks::default(),
             dpop: DpopServers::default(),
+            sockets: crate::restricted::Sockets::new().0,
             keys: Keys::new(Duration::from_secs(5), None),
             standing: ArcSwap::from_pointee(Standing::opening()),
             figures: Figures::new(&clock),
