@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use authd_client::Client;
 use authd_proto::approval::{
     AccountGrants, GrantAdd, GrantInfo, GrantList, GrantListReply, GrantRevoke, GrantTier, Tier,
 };
@@ -133,6 +134,27 @@ impl Who {
     }
 }
 
+/// Says who is not asked about at any tier. Whoever was let in while nobody was asked is among them.
+fn note_standing(client: &mut Client, account: &str) -> Result<(), Failure> {
+    let accounts = daemon::pages(client, |cursor| GrantList {
+        account: Some(account.to_owned()),
+        limit: None,
+        cursor,
+    })?;
+    let standing: usize = accounts.iter().map(|account| account.grants.len()).sum();
+    let account = clean(account);
+    match standing {
+        0 => {}
+        1 => output::note(format_args!(
+            "one standing approval lets a program in without a question: see 'authctl grant list {account}'"
+        )),
+        count => output::note(format_args!(
+            "{count} standing approvals let programs in without a question: see 'authctl grant list {account}'"
+        )),
+    }
+    Ok(())
+}
+
 impl Page for GrantListReply {
     type Entry = AccountGrants;
 
@@ -172,6 +194,9 @@ pub(crate) fn run(args: GrantArgs) -> Result<ExitCode, Failure> {
                 let account = clean(&reply.account);
                 let (now, before) = (word(reply.tier), word(reply.before));
                 output::note(format_args!("'{account}': {now}; before it was {before}"));
+                if reply.tier != Tier::Allow {
+                    note_standing(&mut client, &reply.account)?;
+                }
             }
         }
         Verb::Add {

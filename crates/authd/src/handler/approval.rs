@@ -38,6 +38,7 @@ pub(crate) async fn answer(
     caller: Arc<Caller>,
     ask: ApprovalAnswer,
 ) -> Result<ApprovalAnswerReply, WireError> {
+    caller.look().await;
     let now = daemon.clock.now();
     let id = ask.approval_id;
     let may = daemon

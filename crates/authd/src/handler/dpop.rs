@@ -89,7 +89,9 @@ pub(crate) async fn proof(
             })
         })
         .map_err(no_proof)?;
-    gate::recheck(asker.tally.caller(), pass)?;
+    let pass = gate::admit_again(&daemon, &asker, &request, deadline, pass).await?;
+    gate::recheck(asker.tally.caller(), pass).await?;
+    daemon.check_open()?;
     let counted = Key::Proof(account.clone());
     asker
         .tally

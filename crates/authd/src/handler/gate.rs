@@ -99,8 +99,9 @@ pub(crate) async fn admit(
         return Ok(pass);
     }
     check_covered(daemon, request)?;
-    let tier = daemon.approvals.tier(request.account);
     let caller = asker.tally.caller();
+    caller.look().await;
+    let tier = daemon.approvals.tier(request.account);
     let wish = Wish {
         account: request.account.clone(),
         subject: Subject::HandOut(request.purpose),
@@ -113,9 +114,7 @@ pub(crate) async fn admit(
         let now = daemon.clock.now();
         match daemon.approvals.admit(request.purpose, &wish, now) {
             Admission::Granted(because) => {
-                let pass = Pass { tier, because };
-                recheck(caller, pass)?;
-                return Ok(pass);
+                return Ok(Pass { tier, because });
             }
             Admission::Denied => {
                 return Err(WireError::new(
@@ -147,18 +146,36 @@ fn check_covered(daemon: &Shared, request: &Request<'_>) -> Result<(), WireError
     })
 }
 
-/// Looks once more whether a caller that was let through by who it is has not ended meanwhile. To be called
-/// just before what it asked for is sent.
+/// Lets a request pass once more, which has waited for something else since: the tier may be another, an approval
+/// may be gone. Whoever was said yes to for this very request is not asked about again.
+///
+/// # Errors
+/// Those of [`admit`].
+pub(crate) async fn admit_again(
+    daemon: &Shared,
+    asker: &Asker,
+    request: &Request<'_>,
+    deadline: Instant,
+    pass: Pass,
+) -> Result<Pass, WireError> {
+    match pass.because {
+        Because::Answer | Because::Socket => Ok(pass),
+        _ => admit(daemon, asker, request, deadline).await,
+    }
+}
+
+/// Looks once more whether a caller that was let through by who it is has not ended meanwhile, nor become
+/// another program. To be called just before what it asked for is sent.
 ///
 /// # Errors
 /// [`ErrorCode::Denied`].
-pub(crate) fn recheck(caller: &Caller, pass: Pass) -> Result<(), WireError> {
-    if pass.is_unasked() || caller.name().is_unidentified() || caller.is_alive() {
+pub(crate) async fn recheck(caller: &Arc<Caller>, pass: Pass) -> Result<(), WireError> {
+    if pass.is_unasked() || caller.name().is_unidentified() || caller.is_still_itself().await {
         return Ok(());
     }
     Err(WireError::new(
         ErrorCode::Denied,
-        "the process that was approved has ended",
+        "the process that was approved has ended, or runs another program now",
     ))
 }
 

@@ -22,11 +22,13 @@ use authd_proto::{
 use super::{
     account_name,
     approval::word,
+    blocking,
     gate::{self, Asker},
     unknown_account, wait, wire_tier,
 };
 use crate::{
     approvals::{Admission, Grant, NotKept, Subject, Wish},
+    caller::not_a_name,
     daemon::Shared,
 };
 
@@ -97,7 +99,7 @@ pub(crate) async fn tier(
         set.map_err(|error| not_kept(&error))?;
     }
     let message = format!("the tier is {}; before it was {}", word(tier), word(before));
-    written_down(&daemon, &asker, &account, Asks::Tier, message);
+    written_down(&daemon, &asker, &account, Asks::Tier, message).await;
     Ok(GrantTierReply {
         account: account.to_string(),
         tier: wire_tier(tier),
@@ -123,12 +125,12 @@ pub(crate) async fn add(
     {
         return Err(bad(format!("'for_secs' is from 1 to {LONGEST_SECS}")));
     }
-    if let CallerName::Executable(path) = &caller
-        && let Some(why) = crate::caller::not_a_name(path)
-    {
-        return Err(
-            bad(format!("{path} {why}")).with_hint("name the unit or the application it runs in")
-        );
+    if let CallerName::Executable(path) = &caller {
+        let looked_at = path.clone();
+        if let Some(why) = blocking(move || not_a_name(&looked_at)).await? {
+            return Err(bad(format!("{path} {why}"))
+                .with_hint("name the unit or the application it runs in"));
+        }
     }
     let now = daemon.clock.now();
     let grant = if daemon.approvals.tier(&account) == Tier::Allow {
@@ -144,7 +146,7 @@ pub(crate) async fn add(
         added.ok_or_else(|| bad("it was revoked again already".to_owned()))?
     };
     let message = format!("a standing approval for {caller}");
-    written_down(&daemon, &asker, &account, Asks::Grant, message);
+    written_down(&daemon, &asker, &account, Asks::Grant, message).await;
     Ok(info(grant))
 }
 
@@ -160,7 +162,7 @@ pub(crate) async fn revoke(
     let revoked = revoked.map_err(|error| not_kept(&error))?;
     if revoked > 0 {
         let message = format!("{revoked} standing approvals were revoked");
-        written_down(&daemon, &asker, &account, Asks::Grant, message);
+        written_down(&daemon, &asker, &account, Asks::Grant, message).await;
     } else if ask.grant_id.is_some() {
         return Err(
             WireError::new(ErrorCode::BadRequest, "there is no such standing approval")
@@ -191,6 +193,7 @@ pub(super) async fn approved(
         ),
         _ => (Vec::new(), None),
     };
+    asker.tally.caller().look().await;
     let wish = Wish {
         account: account.clone(),
         subject,
@@ -212,7 +215,19 @@ pub(super) async fn approved(
     }
 }
 
-pub(super) fn written_down(
+/// Ends the standing approvals of an account that goes: who has its name later may be somebody else. Its tier
+/// stays.
+pub(super) async fn end_of(daemon: &Shared, account: &Account) {
+    let now = daemon.clock.now();
+    if daemon.approvals.grants(account, now).is_empty() {
+        return;
+    }
+    if let Err(error) = daemon.approvals.revoke(account, None, now).await {
+        tracing::warn!(%error, "standing approvals of an account that goes stay");
+    }
+}
+
+pub(super) async fn written_down(
     daemon: &Shared,
     asker: &Asker,
     account: &Account,
@@ -220,7 +235,7 @@ pub(super) fn written_down(
     message: String,
 ) {
     // While it waits for its answer it is there to be looked at.
-    let _ = asker.tally.caller().facts();
+    asker.tally.caller().look().await;
     let line = AuditLine {
         asks: Some(asks),
         account: Some(account.to_string()),

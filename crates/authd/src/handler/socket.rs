@@ -48,7 +48,7 @@ pub(crate) async fn create(
     let summary = terms.summary();
     let socket = daemon.sockets.open(terms).await.map_err(in_words)?;
     let message = format!("{} was opened {summary}", socket.terms.name);
-    grant::written_down(&daemon, &asker, &account, Asks::Socket, message);
+    grant::written_down(&daemon, &asker, &account, Asks::Socket, message).await;
     socket
         .info(daemon.clock.now(), daemon.published.boot_id)
         .ok_or_else(|| in_words(Trouble::Unknown))
@@ -214,7 +214,8 @@ pub(crate) async fn revoke(
             &socket.terms.account,
             Asks::Socket,
             message,
-        );
+        )
+        .await;
     }
     Ok(SocketRevokeReply { revoked })
 }

@@ -234,7 +234,7 @@ async fn hand_out(
     ask: Ask,
 ) -> Result<(Arc<Token>, TokenTail), WireError> {
     let deadline = gate::deadline(ask.wait);
-    let pass = gate::admit(daemon, asker, request, deadline).await?;
+    let mut pass = gate::admit(daemon, asker, request, deadline).await?;
     if !pass.is_unasked() {
         // While the person was asked the store may have been locked.
         daemon.check_open()?;
@@ -250,6 +250,7 @@ async fn hand_out(
             // Whatever came: for somebody who is not to be served any more there is only that to say.
             daemon.check_open()?;
             let handed = handed.map_err(|refused| refusal::token(request.account, refused))?;
+            pass = gate::admit_again(daemon, asker, request, deadline, pass).await?;
             let tail = TokenTail {
                 ttl_secs: whole_secs(handed.ttl),
                 low: handed.low,
@@ -262,7 +263,8 @@ async fn hand_out(
         .access
         .check_time(&daemon.clock, daemon.published.boot_id)?;
     asker.access.check_token(&snapshot, &key)?;
-    gate::recheck(asker.tally.caller(), pass)?;
+    gate::recheck(asker.tally.caller(), pass).await?;
+    daemon.check_open()?;
     let now = daemon.clock.now();
     let counted = Key::Token(token.fingerprint);
     asker.tally.count(&daemon.audit, &counted, now, || {
