@@ -38,7 +38,9 @@ fn restrict(writable: &Writable) -> Result<RulesetStatus, RulesetError> {
         | make_bitflags!(AccessFs::{
             WriteFile | Truncate | MakeReg | MakeDir | MakeSock | RemoveFile | RemoveDir | Refer
         });
-    let sockets = read | make_bitflags!(AccessFs::{ MakeSock | MakeDir | RemoveFile | RemoveDir });
+    // A restricted socket is made beside its directory, and moved into it.
+    let sockets =
+        read | make_bitflags!(AccessFs::{ MakeSock | MakeDir | RemoveFile | RemoveDir | Refer });
     let mut ruleset = Ruleset::default()
         // Without it the kernel forbids what the store does: to move a file to another directory.
         .set_compatibility(CompatLevel::HardRequirement)
