@@ -10,13 +10,14 @@ use std::{
         unix::{fs::PermissionsExt as _, net::UnixListener},
     },
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use authd_e2e::{
     Daemon, Instance, PATIENCE, Raw,
     asker::{Asker, Way},
     raw::frame,
-    until,
+    tool, until,
 };
 use authd_proto::request::DaemonStatus;
 use authd_testkit::{Client, ClientAuthentication, FakeServer, Options};
@@ -325,6 +326,55 @@ fn where_nothing_can_be_locked_the_daemon_runs_and_says_so() {
     assert!(shown.stdout.contains(line), "{shown:?}");
     let doctor = instance.authctl(&["doctor"]);
     assert!(doctor.stdout.contains("warn  sandbox"), "{doctor:?}");
+}
+
+/// Python in a root of its own making, where `/.flatpak-info` is a pipe that nobody writes into.
+fn python_beside_a_pipe(instance: &Instance) -> Command {
+    const PREPARE: &str = r#"
+        set -e
+        mount -t tmpfs none "$0"
+        for dir in bin lib lib64 usr etc proc dev tmp; do
+            test -e "/$dir" || continue
+            mkdir "$0/$dir"
+            mount --rbind "/$dir" "$0/$dir"
+        done
+        mkfifo "$0/.flatpak-info"
+        exec chroot "$0" /usr/bin/python3 "$@"
+    "#;
+    let mut command = instance.command(tool::of_everybody("unshare"));
+    command
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", PREPARE])
+        .arg(instance.dir().join("home"));
+    command
+}
+
+#[test]
+fn a_sandbox_that_does_not_say_what_it_is_keeps_nobody_waiting() {
+    if !may_change_users() {
+        return;
+    }
+    let server = FakeServer::start(Options::default()).unwrap();
+    let instance = Instance::of_user(SOMEBODY);
+    let daemon = instance.start_daemon();
+    instance.login(&server, "demo");
+    let launcher = launcher(&daemon).as_raw_nonzero().get().cast_unsigned();
+    // More than are looked into at once.
+    for _ in 0..12 {
+        let strange = python_beside_a_pipe(&instance);
+        let asker = Asker::by(&instance, strange, "demo", Way::Itself);
+        asker.answer().unwrap();
+    }
+    let python = Asker::python(&instance, "demo", "x", Way::Itself);
+    python.answer().unwrap();
+    let known = callers(&instance);
+    assert_eq!(known.len(), 13, "{known:#?}");
+    let (last, strange) = known.split_last().unwrap();
+    assert!(strange.iter().all(|one| one["name"] == "unidentified"));
+    let program = last["executable"].as_str().unwrap();
+    assert!(program.contains("python"), "{last:#}");
+    until("nobody looks any more", || {
+        fs::read_dir(of(launcher, "task")).unwrap().count() == 1
+    });
 }
 
 /// The callers in the audit log that were given a token, the oldest first.

@@ -11,8 +11,8 @@ use authd_e2e::{
     notifier::Notifier,
     tool,
 };
-use authd_proto::{ErrorCode, approval::Question};
-use authd_testkit::{FakeServer, Options};
+use authd_proto::{ErrorCode, approval::Question, request::TokenReject};
+use authd_testkit::{Endpoint, FakeServer, Options, Phase};
 use serde_json::Value;
 
 /// An instance with the account `demo` at a tier.
@@ -277,6 +277,66 @@ fn what_cannot_be_read_makes_every_account_ask() {
     );
     let refused = instance.authctl(&["grant", "tier", "demo", "allow"]);
     assert_ne!(refused.code(), 0, "nobody knows what it would change");
+}
+
+#[test]
+fn a_tier_that_is_raised_counts_for_whoever_waits_for_the_provider() {
+    let instance = Instance::new();
+    let _daemon = instance.start_daemon();
+    let server = at_tier(&instance, "allow");
+    let first = instance.token("demo", Duration::ZERO).unwrap();
+    server.close_gate(Endpoint::Token, Phase::AfterCommit);
+    let reported = std::thread::scope(|scope| {
+        let reporting = scope.spawn(|| {
+            instance.call(&TokenReject {
+                account: "demo",
+                fingerprint: Some(&first.renewal.fingerprint),
+                access_token: None,
+                scopes: None,
+                resource: None,
+                status: Some(401),
+                www_authenticate: None,
+                wait_secs: Some(PATIENCE.as_secs()),
+            })
+        });
+        let held = server.wait_held_blocking(Endpoint::Token, 1, PATIENCE);
+        held.unwrap();
+        let raised = instance.authctl(&["grant", "tier", "demo", "ask-each"]);
+        assert_eq!(raised.code(), 0, "{raised:?}");
+        server.open_gate(Endpoint::Token);
+        reporting.join().unwrap()
+    });
+    // It was let in when nobody was to be asked; now somebody is, and there is nobody.
+    assert_eq!(reported.err().unwrap().code, ErrorCode::ApprovalRequired);
+    assert_eq!(instance.account("demo").leases[0].generation, 2, "renewed");
+}
+
+#[test]
+fn standing_approvals_end_with_the_login_and_are_told_of_when_a_tier_is_raised() {
+    let instance = Instance::new();
+    let _daemon = instance.start_daemon();
+    let server = at_tier(&instance, "allow");
+    let grants = || {
+        let listed = instance
+            .authctl(&["grant", "list", "demo", "--json"])
+            .json();
+        let account = &listed["accounts"][0];
+        let count = account["grants"].as_array().map_or(0, Vec::len);
+        (account["tier"].clone(), count)
+    };
+    let unit = ["grant", "add", "demo", "--unit", "backup.service"];
+    assert_eq!(instance.authctl(&unit).code(), 0);
+    let raised = instance.authctl(&["grant", "tier", "demo", "ask-each"]);
+    let told = "one standing approval lets a program in without a question";
+    assert!(raised.stderr.contains(told), "{raised:?}");
+    assert_eq!(grants(), ("ask_each".into(), 1));
+
+    // A new login over it is the same login.
+    instance.login(&server, "demo");
+    assert_eq!(grants(), ("ask_each".into(), 1));
+    assert_eq!(instance.authctl(&["forget", "demo", "--yes"]).code(), 0);
+    instance.login(&server, "demo");
+    assert_eq!(grants(), ("ask_each".into(), 0));
 }
 
 #[test]
