@@ -334,7 +334,7 @@ fn standing_approvals_end_with_the_login_and_are_told_of_when_a_tier_is_raised()
     // A new login over it is the same login.
     instance.login(&server, "demo");
     assert_eq!(grants(), ("ask_each".into(), 1));
-    assert_eq!(instance.authctl(&["forget", "demo", "--yes"]).code(), 0);
+    assert_eq!(instance.authctl(&["forget", "demo"]).code(), 0);
     instance.login(&server, "demo");
     assert_eq!(grants(), ("ask_each".into(), 0));
 }
