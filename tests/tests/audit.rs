@@ -124,11 +124,9 @@ fn audit_shows_what_is_asked_for_and_follows() {
     let _daemon = instance.start_daemon();
     let _server = logged_in(&instance);
     assert_eq!(instance.authctl(&["token", "demo"]).code(), 0);
-    assert!(
-        Asker::python(&instance, "demo", "snake", Way::Itself)
-            .answer()
-            .is_ok()
-    );
+    // There until it has been looked at.
+    let snake = Asker::python(&instance, "demo", "snake", Way::Itself);
+    assert!(snake.answer().is_ok());
     awaited(&instance, 2);
     let shown = |arguments: &[&str]| {
         let told = instance.authctl(arguments);

@@ -38,7 +38,7 @@ pub(super) struct Apart {
 }
 
 /// How long it may take to say what it sees: everybody waits for it. It takes a thousandth of that.
-const GLIMPSE: Duration = Duration::from_millis(100);
+const GLIMPSE: Duration = Duration::from_millis(250);
 /// How long it is not asked again when it did not say it: it stands still, or is gone.
 const SILENCE: Duration = Duration::from_secs(10);
 /// How long it may take to say what a sandbox says of itself: that one client waits.
