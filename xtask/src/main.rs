@@ -99,8 +99,11 @@ enum Chore {
         #[arg(long, default_value_t = 60)]
         seconds: u64,
     },
-    /// Make small mistakes in the engine, one at a time, and see that its tests notice (hours)
+    /// Make small mistakes in a crate, one at a time, and see that its tests notice (hours)
     Mutants {
+        /// The crate in which the mistakes are made
+        #[arg(value_name = "CRATE", default_value = "core")]
+        mutated: mutants::Mutated,
         /// Only one part of them: the k-th of n, counted from 0
         #[arg(long, value_name = "K/N")]
         shard: Option<String>,
@@ -147,7 +150,7 @@ fn run(chore: Chore) -> Result<(), ChoreError> {
             nextest,
         } => test::run(full, setup::Permission::from_flag(no_install), &nextest),
         Chore::Fuzz { target, seconds } => fuzz::run(target, seconds),
-        Chore::Mutants { shard } => mutants::run(shard.as_deref()),
+        Chore::Mutants { mutated, shard } => mutants::run(mutated, shard.as_deref()),
         Chore::Lint => lint::run(),
         Chore::Purity => purity::run(),
         Chore::Install { root } => install::run(root),

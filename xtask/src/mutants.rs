@@ -1,7 +1,8 @@
-//! Mutation testing of the engine: cargo-mutants makes one small mistake at a time, and a test must notice.
+//! Mutation testing: cargo-mutants makes one small mistake at a time in a crate, and a test of that crate must
+//! notice.
 //!
-//! Two passes, because the property tests take as long as all others together: the first runs the unit tests,
-//! the second everything, on what the first let through.
+//! Two passes where a few tests take as long as all others together: the first runs those others, the second
+//! everything, on what the first let through.
 
 use std::fs;
 use std::path::Path;
@@ -23,19 +24,48 @@ struct Pass {
     unviable: u64,
 }
 
-/// Mutates `authd-core`: all of it, or one shard "k/n" of it.
-pub(crate) fn run(shard: Option<&str>) -> Result<(), ChoreError> {
+/// The crates whose tests are held to it.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub(crate) enum Mutated {
+    /// The engine
+    Core,
+    /// What is on disk
+    Store,
+    /// What is on the wire
+    Proto,
+}
+
+impl Mutated {
+    fn package(self) -> &'static str {
+        match self {
+            Self::Core => "authd-core",
+            Self::Store => "authd-store",
+            Self::Proto => "authd-proto",
+        }
+    }
+
+    /// The targets whose tests take no time; `None` where all of them are so.
+    fn quick(self) -> Option<&'static [&'static str]> {
+        match self {
+            Self::Core => Some(&["--lib"]),
+            Self::Store => Some(&["--lib", "--test=lifecycle", "--test=faults"]),
+            Self::Proto => None,
+        }
+    }
+}
+
+/// Mutates a crate: all of it, or one shard "k/n" of it.
+pub(crate) fn run(mutated: Mutated, shard: Option<&str>) -> Result<(), ChoreError> {
     tool::MUTANTS.install()?;
-    let out = workspace::target_dir()?.join("mutation-testing");
+    let out = workspace::target_dir()?
+        .join("mutation-testing")
+        .join(mutated.package());
     fs::create_dir_all(&out).map_err(ChoreError::io("create", &out))?;
     let mutants = || -> Result<Command, ChoreError> {
         let mut mutants = tool::MUTANTS.cargo()?;
         mutants
-            .args([
-                "--package=authd-core",
-                "--colors=never",
-                "--cargo-arg=--locked",
-            ])
+            .args(["--package", mutated.package()])
+            .args(["--colors=never", "--cargo-arg=--locked"])
             .arg("--output")
             .arg(&out);
         if let Some(shard) = shard {
@@ -43,16 +73,21 @@ pub(crate) fn run(shard: Option<&str>) -> Result<(), ChoreError> {
         }
         Ok(mutants)
     };
-    let first = pass(mutants()?.arg("--cargo-arg=--lib"), &out)?;
-    let left = if first.missed > 0 {
+    let mut quick = mutants()?;
+    for target in mutated.quick().unwrap_or_default() {
+        quick.arg(format!("--cargo-arg={target}"));
+    }
+    let first = pass(&mut quick, &out)?;
+    let left = if first.missed > 0 && mutated.quick().is_some() {
         pass(mutants()?.arg("--iterate"), &out)?.missed
     } else {
-        0
+        first.missed
     };
     let viable = first.total - first.unviable;
     let noticed = viable - left;
     println!(
-        "mutants: total={} unviable={} noticed={noticed} ({} by not ending) missed={left}: {:.1} %",
+        "mutants: crate={} total={} unviable={} noticed={noticed} ({} by not ending) missed={left}: {:.1} %",
+        mutated.package(),
         first.total,
         first.unviable,
         first.timeout,

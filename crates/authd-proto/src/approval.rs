@@ -285,3 +285,76 @@ pub struct GrantRevokeReply {
     /// How many ended.
     pub revoked: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every fact there can be; each test takes away what it is not about.
+    fn git() -> CallerInfo {
+        CallerInfo {
+            name: "exe:/usr/bin/git".to_owned(),
+            pid: Some(900),
+            executable: Some("/usr/bin/git".to_owned()),
+            unit: Some("backup.service".to_owned()),
+            terminal: Some("pts/2".to_owned()),
+            ..CallerInfo::default()
+        }
+    }
+
+    #[test]
+    fn a_caller_is_told_by_what_the_system_says_of_it() {
+        let whole = "/usr/bin/git (pid 900) in backup.service on pts/2";
+        assert_eq!(git().summary(), whole);
+        let bare = CallerInfo {
+            pid: None,
+            unit: None,
+            terminal: None,
+            ..git()
+        };
+        assert_eq!(bare.summary(), "/usr/bin/git");
+        let session = CallerInfo {
+            name: "session:17.42".to_owned(),
+            executable: None,
+            ..bare.clone()
+        };
+        assert_eq!(session.summary(), "session:17.42");
+        for app in ["flatpak:org.example.Mail", "snap:mail"] {
+            let sandboxed = CallerInfo {
+                name: app.to_owned(),
+                ..bare.clone()
+            };
+            assert_eq!(sandboxed.summary(), format!("/usr/bin/git of {app}"));
+        }
+    }
+
+    #[test]
+    fn a_caller_who_cannot_be_told_is_said_to_be_so() {
+        let nobody = CallerInfo {
+            name: "unidentified".to_owned(),
+            ..CallerInfo::default()
+        };
+        assert_eq!(nobody.summary(), "an unidentified process");
+        let elsewhere = CallerInfo {
+            executable: Some("/usr/bin/git".to_owned()),
+            ..nobody
+        };
+        let text = "/usr/bin/git, which is unidentified";
+        assert_eq!(elsewhere.summary(), text);
+        let ended = CallerInfo {
+            ended: true,
+            ..elsewhere
+        };
+        assert_eq!(ended.summary(), "/usr/bin/git, which has ended");
+    }
+
+    #[test]
+    fn an_end_is_written_and_no_other_is_not() {
+        let of = |ended| {
+            let caller = CallerInfo { ended, ..git() };
+            serde_json::to_value(caller).unwrap()
+        };
+        assert_eq!(of(true)["ended"], true);
+        assert_eq!(of(false).get("ended"), None);
+    }
+}

@@ -54,12 +54,6 @@ pub fn response<T: Serialize>(out: &mut Vec<u8>, id: u32, result: &T) -> Result<
     })
 }
 
-/// Appends a successful response whose result is encoded already: one whole map.
-pub fn response_encoded(out: &mut Vec<u8>, id: u32, result: &[u8]) {
-    response_head(out, id);
-    out.extend_from_slice(result);
-}
-
 /// Appends an error response. Cannot fail: an error that did not fit would be cut to its code.
 pub fn error(out: &mut Vec<u8>, id: u32, error: &WireError, shape: ErrorShape) {
     let head = |out: &mut Vec<u8>| {

@@ -198,6 +198,11 @@ fn an_answer_too_large_is_refused_and_leaves_the_buffer_alone() {
     let huge = "x".repeat(MAX_FRAME);
     assert!(encode::response(&mut out, 1, &huge).is_err());
     assert_eq!(out, b"before");
+    // The cap is a frame's, whatever stands before it: four bytes of head, five of the text's length.
+    let largest = &huge[9..];
+    assert!(encode::response(&mut out, 1, &largest).is_ok());
+    assert_eq!(out.len(), b"before".len() + MAX_FRAME);
+    assert!(encode::response(&mut out, 1, &&huge[8..]).is_err());
     out.clear();
     encode::error(
         &mut out,
