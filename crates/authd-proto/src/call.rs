@@ -173,18 +173,12 @@ methods! {
     KeyMove = "key.move": key::KeyMove => key::KeyStatusReply,
 }
 
-/// Names kept for later versions. A name that ends in a dot stands for all that begin with it.
+/// How the names begin that are kept for later versions.
 const RESERVED: &[&str] = &["grant.", "approval.", "sink.", "audit."];
 
 fn no_such_method(name: &str) -> WireError {
     let shown: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
-    let reserved = RESERVED.iter().any(|entry| {
-        if entry.ends_with('.') {
-            name.starts_with(entry)
-        } else {
-            name == *entry
-        }
-    });
+    let reserved = RESERVED.iter().any(|family| name.starts_with(family));
     if reserved {
         WireError::new(
             ErrorCode::Unsupported,
