@@ -44,6 +44,16 @@ impl Access {
         admitted
     }
 
+    /// What is said to a request that cannot be read.
+    pub(crate) fn unread(&self, error: WireError, clock: &Clock, boot_id: BootId) -> WireError {
+        let Self::Restricted(socket) = self else {
+            return error;
+        };
+        socket.count_refusal();
+        let taken = socket.take_request(clock.now(), boot_id);
+        taken.err().unwrap_or_else(|| socket.denied())
+    }
+
     /// The lease that a client means, if it may have a token of it.
     pub(crate) fn key(&self, snapshot: &Snapshot, asked: LeaseKey) -> Result<LeaseKey, WireError> {
         match self {

@@ -433,9 +433,13 @@ impl Book {
     }
 }
 
-/// Whether `caller` may answer the question. This keeps a program from answering itself by the plainest
+/// Whether `caller`, a descendant of those processes, may answer the question. This keeps a program from answering itself by the plainest
 /// means, and no more than that: programs of one user can have each other run.
-pub(crate) fn may_answer(caller: &Caller, question: &Question) -> Result<(), &'static str> {
+pub(crate) fn may_answer(
+    caller: &Caller,
+    ancestors: &[u32],
+    question: &Question,
+) -> Result<(), &'static str> {
     let (name, asker) = (caller.name(), question.caller.name());
     if name.is_unidentified() || !caller.is_alive() {
         return Err("nobody knows which process answers");
@@ -443,7 +447,7 @@ pub(crate) fn may_answer(caller: &Caller, question: &Question) -> Result<(), &'s
     if name.is_sandboxed() {
         return Err("a sandboxed application answers no questions");
     }
-    if caller.descends_from(&question.caller) {
+    if caller.descends_from(ancestors, &question.caller) {
         return Err("the process that asks, and what it started, does not answer");
     }
     let in_unit = matches!(name, CallerName::Unit(_));

@@ -68,6 +68,8 @@ pub(crate) struct Facts {
     pub(crate) started_at: Option<u64>,
     /// The program, by its path.
     pub(crate) executable: Option<String>,
+    /// The file of it: the numbers of its device, and its own there. Another one may come to be at the path.
+    pub(crate) file: Option<(u32, u32, u64)>,
     /// Whether only root can replace what is at that path.
     pub(crate) by_root: bool,
     /// The sandboxed application it belongs to.
@@ -103,20 +105,21 @@ impl Caller {
         }
     }
 
-    /// Whether it is alive and, where it has the name of a program, still runs that. A process may become
-    /// another program, and keep its connections.
+    /// Whether it is alive and runs the program that it was known by: a process may become another one, and keep
+    /// its connections. Where nobody says what runs in it now, its life has to do.
     pub(crate) async fn is_still_itself(self: &Arc<Self>) -> bool {
-        let is_named = |name: &CallerName| matches!(name, CallerName::Executable(_));
-        if !self.names().iter().any(is_named) {
-            return self.is_alive();
-        }
         let caller = Arc::clone(self);
         let same = tokio::task::spawn_blocking(move || {
-            let pid = caller.pid()?;
-            let runs = system::executable(pid, &caller.launcher);
-            Some(runs == caller.facts().executable && caller.is_alive())
+            let now = caller
+                .pid()
+                .and_then(|pid| system::file(pid, &caller.launcher));
+            let same = match (now, caller.facts().file) {
+                (Some(now), Some(known)) => now == known,
+                _ => true,
+            };
+            same && caller.is_alive()
         });
-        same.await.ok().flatten() == Some(true)
+        same.await.unwrap_or(false)
     }
 
     /// The number of its process.
@@ -140,12 +143,22 @@ impl Caller {
         &self.known().names[0]
     }
 
-    /// Whether it is, or descends from, the process of `other`. A process that has ended has no descendants
-    /// that could be told.
-    pub(crate) fn descends_from(&self, other: &Self) -> bool {
+    /// The processes that it descends from, its parent first.
+    pub(crate) async fn ancestors(self: &Arc<Self>) -> Vec<u32> {
+        let caller = Arc::clone(self);
+        let found = tokio::task::spawn_blocking(move || {
+            let pid = caller.pid();
+            pid.map(|pid| system::ancestors(pid, &caller.launcher))
+        });
+        found.await.ok().flatten().unwrap_or_default()
+    }
+
+    /// Whether it is the process of `other`, or descends from it by `ancestors`. A process that has ended has no
+    /// descendants that could be told.
+    pub(crate) fn descends_from(&self, ancestors: &[u32], other: &Self) -> bool {
         match (self.pid(), other.pid()) {
             (Some(pid), Some(other_pid)) if other.is_alive() => {
-                pid == other_pid || system::ancestors(pid, &self.launcher).contains(&other_pid)
+                pid == other_pid || ancestors.contains(&other_pid)
             }
             _ => false,
         }
@@ -396,6 +409,6 @@ mod tests {
         let (one, other) = (callers.unidentified(), callers.unidentified());
         assert_ne!(one.name(), other.name());
         assert!(!one.is_alive());
-        assert!(!one.descends_from(&other));
+        assert!(!one.descends_from(&[], &other));
     }
 }

@@ -244,6 +244,8 @@ fn take_frames(
                     .and_then(|request| shares.hold(session, id, request, outgoing))
             }
             Err(error) => {
+                let boot_id = daemon.published.boot_id;
+                let error = session.access.unread(error, &daemon.clock, boot_id);
                 encode::error(outgoing, id, &error, session.errors);
                 None
             }

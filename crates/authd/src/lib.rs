@@ -49,6 +49,7 @@ mod signs;
 mod suggest;
 #[cfg(test)]
 mod testing;
+mod turned_away;
 mod watchdog;
 
 pub use self::{

@@ -216,6 +216,8 @@ async fn serve_until_stopped(start: &mut Start) -> Result<(), RunError> {
     for _ in 0..8 {
         tokio::task::yield_now().await;
     }
+    // What restricted sockets there are is written down by now, whatever was under way.
+    let left = tokio::time::timeout(PATIENCE_AT_END, &mut keeper).await;
     // The next daemon goes on where these end.
     daemon.journal.close();
     daemon.audit.close();
@@ -223,7 +225,13 @@ async fn serve_until_stopped(start: &mut Start) -> Result<(), RunError> {
     drop(lock);
     daemon.stopped.send_replace(true);
     // What the driver answered last is still to be written.
-    let served = async { (&mut server).await.and((&mut keeper).await) };
+    let served = async {
+        let served = (&mut server).await;
+        if let Ok(Ok(left)) = left {
+            left.gone().await;
+        }
+        served
+    };
     if tokio::time::timeout(PATIENCE_AT_END, served).await.is_err() {
         tracing::debug!("connections were cut");
     }

@@ -8,10 +8,7 @@ use std::{
 
 use authd_core::id::ClientId;
 use authd_ipc::{Listener, Peer, PeerRule, TokioStream, process::Process};
-use tokio::{
-    task::JoinSet,
-    time::{Instant, timeout},
-};
+use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
     access::Access,
@@ -20,6 +17,7 @@ use crate::{
     crowd::{Crowd, Place},
     daemon::Shared,
     descriptors,
+    turned_away::TurnedAway,
 };
 
 /// Connections at most.
@@ -28,8 +26,6 @@ const CONNECTIONS: usize = 2048;
 const SHARE: usize = 4;
 /// Pause after an error of the listener itself, so that it does not spin.
 const PAUSE: Duration = Duration::from_millis(100);
-/// What is said of those who are not let in is said no more often than this.
-const SAID_EVERY: Duration = Duration::from_secs(10);
 
 /// Accepts until the daemon stops, then waits for the connections to end by themselves.
 pub(crate) async fn serve(listener: Listener, daemon: Shared) {
@@ -127,28 +123,6 @@ fn admit(
             Some(pid) => format!("too many connections, of process {pid} or of all"),
             None => "too many connections".to_owned(),
         })
-}
-
-/// Those who were not let in. Whoever knocks all the time is not to fill the log.
-#[derive(Default)]
-struct TurnedAway {
-    said_at: Option<Instant>,
-    unsaid: u64,
-}
-
-impl TurnedAway {
-    fn say(&mut self, why: &str) {
-        let now = Instant::now();
-        if self.said_at.is_some_and(|at| now < at + SAID_EVERY) {
-            self.unsaid += 1;
-            return;
-        }
-        tracing::warn!(why, others_before = self.unsaid, "a client was turned away");
-        *self = Self {
-            said_at: Some(now),
-            unsaid: 0,
-        };
-    }
 }
 
 fn is_exhausted(error: &io::Error) -> bool {

@@ -1,17 +1,19 @@
 //! What they are made for, what is asked there, and what is written down of it.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
-use authd_e2e::{Instance, PATIENCE, api, binaries, instance::call, login::PendingLogin, until};
+use authd_e2e::{
+    Instance, PATIENCE, Raw, api, binaries, instance::call, login::PendingLogin, until,
+};
 use authd_proto::{
     ErrorCode,
     approval::Asks,
     audit::{AuditLine, AuditQuery, Decision},
     request::{TokenGet, TokenReject},
-    socket::SocketCreate,
+    socket::{SocketCreate, SocketRevoke},
 };
 
-use super::{HOUR, connect, create, denied, for_api, get, server, sockets};
+use super::{HOUR, answer, connect, create, denied, for_api, get, server, sockets};
 
 #[test]
 fn a_report_through_a_restricted_socket_brings_a_newer_token() {
@@ -182,6 +184,50 @@ fn where_the_account_asks_a_socket_is_a_question_and_its_tokens_are_none() {
             .any(|line| line["decision"] == "changed" && line["asks"] == "socket"),
         "{lines:?}"
     );
+}
+
+#[test]
+fn whoever_comes_again_and_again_does_not_fill_the_audit_log() {
+    let server = server();
+    let instance = Instance::new();
+    let _daemon = instance.start_daemon();
+    instance.login(&server, "demo");
+    let socket = create(&instance, &for_api());
+    for _ in 0..60 {
+        let mut client = connect(&socket.path).unwrap();
+        assert!(get(&mut client, &TokenGet::default()).is_ok());
+    }
+    let name = Some(socket.name.clone());
+    instance.call(&SocketRevoke { name }).unwrap();
+    let given = || -> Vec<u64> {
+        let query = AuditQuery {
+            limit: Some(500),
+            ..AuditQuery::default()
+        };
+        let lines = instance.call(&query).unwrap().lines.into_iter();
+        let given = lines.filter(|line| line.decision == Decision::HandedOut);
+        given.map(|line| line.count.max(1)).collect()
+    };
+    until("all are counted", || given().iter().sum::<u64>() == 60);
+    assert!(given().len() < 30, "{:?}", given());
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_there_like_everything_else() {
+    let server = server();
+    let instance = Instance::new();
+    let _daemon = instance.start_daemon();
+    instance.login(&server, "demo");
+    let socket = create(&instance, &for_api());
+    let mut raw = Raw::connect(Path::new(&socket.path));
+    for method in ["no.such", "account.get"] {
+        // One that there is not, and one without what it needs.
+        let mut request = vec![0x94, 0x00, 0x01, 0xa0 | method.len() as u8];
+        request.extend_from_slice(method.as_bytes());
+        request.extend_from_slice(&[0x91, 0x80]);
+        assert!(raw.send(&request));
+        assert_eq!(answer(&mut raw), Some(ErrorCode::Denied), "{method}");
+    }
 }
 
 #[test]

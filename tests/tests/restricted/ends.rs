@@ -1,6 +1,6 @@
 //! When they end, and what ends with them.
 
-use std::{path::Path, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use authd::Alarms;
 use authd_e2e::{
@@ -11,6 +11,8 @@ use authd_e2e::{
 };
 use authd_proto::{
     ErrorCode,
+    approval::Asks,
+    audit::AuditQuery,
     request::{AccountForget, DaemonStatus, TokenGet},
     socket::{SocketInfo, SocketRevoke},
 };
@@ -61,6 +63,50 @@ fn sockets_outlive_the_daemon_and_their_revocation_does_too() {
     instance.call(&AccountForget { account }).unwrap();
     assert_eq!(sockets(&instance), []);
     assert!(!Path::new(&kept.path).parent().unwrap().exists());
+}
+
+#[test]
+fn a_revocation_that_the_disk_did_not_take_is_made_up_for_by_the_next() {
+    let server = server();
+    let instance = Instance::new();
+    let daemon = instance.start_daemon();
+    instance.login(&server, "demo");
+    let socket = create(&instance, &for_api());
+    let list = instance.state_dir().join("sockets.json");
+    let kept = fs::read(&list).unwrap();
+    // In the place of a file there is a directory, which no file can replace.
+    fs::remove_file(&list).unwrap();
+    fs::create_dir(&list).unwrap();
+    let name = Some(socket.name.clone());
+    let revoke = SocketRevoke { name };
+    let failed = instance.call(&revoke).unwrap_err();
+    assert_eq!(failed.code, ErrorCode::StoreFailed, "{failed}");
+    assert!(is_dead(&socket.path), "closed all the same");
+    // Mended: it is there as it was, with the socket in it.
+    fs::remove_dir(&list).unwrap();
+    fs::write(&list, kept).unwrap();
+    let again = instance.call(&revoke).unwrap();
+    assert_eq!(again.revoked, [socket.name.clone()]);
+    assert!(daemon.stop().success());
+    let _daemon = instance.start_daemon();
+    assert_eq!(sockets(&instance), []);
+    assert!(is_dead(&socket.path));
+}
+
+#[test]
+fn a_socket_that_nobody_waits_for_is_written_down_all_the_same() {
+    let server = server();
+    let instance = Instance::new();
+    let _daemon = instance.start_daemon();
+    instance.login(&server, "demo");
+    let mut raw = Raw::connect(&instance.socket());
+    assert!(raw.send(&frame(1, &for_api())));
+    drop(raw);
+    until("it is opened", || sockets(&instance).len() == 1);
+    until("it is written down", || {
+        let lines = instance.call(&AuditQuery::default()).unwrap().lines;
+        lines.iter().any(|line| line.asks == Some(Asks::Socket))
+    });
 }
 
 /// A connection whose request waits for the provider, which does not answer; and one that says nothing.

@@ -86,7 +86,7 @@ fn a_uid_that_is_named_is_served_and_no_other() {
     let refused = in_a_container(room.path(), &socket, unnamed, &[&authctl, "token"]);
     assert_eq!(refused.code(), 7, "{refused:?}");
     until("it is told", || {
-        instance.log().contains("its uid is not named")
+        instance.log().contains("uid 54322 is not named")
     });
     // Nor is the owner, who is not named either.
     let mut own = Raw::connect(Path::new(&socket.path));

@@ -14,7 +14,7 @@ mod connection;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use authd_proto::socket::{SocketCreate, SocketRevoke};
+use authd_proto::socket::{SocketCreate, SocketInfo, SocketRevoke};
 use clap::Args;
 
 pub(crate) use self::arguments::SshTrouble;
@@ -56,7 +56,12 @@ pub(crate) fn run(args: &SshArgs) -> Result<ExitCode, Failure> {
         ..args.terms.request(args.account.clone())
     };
     let socket = daemon::ask_waiting(&mut daemon::reach()?, &ask, WAIT_SECS)?;
-    let ended = connection::run(&args.host, options, command, &socket, &children);
+    // Before anything that the host has a part in.
+    let revoke = || revoke(&socket);
+    connection::run(&args.host, options, command, &socket, &children, revoke)
+}
+
+fn revoke(socket: &SocketInfo) {
     let revoked = daemon::reach().and_then(|mut client| {
         let name = Some(socket.name.clone());
         daemon::ask(&mut client, &SocketRevoke { name })
@@ -70,5 +75,4 @@ pub(crate) fn run(args: &SshArgs) -> Result<ExitCode, Failure> {
             output::span(socket.ttl_secs),
         ));
     }
-    ended
 }

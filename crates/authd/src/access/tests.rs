@@ -56,11 +56,16 @@ fn clock() -> DrivenClock {
 
 /// One for the scope `a` of the account `work`, for a minute from now on.
 fn restricted(clock: &DrivenClock, resources: &[&str]) -> Access {
+    restricted_to(clock, "a", resources)
+}
+
+/// The same for these scopes.
+fn restricted_to(clock: &DrivenClock, scopes: &str, resources: &[&str]) -> Access {
     let terms = Terms {
         name: "work-1".to_owned(),
         account: Account::new("work").unwrap(),
         login: Login::of(&grant("1", &["a", "b"])),
-        scopes: ScopeSet::parse("a"),
+        scopes: ScopeSet::parse(scopes),
         resources: resources.iter().map(|one| (*one).to_owned()).collect(),
         uids: vec![1000],
         label: None,
@@ -248,11 +253,23 @@ fn a_login_of_somebody_else_gets_nothing_through_it() {
 }
 
 #[test]
-fn a_token_with_more_scopes_than_the_socket_is_not_handed_out() {
+fn as_many_sets_of_scopes_as_there_may_be_and_no_more_are_asked_for_through_it() {
+    let access = restricted_to(&clock(), "a b c", &[]);
+    let login = snapshot(grant("1", &["a", "b", "c"]));
+    let ask = |set: &str| access.key(&login, asked(set, None));
+    let sets = ["a", "b", "c", "a b"];
+    assert!(sets.iter().all(|set| ask(set).is_ok()));
+    assert_eq!(ask("b c").unwrap_err().code, ErrorCode::BadRequest);
+    // Those that were asked for already go on.
+    assert!(sets.iter().all(|set| ask(set).is_ok()));
+}
+
+#[test]
+fn a_token_with_more_scopes_than_the_socket_or_of_another_login_is_not_handed_out() {
     let access = restricted(&clock(), &[]);
     let key = asked("a", None);
-    let with = |scopes: &str| {
-        let mut grant = grant("1", &["a", "b"]);
+    let of = |subject: &str, scopes: &str| {
+        let mut grant = grant(subject, &["a", "b"]);
         let lease = authd_core::lease::Lease {
             fingerprint: authd_core::id::Fingerprint([1; 16]),
             token_type: "bearer".to_owned(),
@@ -274,8 +291,10 @@ fn a_token_with_more_scopes_than_the_socket_is_not_handed_out() {
         grant.leases.insert(key.clone(), lease);
         access.check_token(&snapshot(grant), &key)
     };
-    assert_eq!(with("a"), Ok(()));
-    assert_eq!(with("a b").unwrap_err().code, ErrorCode::Denied);
+    assert_eq!(of("1", "a"), Ok(()));
+    assert_eq!(of("1", "a b").unwrap_err().code, ErrorCode::Denied);
+    // It came while the request waited.
+    assert_eq!(of("2", "a").unwrap_err().code, ErrorCode::Denied);
     let nothing = access.check_token(&snapshot(grant("1", &["a"])), &key);
     assert!(nothing.is_err(), "no lease, no token");
 }

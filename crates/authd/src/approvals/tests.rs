@@ -185,6 +185,8 @@ fn only_a_known_process_that_did_not_ask_answers() {
     let Admission::Asked(asked) = approvals.ask(&wish(&nobody), at(0)) else {
         panic!("it is asked");
     };
-    let refused = approvals.question(asked.id, at(0), |question| may_answer(&nobody, question));
+    let refused = approvals.question(asked.id, at(0), |question| {
+        may_answer(&nobody, &[], question)
+    });
     assert!(refused.unwrap().is_err());
 }

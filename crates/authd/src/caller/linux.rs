@@ -44,6 +44,7 @@ pub(super) fn facts(pid: u32, launcher: &Launcher) -> Facts {
     Facts {
         start: stat.map(|stat| stat.started),
         started_at: stat.and_then(|stat| unix_seconds(stat.started)),
+        file: numbers(&seen),
         executable: seen.executable,
         by_root,
         app,
@@ -61,6 +62,16 @@ pub(super) fn facts(pid: u32, launcher: &Launcher) -> Facts {
 /// The program that runs in process `pid`, by its path.
 pub(super) fn executable(pid: u32, launcher: &Launcher) -> Option<String> {
     launcher.see(pid).executable
+}
+
+/// The file of that program.
+pub(super) fn file(pid: u32, launcher: &Launcher) -> Option<(u32, u32, u64)> {
+    numbers(&launcher.see(pid))
+}
+
+fn numbers(seen: &Seen) -> Option<(u32, u32, u64)> {
+    let file = seen.file?;
+    Some((file.device.0, file.device.1, file.inode))
 }
 
 /// The parents of process `pid`, its own first.

@@ -26,6 +26,11 @@ pub(super) fn executable(pid: u32, _: &Launcher) -> Option<String> {
     String::from_utf8(path).ok()
 }
 
+/// The file of that program is not asked for here.
+pub(super) fn file(_pid: u32, _: &Launcher) -> Option<(u32, u32, u64)> {
+    None
+}
+
 /// The parents are not asked for here.
 pub(super) fn ancestors(_pid: u32, _: &Launcher) -> Vec<u32> {
     Vec::new()

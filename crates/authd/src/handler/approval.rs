@@ -16,7 +16,7 @@ use authd_proto::{
     event::EventKind,
 };
 
-use super::{grant::not_kept, wire_tier};
+use super::{grant::not_kept, to_the_end, wire_tier};
 use crate::{
     approvals::{LIFE, Question, Subject, may_answer},
     caller::Caller,
@@ -39,11 +39,14 @@ pub(crate) async fn answer(
     ask: ApprovalAnswer,
 ) -> Result<ApprovalAnswerReply, WireError> {
     caller.look().await;
+    let ancestors = caller.ancestors().await;
     let now = daemon.clock.now();
     let id = ask.approval_id;
     let may = daemon
         .approvals
-        .question(id, now, |question| may_answer(&caller, question))
+        .question(id, now, |question| {
+            may_answer(&caller, &ancestors, question)
+        })
         .ok_or_else(no_such_question)?;
     may.map_err(|why| {
         WireError::new(ErrorCode::Denied, why)
@@ -68,9 +71,11 @@ pub(crate) async fn answer(
         }
     }
     let by = caller.info().summary();
-    let (account, answer) = take(&daemon, id, ask.answer, ask.for_secs, &by)
-        .await?
-        .ok_or_else(no_such_question)?;
+    let taken = to_the_end(async move {
+        let taken = take(&daemon, id, ask.answer, ask.for_secs, &by);
+        taken.await
+    });
+    let (account, answer) = taken.await?.ok_or_else(no_such_question)?;
     Ok(ApprovalAnswerReply {
         approval_id: id,
         account,

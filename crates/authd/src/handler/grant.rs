@@ -24,7 +24,7 @@ use super::{
     approval::word,
     blocking,
     gate::{self, Asker},
-    unknown_account, wait, wire_tier,
+    to_the_end, unknown_account, wait, wire_tier,
 };
 use crate::{
     approvals::{Admission, Grant, NotKept, Subject, Wish},
@@ -90,21 +90,26 @@ pub(crate) async fn tier(
         }
     };
     let before = daemon.approvals.tier(&account);
-    if tier < before {
+    let is_less = tier < before;
+    if is_less {
         let subject = Subject::Tier(tier);
         approved(&daemon, &asker, &account, subject, wait(ask.wait_secs)).await?;
-    } else {
-        let now = daemon.clock.now();
-        let set = daemon.approvals.set_tier(&account, tier, now).await;
-        set.map_err(|error| not_kept(&error))?;
     }
-    let message = format!("the tier is {}; before it was {}", word(tier), word(before));
-    written_down(&daemon, &asker, &account, Asks::Tier, message).await;
-    Ok(GrantTierReply {
-        account: account.to_string(),
-        tier: wire_tier(tier),
-        before: wire_tier(before),
+    to_the_end(async move {
+        if !is_less {
+            let now = daemon.clock.now();
+            let set = daemon.approvals.set_tier(&account, tier, now).await;
+            set.map_err(|error| not_kept(&error))?;
+        }
+        let message = format!("the tier is {}; before it was {}", word(tier), word(before));
+        written_down(&daemon, &asker, &account, Asks::Tier, message).await;
+        Ok(GrantTierReply {
+            account: account.to_string(),
+            tier: wire_tier(tier),
+            before: wire_tier(before),
+        })
     })
+    .await
 }
 
 /// `grant.add`.
@@ -132,26 +137,39 @@ pub(crate) async fn add(
                 .with_hint("name the unit or the application it runs in"));
         }
     }
-    let now = daemon.clock.now();
-    let grant = if daemon.approvals.tier(&account) == Tier::Allow {
-        let added = daemon
-            .approvals
-            .add(&account, caller.clone(), ask.for_secs, now);
-        added.await.map_err(|error| not_kept(&error))?
-    } else {
+    let is_asked = daemon.approvals.tier(&account) != Tier::Allow;
+    if is_asked {
         let subject = Subject::Grant(caller.clone(), ask.for_secs);
         approved(&daemon, &asker, &account, subject, wait(ask.wait_secs)).await?;
-        let grants = daemon.approvals.grants(&account, daemon.clock.now());
-        let added = grants.into_iter().find(|grant| grant.caller == caller);
-        added.ok_or_else(|| bad("it was revoked again already".to_owned()))?
-    };
-    let message = format!("a standing approval for {caller}");
-    written_down(&daemon, &asker, &account, Asks::Grant, message).await;
-    Ok(info(grant))
+    }
+    to_the_end(async move {
+        let now = daemon.clock.now();
+        let grant = if is_asked {
+            let grants = daemon.approvals.grants(&account, now);
+            let added = grants.into_iter().find(|grant| grant.caller == caller);
+            added.ok_or_else(|| bad("it was revoked again already".to_owned()))?
+        } else {
+            let name = caller.clone();
+            let added = daemon.approvals.add(&account, name, ask.for_secs, now);
+            added.await.map_err(|error| not_kept(&error))?
+        };
+        let message = format!("a standing approval for {caller}");
+        written_down(&daemon, &asker, &account, Asks::Grant, message).await;
+        Ok(info(grant))
+    })
+    .await
 }
 
 /// `grant.revoke`. Nobody is asked: it gives nothing away.
 pub(crate) async fn revoke(
+    daemon: Shared,
+    asker: Asker,
+    ask: GrantRevoke,
+) -> Result<GrantRevokeReply, WireError> {
+    to_the_end(revoking(daemon, asker, ask)).await
+}
+
+async fn revoking(
     daemon: Shared,
     asker: Asker,
     ask: GrantRevoke,

@@ -18,7 +18,7 @@ use authd_store::{
 };
 use tokio::{sync::oneshot, time::timeout};
 
-use super::{blocking, broken_off, wait};
+use super::{blocking, to_the_end, wait};
 use crate::{
     daemon::{Shared, Standing},
     driver::{Message, Rest},
@@ -286,16 +286,6 @@ async fn kept(daemon: &Shared) -> Result<Option<Kept>, WireError> {
         key::kept(&*means.disk, &means.dir)
     });
     kept.await?.map_err(|error| store_failed(&error))
-}
-
-/// Goes on to its end whether or not the client still waits: a wrong passphrase counts, and what became of a
-/// key is taken note of.
-async fn to_the_end<T: Send + 'static>(
-    work: impl Future<Output = Result<T, WireError>> + Send + 'static,
-) -> Result<T, WireError> {
-    tokio::spawn(work)
-        .await
-        .unwrap_or_else(|_| Err(broken_off()))
 }
 
 fn describe(daemon: &Shared, kept: Option<Kept>) -> KeyStatusReply {

@@ -34,8 +34,18 @@ pub(crate) async fn blocking<T: Send + 'static>(
     done.map_err(|_| broken_off())
 }
 
+/// Goes on to its end whether or not the client still waits: what is done is taken note of and written down, and a
+/// wrong passphrase counts.
+pub(crate) async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, WireError>> + Send + 'static,
+) -> Result<T, WireError> {
+    tokio::spawn(work)
+        .await
+        .unwrap_or_else(|_| Err(broken_off()))
+}
+
 /// The error where something of ours panicked.
-pub(crate) fn broken_off() -> WireError {
+fn broken_off() -> WireError {
     let message = "it broke off; see the daemon's log";
     WireError::new(ErrorCode::Internal, message)
 }

@@ -16,7 +16,7 @@ use authd_proto::{
     },
 };
 
-use super::{gate::Asker, grant, refusal, resource, scopes, unknown_account, wait};
+use super::{gate::Asker, grant, refusal, resource, scopes, to_the_end, unknown_account, wait};
 use crate::{
     approvals::Subject,
     daemon::{Daemon, Shared},
@@ -45,13 +45,17 @@ pub(crate) async fn create(
         daemon.check_open()?;
         terms.created.at = daemon.clock.now();
     }
-    let summary = terms.summary();
-    let socket = daemon.sockets.open(terms).await.map_err(in_words)?;
-    let message = format!("{} was opened {summary}", socket.terms.name);
-    grant::written_down(&daemon, &asker, &account, Asks::Socket, message).await;
-    socket
-        .info(daemon.clock.now(), daemon.published.boot_id)
-        .ok_or_else(|| in_words(Trouble::Unknown))
+    // Opened, it is written down, also when nobody waits for it any more.
+    to_the_end(async move {
+        let summary = terms.summary();
+        let socket = daemon.sockets.open(terms).await.map_err(in_words)?;
+        let message = format!("{} was opened {summary}", socket.terms.name);
+        grant::written_down(&daemon, &asker, &account, Asks::Socket, message).await;
+        socket
+            .info(daemon.clock.now(), daemon.published.boot_id)
+            .ok_or_else(|| in_words(Trouble::Unknown))
+    })
+    .await
 }
 
 /// What is asked for, held against the login as it is.
@@ -203,6 +207,14 @@ pub(crate) async fn revoke(
     asker: Asker,
     revoke: SocketRevoke,
 ) -> Result<SocketRevokeReply, WireError> {
+    to_the_end(revoking(daemon, asker, revoke)).await
+}
+
+async fn revoking(
+    daemon: Shared,
+    asker: Asker,
+    revoke: SocketRevoke,
+) -> Result<SocketRevokeReply, WireError> {
     let before = Arc::clone(&daemon.sockets.open_now());
     let which = revoke.name.map_or(Which::All, Which::Named);
     let revoked = daemon.sockets.close(which).await.map_err(in_words)?;
@@ -232,6 +244,8 @@ fn in_words(trouble: Trouble) -> WireError {
         Trouble::Unknown => WireError::new(ErrorCode::BadRequest, message)
             .with_hint("'authctl socket list' names them"),
         Trouble::Listen(_) | Trouble::Random(_) => WireError::new(ErrorCode::StoreFailed, message),
+        Trouble::NotOpened(_) => WireError::new(ErrorCode::StoreFailed, message)
+            .with_hint("mend the disk, then create it again"),
         Trouble::Disk(_) => WireError::new(
             ErrorCode::StoreFailed,
             format!("{message}; what was to be closed is closed, until the daemon starts again"),

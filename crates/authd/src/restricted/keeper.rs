@@ -39,6 +39,9 @@ pub(crate) enum Trouble {
     /// There is nothing to draw a name from.
     #[error("the system has no randomness: {0}")]
     Random(getrandom::Error),
+    /// One that was opened is not on disk.
+    #[error("the list of restricted sockets cannot be written: {0}; nothing was opened")]
+    NotOpened(io::Error),
     /// What is on disk is not what is open.
     #[error("the list of restricted sockets cannot be written: {0}")]
     Disk(io::Error),
@@ -55,6 +58,19 @@ struct Open {
     task: JoinHandle<()>,
 }
 
+/// The sockets of a daemon that stops. Each has heard of the stop itself.
+pub(crate) struct Left(Vec<Open>);
+
+impl Left {
+    /// Waits until those who came in there are gone.
+    pub(crate) async fn gone(self) {
+        for open in self.0 {
+            // It may have ended badly: it has ended.
+            let _ = open.task.await;
+        }
+    }
+}
+
 /// The keeper.
 pub(crate) struct Keeper {
     daemon: Shared,
@@ -62,6 +78,10 @@ pub(crate) struct Keeper {
     record: Record,
     alarm: Alarm,
     open: BTreeMap<String, Open>,
+    /// Closed, and perhaps on disk still: what was to be written was not.
+    owed: Vec<Terms>,
+    /// Whether the disk may say something else than what is open.
+    is_behind: bool,
     common: Common,
     hang_up: watch::Receiver<()>,
     /// How many were opened: a number for each, to share connections by.
@@ -80,6 +100,8 @@ impl Keeper {
             record: Record::new(&daemon.place.state_dir),
             alarm: daemon.clock.alarm()?,
             open: BTreeMap::new(),
+            owed: Vec::new(),
+            is_behind: false,
             common: Common {
                 admission: Admission::new(
                     descriptors::for_clients(ALL_CONNECTIONS * 4) / 4,
@@ -99,6 +121,7 @@ impl Keeper {
         let read = blocking(move || record.read()).await;
         let kept = read.unwrap_or_else(|error| {
             tracing::error!(%error, "the list of restricted sockets cannot be read: none is opened");
+            self.is_behind = true;
             Vec::new()
         });
         let (now, boot_id) = (self.daemon.clock.now(), self.daemon.published.boot_id);
@@ -119,8 +142,9 @@ impl Keeper {
         self.publish();
     }
 
-    /// Does what it is told, until the daemon stops. Then the sockets end, and stay on disk.
-    pub(crate) async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
+    /// Does what it is told, until the daemon stops. Then nothing is written any more: the sockets stay on disk,
+    /// and end by themselves, as those tasks do.
+    pub(crate) async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) -> Left {
         let mut stop = self.daemon.stopping.subscribe();
         loop {
             let next = self.next_end();
@@ -136,10 +160,11 @@ impl Keeper {
                 Ok(()) = self.alarm.rings() => self.close_overdue().await,
             }
         }
-        for open in self.open.into_values() {
-            // It has heard of the stop itself.
-            let _ = open.task.await;
+        for open in self.open.values() {
+            let now = self.daemon.clock.now();
+            open.socket.close_crowd(&self.daemon.audit, now);
         }
+        Left(self.open.into_values().collect())
     }
 
     async fn obey(&mut self, order: Order) {
@@ -162,12 +187,14 @@ impl Keeper {
         }
         terms.name = self.free_name(terms.account.as_str())?;
         let name = terms.name.clone();
-        let opened = match self.listen(terms) {
-            Ok(()) => self.save().await.map_err(Trouble::Disk),
+        let opened = match self.listen(terms.clone()) {
+            Ok(()) => self.save().await.map_err(Trouble::NotOpened),
             Err(error) => Err(error.into()),
         };
         if let Err(trouble) = opened {
             self.close(&name).await;
+            // It may be there all the same.
+            self.owed.extend(self.is_behind.then_some(terms));
             return Err(trouble);
         }
         self.publish();
@@ -222,25 +249,32 @@ impl Keeper {
     }
 
     async fn close_those(&mut self, which: &Which) -> Result<Vec<String>, Trouble> {
-        let those = self.open.values().map(|open| &open.socket.terms);
-        let names: Vec<String> = those
+        let open = self.open.values().map(|open| &open.socket.terms);
+        let those: Vec<Terms> = open
+            .chain(&self.owed)
             .filter(|terms| which.is(terms))
-            .map(|terms| terms.name.clone())
+            .cloned()
             .collect();
-        if names.is_empty() {
+        if those.is_empty() && !self.is_behind {
             return match which {
                 Which::Named(_) => Err(Trouble::Unknown),
-                Which::All | Which::Of(_) => Ok(names),
+                Which::All | Which::Of(_) => Ok(Vec::new()),
             };
         }
         // Closed first: what the disk says matters after a restart only.
-        for name in &names {
-            self.close(name).await;
-            tracing::info!(name, "a restricted socket was closed");
+        for terms in &those {
+            if self.open.contains_key(&terms.name) {
+                self.close(&terms.name).await;
+                tracing::info!(terms.name, "a restricted socket was closed");
+                self.owed.push(terms.clone());
+            }
         }
         self.publish();
         self.save().await.map_err(Trouble::Disk)?;
-        Ok(names)
+        match which {
+            Which::Named(_) if those.is_empty() => Err(Trouble::Unknown),
+            _ => Ok(those.into_iter().map(|terms| terms.name).collect()),
+        }
     }
 
     async fn close_overdue(&mut self) {
@@ -270,6 +304,8 @@ impl Keeper {
             // It may have ended with the daemon.
             let _ = open.close.send(());
             let _ = open.task.await;
+            let now = self.daemon.clock.now();
+            open.socket.close_crowd(&self.daemon.audit, now);
         }
         self.place.clear(name);
     }
@@ -282,10 +318,15 @@ impl Keeper {
         Some(now.boot.after(least))
     }
 
-    async fn save(&self) -> io::Result<()> {
+    async fn save(&mut self) -> io::Result<()> {
         let terms = self.open.values().map(|open| open.socket.terms.clone());
         let (record, terms) = (self.record.clone(), terms.collect());
-        blocking(move || record.write(terms)).await
+        let written = blocking(move || record.write(terms)).await;
+        self.is_behind = written.is_err();
+        if !self.is_behind {
+            self.owed.clear();
+        }
+        written
     }
 
     fn publish(&self) {

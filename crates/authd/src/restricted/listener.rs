@@ -21,6 +21,7 @@ use crate::{
     connection::{self, Client, Shares},
     crowd::Waits,
     daemon::Shared,
+    turned_away::TurnedAway,
 };
 
 /// Pause after an error of the listener itself, so that it does not spin.
@@ -55,6 +56,7 @@ pub(super) async fn serve(
 ) {
     let mut stop = daemon.stopping.subscribe();
     let mut connections = JoinSet::new();
+    let mut turned_away = TurnedAway::default();
     loop {
         tokio::select! {
             biased;
@@ -68,10 +70,13 @@ pub(super) async fn serve(
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    if let Some((peer, taken)) = admit(peer, &socket, place, &common.admission) {
-                        let one = One::new(&stream, peer, taken, &socket, &daemon);
-                        let shares = Arc::clone(&common.shares);
-                        connections.spawn(async move { one.serve(stream, shares).await });
+                    match admit(peer, &socket, place, &common.admission) {
+                        Ok((peer, taken)) => {
+                            let one = One::new(&stream, peer, taken, &socket, &daemon);
+                            let shares = Arc::clone(&common.shares);
+                            connections.spawn(async move { one.serve(stream, shares).await });
+                        }
+                        Err(why) => turned_away.say(&format!("{}: {why}", socket.terms.name)),
                     }
                 }
                 Err(error) => {
@@ -83,40 +88,27 @@ pub(super) async fn serve(
     }
 }
 
-/// Whether the client may come in: who it is, and its place among the connections.
+/// Whether the client may come in: who it is, and its place among the connections. If not, why.
 fn admit(
     peer: io::Result<Peer>,
     socket: &Restricted,
     place: u64,
     admission: &Arc<Admission>,
-) -> Option<(Peer, Place)> {
-    let name = &socket.terms.name;
+) -> Result<(Peer, Place), String> {
+    let refused = |why: String| {
+        socket.count_refusal();
+        Err(why)
+    };
     let peer = match peer {
         Ok(peer) if socket.terms.admits(peer) => peer,
-        Ok(peer) => {
-            socket.count_refusal();
-            tracing::warn!(
-                socket = name,
-                uid = peer.uid,
-                "a client was refused: its uid is not named"
-            );
-            return None;
-        }
-        Err(error) => {
-            socket.count_refusal();
-            tracing::warn!(socket = name, %error, "a client was refused: nobody says who it is");
-            return None;
-        }
+        Ok(Peer { uid: Some(uid), .. }) => return refused(format!("uid {uid} is not named")),
+        Ok(_) => return refused("nobody says who it is".to_owned()),
+        Err(error) => return refused(format!("nobody says who it is: {error}")),
     };
     // One share for a socket, not for a process: who is behind it is seldom known.
-    let Ok(taken) = admission.enter(ClientId(place)) else {
-        tracing::warn!(
-            socket = name,
-            "too many connections: a client was turned away"
-        );
-        return None;
-    };
-    Some((peer, taken))
+    let taken = admission.enter(ClientId(place));
+    let taken = taken.map_err(|_| "too many connections".to_owned())?;
+    Ok((peer, taken))
 }
 
 /// One client, counted for as long as it is there. What it was given is written down also when this is given
@@ -145,7 +137,7 @@ impl One {
             socket: Arc::clone(socket),
             daemon: Arc::clone(daemon),
             process: ClientId(peer.pid.map_or(0, u64::from)),
-            tally: Arc::new(Tally::new(caller)),
+            tally: socket.tally(caller, daemon.clock.now()),
             _taken: taken,
         }
     }
@@ -164,8 +156,10 @@ impl One {
 
 impl Drop for One {
     fn drop(&mut self) {
-        self.tally
-            .close(&self.daemon.audit, self.daemon.clock.now());
+        if !self.socket.is_crowd(&self.tally) {
+            let now = self.daemon.clock.now();
+            self.tally.close(&self.daemon.audit, now);
+        }
         self.socket.connections.fetch_sub(1, Ordering::Relaxed);
         self.daemon
             .figures

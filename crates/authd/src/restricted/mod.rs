@@ -14,10 +14,10 @@ mod record;
 mod terms;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -39,7 +39,11 @@ pub(crate) use self::{
     place::Place,
     terms::{Login, Terms},
 };
-use crate::published::Snapshot;
+use crate::{
+    audit::{Audit, Tally},
+    caller::Caller,
+    published::Snapshot,
+};
 
 /// Requests at once, ...
 const REQUESTS: u32 = 200;
@@ -50,12 +54,26 @@ const REPORTS: u32 = 2;
 /// ... and how often one more: fewer than are believed of an account, so that its owner is heard too.
 const BETWEEN_REPORTS: Duration = Duration::from_secs(600);
 
+/// Connections at once with lines of their own in the audit log, ...
+const CONNECTIONS_TOLD: u32 = 20;
+/// ... and how often one more: what is beyond is counted, so that nobody pushes older lines out.
+const BETWEEN_CONNECTIONS_TOLD: Duration = Duration::from_secs(10);
+/// Combinations of scopes and resource that are asked for through one socket at most: each is a token of its
+/// own, which the account has a limited number of, and which takes exchanges of its own.
+const LEASES: usize = 4;
+
 /// A restricted socket that is open.
 pub(crate) struct Restricted {
     pub(crate) terms: Terms,
     path: PathBuf,
     requests: Limit,
     reports: Limit,
+    /// Lines of the audit log.
+    lines: Limit,
+    /// What is counted once there are too many of them.
+    crowd: Arc<Tally>,
+    /// The leases that were asked for.
+    leases: Mutex<BTreeSet<LeaseKey>>,
     connections: AtomicU64,
     served: AtomicU64,
     refused: AtomicU64,
@@ -68,6 +86,9 @@ impl Restricted {
             path,
             requests: Limit::new(REQUESTS, BETWEEN_REQUESTS, now),
             reports: Limit::new(REPORTS, BETWEEN_REPORTS, now),
+            lines: Limit::new(CONNECTIONS_TOLD, BETWEEN_CONNECTIONS_TOLD, now),
+            crowd: Arc::default(),
+            leases: Mutex::default(),
             connections: AtomicU64::new(0),
             served: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -147,17 +168,43 @@ impl Restricted {
                 .iter()
                 .any(|one| spelled(one) == *named),
         };
-        if is_named {
-            Ok(key)
-        } else {
-            Err(self.denied())
+        if !is_named {
+            return Err(self.denied());
+        }
+        self.take_lease(&key)?;
+        Ok(key)
+    }
+
+    fn take_lease(&self, key: &LeaseKey) -> Result<(), WireError> {
+        let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+        if !leases.contains(key) {
+            if leases.len() >= LEASES {
+                let message = format!(
+                    "this socket has given tokens of {LEASES} different sets of scopes, and gives no more"
+                );
+                return Err(WireError::new(ErrorCode::BadRequest, message));
+            }
+            leases.insert(key.clone());
+        }
+        Ok(())
+    }
+
+    /// Where a connection that begins is counted: among its own, while that does not fill the log.
+    pub(crate) fn tally(&self, caller: Arc<Caller>, now: Now) -> Arc<Tally> {
+        match self.lines.take(now) {
+            Ok(()) => Arc::new(Tally::new(caller)),
+            Err(_) => Arc::clone(&self.crowd),
         }
     }
 
-    /// Whether the token of that lease has no more scopes than the socket: a provider may give more than
-    /// were asked for.
+    /// Whether the token of that lease is of the login that the socket was made for, and has no more scopes than
+    /// the socket: while a request waits another login may come, and a provider may give more than was asked for.
     pub(crate) fn check_token(&self, snapshot: &Snapshot, key: &LeaseKey) -> Result<(), WireError> {
-        let lease = snapshot.view.grant.leases.get(key);
+        let grant = &snapshot.view.grant;
+        if !self.terms.login.is_behind(grant) {
+            return Err(self.denied());
+        }
+        let lease = grant.leases.get(key);
         if lease.is_some_and(|lease| lease.scopes.is_subset(&self.terms.scopes)) {
             return Ok(());
         }
@@ -250,6 +297,16 @@ impl Restricted {
             shielded = shielded.with_max_ttl_secs(secs);
         }
         shielded
+    }
+
+    /// Whether that is where those are counted who have no count of their own: it goes on without them.
+    pub(crate) fn is_crowd(&self, tally: &Arc<Tally>) -> bool {
+        Arc::ptr_eq(tally, &self.crowd)
+    }
+
+    /// Writes down what was counted of those. To be called at the socket's end.
+    pub(crate) fn close_crowd(&self, audit: &Audit, now: Now) {
+        self.crowd.close(audit, now);
     }
 
     /// A token was handed out.

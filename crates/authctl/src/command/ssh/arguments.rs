@@ -93,13 +93,14 @@ pub(super) fn remote(socket: &str, command: &[OsString]) -> OsString {
     line
 }
 
-/// In single quotes, which every shell takes alike.
+/// In single quotes, but for what shells take differently there: a quote, and a backslash, which fish acts on.
 fn quoted(text: &OsStr) -> OsString {
     let mut quoted = Vec::with_capacity(text.len() + 2);
     quoted.push(b'\'');
     for byte in text.as_encoded_bytes() {
         match byte {
             b'\'' => quoted.extend_from_slice(br"'\''"),
+            b'\\' => quoted.extend_from_slice(br"'\\'"),
             byte => quoted.push(*byte),
         }
     }

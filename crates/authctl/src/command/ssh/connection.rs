@@ -6,6 +6,8 @@ use std::io::{self, IsTerminal as _, Read as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use authd_proto::socket::SocketInfo;
 
@@ -16,6 +18,10 @@ use crate::exit::Failure;
 
 /// How long ssh keeps the connection when nobody uses it: after us, when we were killed.
 const PERSIST: &str = "ControlPersist=30";
+/// How long the host may take to remove what was made there, ...
+const TIDYING: Duration = Duration::from_secs(5);
+/// ... and how often that is looked at.
+const GLANCE: Duration = Duration::from_millis(20);
 /// What the host says at most where its directory is: no more is read.
 const MOST_SAID: u64 = 64 * 1024;
 
@@ -26,19 +32,31 @@ pub(super) fn run(
     command: &[OsString],
     socket: &SocketInfo,
     children: &Children,
+    revoke: impl FnOnce(),
 ) -> Result<ExitCode, Failure> {
     // ssh reads a colon as the end of the path, and a percent sign as the name of something.
     if socket.path.contains([':', '%', '\\', '[', ']']) || !socket.path.starts_with('/') {
+        revoke();
         return Err(SshTrouble::Path(socket.path.clone()).into());
     }
-    let control = Control::new(&socket.name)?;
+    let control = match Control::new(&socket.name) {
+        Ok(control) => control,
+        Err(failure) => {
+            revoke();
+            return Err(failure);
+        }
+    };
     let connection = Connection {
         host,
         options,
         control: &control,
         children,
     };
-    let ended = connection.session(command, socket);
+    let (place, ended) = connection.session(command, socket);
+    revoke();
+    if let Some(directory) = place {
+        connection.remove(&directory);
+    }
     connection.end();
     ended
 }
@@ -51,29 +69,34 @@ struct Connection<'a> {
 }
 
 impl Connection<'_> {
-    fn session(&self, command: &[OsString], socket: &SocketInfo) -> Result<ExitCode, Failure> {
-        let directory = match self.make_place()? {
-            Ok(directory) => directory,
+    /// How it ended; and what is to be removed on the host, where that can be reached still.
+    fn session(
+        &self,
+        command: &[OsString],
+        socket: &SocketInfo,
+    ) -> (Option<String>, Result<ExitCode, Failure>) {
+        let directory = match self.make_place() {
+            Ok(Ok(directory)) => directory,
             // ssh has said why.
-            Err(ended) => return Ok(ended.code()),
+            Ok(Err(ended)) => return (None, Ok(ended.code())),
+            Err(failure) => return (None, Err(failure)),
         };
         let there = format!("{directory}/authd.sock");
         let way = format!("{there}:{}", socket.path);
         let mut forward = self.control_command("forward", Some(&way));
-        let ended = if self.children.run(&mut forward)?.is_success() {
-            self.children.run(&mut self.interactive(&there, command))
-        } else {
+        let forwarded = self.children.run(&mut forward);
+        let ended = forwarded.and_then(|forwarded| {
+            if forwarded.is_success() {
+                return self.children.run(&mut self.interactive(&there, command));
+            }
             let host = self.host.to_owned();
             Err(SshTrouble::NotForwarded { host }.into())
-        };
+        });
         // Where the connection is broken nothing can be removed there.
-        if ended
+        let is_reached = ended
             .as_ref()
-            .map_or(true, |ended| ended.is_of_the_command())
-        {
-            self.remove(&directory);
-        }
-        Ok(ended?.code())
+            .map_or(true, |ended| ended.is_of_the_command());
+        (is_reached.then_some(directory), ended.map(Ended::code))
     }
 
     /// Connects, and makes a directory on the host that is the user's alone.
@@ -82,7 +105,15 @@ impl Connection<'_> {
             "exec sh -c 'umask 077; test -w \"$XDG_RUNTIME_DIR\" || XDG_RUNTIME_DIR=/tmp; \
              d=$(mktemp -d \"$XDG_RUNTIME_DIR/authd.XXXXXXXX\") && echo {MARK}$d'"
         );
-        let (mut said, told) = io::pipe().map_err(|source| self.not_run(source))?;
+        let (said, told) = io::pipe().map_err(|source| self.not_run(source))?;
+        // Read while it is said: a host that says more than a pipe holds would wait for us, and we for it.
+        let reader = thread::spawn(move || {
+            let mut text = String::new();
+            let mut said = io::BufReader::new(said);
+            let read = said.by_ref().take(MOST_SAID).read_to_string(&mut text);
+            let rest = io::copy(&mut said, &mut io::sink());
+            read.and(rest).map(|_| text)
+        });
         let mut command = self.ssh(&["ControlMaster=yes", PERSIST]);
         command
             .args(self.options)
@@ -92,12 +123,11 @@ impl Connection<'_> {
         let ended = self.children.run(&mut command)?;
         // Our own end of it too, or what is said never ends.
         drop(command);
-        let mut text = String::new();
-        let read = said.by_ref().take(MOST_SAID).read_to_string(&mut text);
+        let text = reader.join().ok().and_then(Result::ok).unwrap_or_default();
         if !ended.is_success() && !ended.is_of_the_command() {
             return Ok(Err(ended));
         }
-        let place = read.ok().and_then(|_| place(&text));
+        let place = place(&text);
         let host = self.host.to_owned();
         match place {
             Some(place) if ended.is_success() => Ok(Ok(place.to_owned())),
@@ -129,7 +159,16 @@ impl Connection<'_> {
         command
             .args(self.options)
             .args(["-T", "--", self.host, script.as_str()]);
-        let _ = silent(&mut command).status();
+        let Ok(mut child) = silent(&mut command).spawn() else {
+            return;
+        };
+        // Whoever has the host decides how long it takes; we do not wait for that.
+        let deadline = Instant::now() + TIDYING;
+        while matches!(child.try_wait(), Ok(None)) && Instant::now() < deadline {
+            thread::sleep(GLANCE);
+        }
+        let _ = child.kill();
+        let _ = child.wait();
     }
 
     /// Ends the connection, which ssh would keep for a while.
