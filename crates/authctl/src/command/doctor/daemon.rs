@@ -197,7 +197,7 @@ fn key(status: &DaemonStatusReply) -> Finding {
             "key",
             "key_in_file",
             format!("weak: {}", protection.detail),
-            "a key store (gnome-keyring, KeePassXC) takes the key of a store made while it runs",
+            "authctl key move --to keyring (where gnome-keyring or KeePassXC runs); or authctl key move --to passphrase",
         )
     } else {
         Finding::ok(
