@@ -86,7 +86,7 @@ fn a_revocation_that_the_disk_did_not_take_is_made_up_for_by_the_next() {
     fs::remove_dir(&list).unwrap();
     fs::write(&list, kept).unwrap();
     let again = instance.call(&revoke).unwrap();
-    assert_eq!(again.revoked, [socket.name.clone()]);
+    assert_eq!(again.revoked.as_slice(), std::slice::from_ref(&socket.name));
     assert!(daemon.stop().success());
     let _daemon = instance.start_daemon();
     assert_eq!(sockets(&instance), []);
