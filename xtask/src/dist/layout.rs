@@ -70,15 +70,22 @@ impl Layout {
     fn documents(&self, contents: &Contents) -> Result<(), ChoreError> {
         let root = workspace::root();
         let doc = self.under(Path::new(self.doc));
-        for name in ["README.md", "SECURITY.md", "proto/PROTOCOL.md"] {
+        for name in [
+            "README.md",
+            "SECURITY.md",
+            "CONTRIBUTING.md",
+            "proto/PROTOCOL.md",
+        ] {
             copy(&root.join(name), &doc.join(name))?;
         }
-        let docs = root.join("docs");
-        for entry in fs::read_dir(&docs).map_err(ChoreError::io("read", &docs))? {
-            let path = entry.map_err(ChoreError::io("read", &docs))?.path();
-            if path.is_file() {
-                let name = path.file_name().unwrap_or_default();
-                copy(&path, &doc.join("docs").join(name))?;
+        for folder in ["docs", "docs/decisions"] {
+            let from = root.join(folder);
+            for entry in fs::read_dir(&from).map_err(ChoreError::io("read", &from))? {
+                let path = entry.map_err(ChoreError::io("read", &from))?.path();
+                if path.is_file() {
+                    let name = path.file_name().unwrap_or_default();
+                    copy(&path, &doc.join(folder).join(name))?;
+                }
             }
         }
         for (name, text) in &contents.sboms {
