@@ -19,7 +19,7 @@ mod system;
 mod parse;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
@@ -34,6 +34,8 @@ use crate::{lines, process::launcher::Launcher};
 
 /// Bytes of a program's path that are shown.
 const LONGEST_PATH: usize = 512;
+/// Callers that are kept after they have gone. Each takes a descriptor.
+const RECENT: usize = 4;
 /// Callers in the register before those that have gone are looked for.
 const CROWD: usize = 64;
 
@@ -265,6 +267,7 @@ pub(crate) struct Callers {
     launcher: Launcher,
     numbers: AtomicU64,
     known: Mutex<HashMap<u32, Weak<Caller>>>,
+    recent: Mutex<VecDeque<Arc<Caller>>>,
 }
 
 impl Callers {
@@ -294,6 +297,7 @@ impl Callers {
             known.retain(|_, caller| caller.strong_count() > 0);
         }
         known.insert(pid, Arc::downgrade(&caller));
+        self.keep(&caller);
         caller
     }
 
@@ -311,6 +315,15 @@ impl Callers {
         let facts = Facts::default();
         assert!(caller.known.set(Known { facts, names }).is_ok(), "once");
         Arc::new(caller)
+    }
+
+    /// Keeps those who came last: a program that connects for each request is looked at once.
+    fn keep(&self, caller: &Arc<Caller>) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if recent.len() >= RECENT {
+            recent.pop_front();
+        }
+        recent.push_back(Arc::clone(caller));
     }
 
     fn caller(&self, process: Option<Process>, connected_as: Option<String>) -> Caller {

@@ -61,7 +61,7 @@ pub(super) fn facts(pid: u32, launcher: &Launcher) -> Facts {
 
 /// The program that runs in process `pid`, by its path.
 pub(super) fn executable(pid: u32, launcher: &Launcher) -> Option<String> {
-    launcher.see(pid).executable
+    launcher.program(pid)
 }
 
 /// The file of that program.

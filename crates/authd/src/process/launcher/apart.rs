@@ -86,11 +86,20 @@ impl Apart {
 
     /// What can be seen of a process; `None` when it is not said in time.
     pub(super) fn see(&self, pid: u32) -> Option<Seen> {
+        self.glimpse(&Order::See(pid))
+    }
+
+    /// The program that runs in a process; `None` also when it is not said in time.
+    pub(super) fn program(&self, pid: u32) -> Option<String> {
+        self.glimpse(&Order::Program(pid)).flatten()
+    }
+
+    fn glimpse<T: DeserializeOwned>(&self, order: &Order) -> Option<T> {
         let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
         if silent.is_some_and(|since| since.elapsed() < SILENCE) {
             return None;
         }
-        let seen = self.ask(&Order::See(pid), GLIMPSE);
+        let seen = self.ask(order, GLIMPSE);
         *silent = seen.is_none().then(Instant::now);
         seen
     }

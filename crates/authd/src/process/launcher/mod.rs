@@ -141,6 +141,17 @@ impl Launcher {
         told.unwrap_or_else(|| Seen::of(pid))
     }
 
+    /// The program that runs in a process, by its path. Waits a moment at most, and for less than [`Self::see`]:
+    /// this is asked of everybody who connects.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn program(&self, pid: u32) -> Option<String> {
+        match &*self.0 {
+            Way::Apart(apart) => apart.program(pid),
+            Way::Here => seen::program(pid),
+            Way::Nobody(_) => None,
+        }
+    }
+
     /// What the sandbox of a process says of itself. May wait for a second.
     #[cfg(target_os = "linux")]
     pub(crate) fn sandbox(&self, pid: u32) -> Option<String> {

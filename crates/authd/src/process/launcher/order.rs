@@ -47,6 +47,8 @@ pub(super) enum Order {
     },
     /// To say what can be seen of this process.
     See(u32),
+    /// To say which program runs in this process.
+    Program(u32),
     /// To say what the sandbox of this process says of itself.
     Sandbox(u32),
 }
@@ -133,6 +135,7 @@ pub fn take_orders() -> io::Result<()> {
             }
             // It waits for nobody, and takes less than a thread would.
             Order::See(pid) => answer(report, &Seen::of(pid)),
+            Order::Program(pid) => answer(report, &seen::program(pid)),
             Order::Sandbox(pid) if Arc::strong_count(&looks) <= LOOKS => {
                 let look = Arc::clone(&looks);
                 let _ = start(move || {

@@ -45,7 +45,7 @@ impl Seen {
     /// What this process can see of `pid` now.
     pub(crate) fn of(pid: u32) -> Self {
         Self {
-            executable: link(pid, "exe"),
+            executable: program(pid),
             file: file(pid),
             namespaces: ["ns/user", "ns/pid"].map(|name| link(pid, name)),
             stat: text(pid, "stat"),
@@ -55,6 +55,11 @@ impl Seen {
             uid_map: text(pid, "uid_map"),
         }
     }
+}
+
+/// The program that runs in process `pid`, by its path.
+pub(crate) fn program(pid: u32) -> Option<String> {
+    link(pid, "exe")
 }
 
 /// What is in `/.flatpak-info`, as the process `pid` sees it. Whoever made that root decides whether this
