@@ -136,6 +136,7 @@ pub fn obtain(
     {
         let state = read(means, about, place, passphrase)?;
         if matches!(state, KeyState::Ready(_)) {
+            place.clear_unfinished(means);
             // Whatever could not be cleared away now is listed still, and tried again.
             settle(means, about.clone(), &|_| {});
         }

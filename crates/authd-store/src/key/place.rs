@@ -123,6 +123,19 @@ impl Place {
         }))
     }
 
+    /// Removes what a change that was cut off left beside the file: it never counted. Tried again each time.
+    pub(crate) fn clear_unfinished(self, means: &Means) {
+        let Some(path) = self.path(&means.dir) else {
+            return;
+        };
+        let unfinished = disk::beside(&path, disk::TEMPORARY);
+        if let Err(error) = means.disk.remove(&unfinished)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "what is left of a change of the key cannot be removed yet");
+        }
+    }
+
     /// Reads the key that stands here; `None` when there is none.
     pub(crate) fn read(
         self,
