@@ -90,6 +90,17 @@ pub fn until(what: &str, holds: impl FnMut() -> bool) {
     assert!(held, "not in time: {what}");
 }
 
+/// Whether this process may start others as another user. Said aloud when not: then the test shows nothing.
+#[expect(clippy::print_stderr, reason = "a test that cannot run must say so")]
+#[must_use]
+pub fn may_change_users() -> bool {
+    let may = rustix::process::geteuid().is_root();
+    if !may {
+        eprintln!("SKIPPED: only root can run a process as another user");
+    }
+    may
+}
+
 /// `text` with every token of the fake server's replaced, for test output.
 #[must_use]
 pub fn redacted(text: &str) -> String {

@@ -16,6 +16,7 @@ use std::{
 use authd_e2e::{
     Daemon, Instance, PATIENCE, Raw,
     asker::{Asker, Way},
+    may_change_users,
     raw::frame,
     tool, until,
 };
@@ -23,22 +24,12 @@ use authd_proto::request::DaemonStatus;
 use authd_testkit::{Client, ClientAuthentication, FakeServer, Options};
 use rustix::{
     io::FdFlags,
-    process::{Pid, Resource, Rlimit, Signal, geteuid, kill_process, prlimit},
+    process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit},
 };
 use serde_json::Value;
 
 /// Nobody else's, here or in another test.
 const SOMEBODY: u32 = 61_235;
-
-/// Whether this process may be someone else. Said aloud when not: then the test shows nothing.
-#[expect(clippy::print_stderr, reason = "a test that cannot run must say so")]
-fn may_change_users() -> bool {
-    let may = geteuid().is_root();
-    if !may {
-        eprintln!("SKIPPED: only root can run a process as another user");
-    }
-    may
-}
 
 fn of(id: u32, file: &str) -> PathBuf {
     Path::new("/proc").join(id.to_string()).join(file)

@@ -21,11 +21,11 @@ use std::{
     thread,
 };
 
-use authd_e2e::{Instance, PATIENCE, Process, binaries, sweep, tool};
+use authd_e2e::{Instance, PATIENCE, Process, binaries, may_change_users, sweep, tool};
 use authd_testkit::{FakeServer, Options};
 use hmac::{Hmac, Mac};
 use rustix::process::{
-    Gid, Pid, Resource, Rlimit, Signal, Uid, WaitOptions, geteuid, kill_process, prlimit, waitpid,
+    Gid, Pid, Resource, Rlimit, Signal, Uid, WaitOptions, kill_process, prlimit, waitpid,
 };
 use sha2::Sha256;
 
@@ -33,16 +33,6 @@ use sha2::Sha256;
 const SOMEBODY: u32 = 61_234;
 /// In the environment of those who are looked into.
 const CANARY: &str = "canary-environment";
-
-/// Whether this process may be someone else. Said aloud when not: then the test shows nothing.
-#[expect(clippy::print_stderr, reason = "a test that cannot run must say so")]
-fn may_change_users() -> bool {
-    let may = geteuid().is_root();
-    if !may {
-        eprintln!("SKIPPED: only root can run a process as another user");
-    }
-    may
-}
 
 /// Does `what` as somebody. On Linux a user is a thread's own, and ends with it.
 fn as_somebody<T: Send + 'static>(what: impl FnOnce() -> T + Send + 'static) -> T {

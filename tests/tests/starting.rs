@@ -15,7 +15,7 @@ use std::{
     process::Stdio,
 };
 
-use authd_e2e::{Daemon, Instance, PATIENCE, Process, Raw, binaries, raw::frame};
+use authd_e2e::{Daemon, Instance, PATIENCE, Process, Raw, binaries, may_change_users, raw::frame};
 use authd_proto::request::DaemonStatus;
 use authd_testkit::{FakeServer, Options};
 use rustix::process::{Uid, geteuid};
@@ -101,16 +101,6 @@ fn give_away(dir: &Path, uid: u32) {
             chown(&path, Some(uid), Some(uid)).unwrap();
         }
     }
-}
-
-/// Whether this process may be someone else. Said aloud when not: then the test shows nothing.
-#[expect(clippy::print_stderr, reason = "a test that cannot run must say so")]
-fn may_change_users() -> bool {
-    let may = geteuid().is_root();
-    if !may {
-        eprintln!("SKIPPED: only root can run a process as another user");
-    }
-    may
 }
 
 #[test]

@@ -433,8 +433,8 @@ impl Book {
     }
 }
 
-/// Whether `caller`, a descendant of those processes, may answer the question. This keeps a program from answering itself by the plainest
-/// means, and no more than that: programs of one user can have each other run.
+/// Whether `caller`, a descendant of those processes, may answer the question. This keeps a program from answering
+/// itself by the plainest means, and no more than that: programs of one user can have each other run.
 pub(crate) fn may_answer(
     caller: &Caller,
     ancestors: &[u32],

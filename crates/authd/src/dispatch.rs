@@ -14,7 +14,7 @@ use crate::{
     daemon::Shared,
     handler::{
         account, approval, audit, daemon as own, doctor, dpop, events, gate, grant, import, key,
-        login, metadata, provider, renew, socket, token,
+        login, metadata, provider, renew, socket, to_the_end, token,
     },
     journal::Origin,
     published::Token,
@@ -112,7 +112,7 @@ pub(crate) fn dispatch(
         Call::GrantRevoke(ask) => {
             let asker = asker();
             return later(daemon, id, shape, |daemon| {
-                grant::revoke(daemon, asker, ask)
+                to_the_end(grant::revoke(daemon, asker, ask))
             });
         }
         Call::AuditQuery(query) => {
@@ -143,7 +143,7 @@ pub(crate) fn dispatch(
         Call::SocketRevoke(revoke) => {
             let asker = asker();
             return later(daemon, id, shape, |daemon| {
-                socket::revoke(daemon, asker, revoke)
+                to_the_end(socket::revoke(daemon, asker, revoke))
             });
         }
         Call::DoctorCheck(check) => {
@@ -159,20 +159,20 @@ pub(crate) fn dispatch(
         Call::DaemonUnlock(unlock) => {
             let (process, origin) = (session.process, origin());
             return later(daemon, id, shape, |daemon| {
-                key::unlock(daemon, unlock, process, origin)
+                to_the_end(key::unlock(daemon, unlock, process, origin))
             });
         }
         Call::KeyStatus(_) => return later(daemon, id, shape, key::status),
         Call::KeyMove(ask) => {
             let (process, origin) = (session.process, origin());
             return later(daemon, id, shape, |daemon| {
-                key::move_to(daemon, ask, process, origin)
+                to_the_end(key::move_to(daemon, ask, process, origin))
             });
         }
         Call::KeyRotate(ask) => {
             let (process, origin) = (session.process, origin());
             return later(daemon, id, shape, |daemon| {
-                key::rotate(daemon, ask, process, origin)
+                to_the_end(key::rotate(daemon, ask, process, origin))
             });
         }
         Call::AccountCheck(check) => {

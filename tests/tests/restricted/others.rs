@@ -3,8 +3,8 @@
 use std::{ffi::OsString, fs, os::unix::fs::MetadataExt as _, path::Path, process::Command};
 
 use authd_e2e::{
-    Finished, Instance, PATIENCE, Process, Raw, api, binaries, instance::private_directory, tool,
-    until,
+    Finished, Instance, PATIENCE, Process, Raw, api, binaries, instance::private_directory,
+    may_change_users, tool, until,
 };
 use authd_proto::{
     request::TokenGet,
@@ -57,8 +57,7 @@ fn in_a_container(room: &Path, socket: &SocketInfo, uid: u32, words: &[&str]) ->
 
 #[test]
 fn a_uid_that_is_named_is_served_and_no_other() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: only root can run a process as another user");
+    if !may_change_users() {
         return;
     }
     let (named, unnamed) = (54_321, 54_322);

@@ -56,23 +56,27 @@ pub(crate) fn run(args: &SshArgs) -> Result<ExitCode, Failure> {
         ..args.terms.request(args.account.clone())
     };
     let socket = daemon::ask_waiting(&mut daemon::reach()?, &ask, WAIT_SECS)?;
-    // Before anything that the host has a part in.
-    let revoke = || revoke(&socket);
-    connection::run(&args.host, options, command, &socket, &children, revoke)
+    connection::run(&args.host, options, command, Lent(socket), &children)
 }
 
-fn revoke(socket: &SocketInfo) {
-    let revoked = daemon::reach().and_then(|mut client| {
-        let name = Some(socket.name.clone());
-        daemon::ask(&mut client, &SocketRevoke { name })
-    });
-    if let Err(failure) = revoked {
-        // What ssh said counts; the socket's time ends it.
-        output::note(format_args!(
-            "the socket {} was not revoked ({}); it ends in {}",
-            output::clean(&socket.name),
-            output::clean(&failure.to_string()),
-            output::span(socket.ttl_secs),
-        ));
+/// A socket that is revoked when this goes, however that comes.
+struct Lent(SocketInfo);
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let socket = &self.0;
+        let revoked = daemon::reach().and_then(|mut client| {
+            let name = Some(socket.name.clone());
+            daemon::ask(&mut client, &SocketRevoke { name })
+        });
+        if let Err(failure) = revoked {
+            // What ssh said counts; the socket's time ends it.
+            output::note(format_args!(
+                "the socket {} was not revoked ({}); it ends in {}",
+                output::clean(&socket.name),
+                output::clean(&failure.to_string()),
+                output::span(socket.ttl_secs),
+            ));
+        }
     }
 }

@@ -166,14 +166,6 @@ pub(crate) async fn revoke(
     asker: Asker,
     ask: GrantRevoke,
 ) -> Result<GrantRevokeReply, WireError> {
-    to_the_end(revoking(daemon, asker, ask)).await
-}
-
-async fn revoking(
-    daemon: Shared,
-    asker: Asker,
-    ask: GrantRevoke,
-) -> Result<GrantRevokeReply, WireError> {
     let account = account_name(&ask.account)?;
     let now = daemon.clock.now();
     let revoked = daemon.approvals.revoke(&account, ask.grant_id, now).await;

@@ -18,7 +18,7 @@ use authd_store::{
 };
 use tokio::{sync::oneshot, time::timeout};
 
-use super::{blocking, to_the_end, wait};
+use super::{blocking, wait};
 use crate::{
     daemon::{Shared, Standing},
     driver::{Message, Rest},
@@ -53,15 +53,6 @@ pub(crate) async fn lock(
 
 /// `daemon.unlock`: the way of a start, with what a person has to give for it.
 pub(crate) async fn unlock(
-    daemon: Shared,
-    ask: DaemonUnlock,
-    process: ClientId,
-    origin: Origin,
-) -> Result<DaemonUnlockReply, WireError> {
-    to_the_end(unlocking(daemon, ask, process, origin)).await
-}
-
-async fn unlocking(
     daemon: Shared,
     ask: DaemonUnlock,
     process: ClientId,
@@ -130,15 +121,6 @@ pub(crate) async fn move_to(
     process: ClientId,
     origin: Origin,
 ) -> Result<KeyStatusReply, WireError> {
-    to_the_end(moving(daemon, ask, process, origin)).await
-}
-
-async fn moving(
-    daemon: Shared,
-    ask: KeyMove,
-    process: ClientId,
-    origin: Origin,
-) -> Result<KeyStatusReply, WireError> {
     let to = protection(ask.to).ok_or_else(|| {
         WireError::new(
             ErrorCode::BadRequest,
@@ -184,15 +166,6 @@ async fn moving(
 
 /// `key.rotate`. The store is closed for it, and opened again.
 pub(crate) async fn rotate(
-    daemon: Shared,
-    ask: KeyRotate,
-    process: ClientId,
-    origin: Origin,
-) -> Result<KeyStatusReply, WireError> {
-    to_the_end(rotating(daemon, ask, process, origin)).await
-}
-
-async fn rotating(
     daemon: Shared,
     ask: KeyRotate,
     process: ClientId,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use authd_core::{
     lease::LeaseKey,
-    policy::{self, Decision, Tier},
+    policy::{self, Tier},
     time::Stamp,
 };
 use authd_proto::{
@@ -171,15 +171,11 @@ fn resources(snapshot: &Snapshot, named: Vec<String>) -> Result<Vec<String>, Wir
 
 /// Whether the login covers it at all.
 fn allowed(snapshot: &Snapshot, key: &LeaseKey) -> Result<(), WireError> {
-    use authd_core::broker::Refusal;
     let grant = &snapshot.view.grant;
-    let refused = match policy::decide(key, grant) {
-        Decision::Allow => return Ok(()),
-        Decision::NotGranted(scopes) => Refusal::NotGranted(scopes),
-        Decision::NotNamed(resource) => Refusal::NotNamed(resource),
-        Decision::ResourceTooLong => Refusal::ResourceTooLong,
-    };
-    Err(refusal::token(&grant.account, refused))
+    let refusal = policy::decide(key, grant).refusal();
+    refusal.map_or(Ok(()), |refusal| {
+        Err(refusal::token(&grant.account, refusal))
+    })
 }
 
 /// `socket.list`: also while the store is locked.
@@ -203,14 +199,6 @@ pub(crate) fn list(daemon: &Shared, list: &SocketList) -> Result<SocketListReply
 
 /// `socket.revoke`: also while the store is locked.
 pub(crate) async fn revoke(
-    daemon: Shared,
-    asker: Asker,
-    revoke: SocketRevoke,
-) -> Result<SocketRevokeReply, WireError> {
-    to_the_end(revoking(daemon, asker, revoke)).await
-}
-
-async fn revoking(
     daemon: Shared,
     asker: Asker,
     revoke: SocketRevoke,

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use authd_proto::socket::SocketInfo;
 
-use super::SshTrouble;
 use super::arguments::{MARK, place, remote};
 use super::child::{Children, Ended, command_name};
+use super::{Lent, SshTrouble};
 use crate::exit::Failure;
 
 /// How long ssh keeps the connection when nobody uses it: after us, when we were killed.
@@ -30,22 +30,15 @@ pub(super) fn run(
     host: &str,
     options: &[OsString],
     command: &[OsString],
-    socket: &SocketInfo,
+    lent: Lent,
     children: &Children,
-    revoke: impl FnOnce(),
 ) -> Result<ExitCode, Failure> {
+    let socket = &lent.0;
     // ssh reads a colon as the end of the path, and a percent sign as the name of something.
     if socket.path.contains([':', '%', '\\', '[', ']']) || !socket.path.starts_with('/') {
-        revoke();
         return Err(SshTrouble::Path(socket.path.clone()).into());
     }
-    let control = match Control::new(&socket.name) {
-        Ok(control) => control,
-        Err(failure) => {
-            revoke();
-            return Err(failure);
-        }
-    };
+    let control = Control::new(&socket.name)?;
     let connection = Connection {
         host,
         options,
@@ -53,7 +46,8 @@ pub(super) fn run(
         children,
     };
     let (place, ended) = connection.session(command, socket);
-    revoke();
+    // Before anything else that the host has a part in.
+    drop(lent);
     if let Some(directory) = place {
         connection.remove(&directory);
     }
