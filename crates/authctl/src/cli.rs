@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, ColorChoice, Parser, Subcommand};
+use clap::{Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 #[cfg(unix)]
 use crate::command::ssh;
@@ -43,8 +43,24 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+impl Cli {
+    /// What is asked for on the command line of this process. Where that is help, or nothing that there is, says
+    /// so and ends the process.
+    ///
+    /// Only the verb that is asked for is put together: tools run this before every request they make, and all
+    /// verbs together take longer than the daemon. What is said of them needs them all.
+    pub(crate) fn read() -> Self {
+        Self::try_parse().unwrap_or_else(|_| {
+            let mut whole = Self::command();
+            whole.build();
+            Self::from_arg_matches(&whole.get_matches()).unwrap_or_else(|error| error.exit())
+        })
+    }
+}
+
 /// The verbs.
 #[derive(Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
     Login(Box<login::LoginArgs>),
     Token(token::TokenArgs),
@@ -162,8 +178,6 @@ pub(crate) fn seconds(text: &str) -> Result<u64, humantime::DurationError> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

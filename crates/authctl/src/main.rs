@@ -18,11 +18,10 @@ mod trouble;
 use std::process::ExitCode;
 
 use authd_client::own_process;
-use clap::Parser;
 
 fn main() -> ExitCode {
     own_process::hide_panics();
-    let cli = cli::Cli::parse();
+    let cli = cli::Cli::read();
     output::set_color(cli.color);
     let own_failure = cli.command.failure_status();
     cli.command

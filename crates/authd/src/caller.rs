@@ -30,11 +30,12 @@ use authd_core::policy::CallerName;
 use authd_ipc::process::Process;
 use authd_proto::approval::CallerInfo;
 
+use self::system::Asked;
 use crate::{lines, process::launcher::Launcher};
 
 /// Bytes of a program's path that are shown.
 const LONGEST_PATH: usize = 512;
-/// Callers that are kept after they have gone. Each takes a descriptor.
+/// Callers that are kept after they have gone. Each takes up to two descriptors.
 const RECENT: usize = 4;
 /// Callers in the register before those that have gone are looked for.
 const CROWD: usize = 64;
@@ -46,10 +47,11 @@ pub(crate) struct Caller {
     number: u64,
     /// `None` where the system does not say who it is.
     process: Option<Process>,
-    /// The program that ran in it when it connected.
-    connected_as: Option<String>,
     /// Who sees what the daemon cannot.
     launcher: Launcher,
+    /// Asked for when it connected, until somebody wants to know. May take up a descriptor.
+    asked: Mutex<Option<Asked>>,
+    connected_as: OnceLock<Option<String>>,
     known: OnceLock<Known>,
 }
 
@@ -186,6 +188,17 @@ impl Caller {
         }
     }
 
+    /// The program that ran in it when it connected. Waits a moment at most, on the first call.
+    fn connected_as(&self) -> Option<&String> {
+        let told = self.connected_as.get_or_init(|| {
+            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            asked
+                .take()
+                .and_then(|asked| system::told(asked, &self.launcher))
+        });
+        told.as_ref()
+    }
+
     fn known(&self) -> &Known {
         self.known.get_or_init(|| {
             let facts = self.read();
@@ -195,23 +208,24 @@ impl Caller {
     }
 
     fn read(&self) -> Facts {
-        let read = self.process.as_ref().map(|process| {
-            let facts = system::facts(process.pid(), &self.launcher);
-            // Read of this very process only if it has not ended meanwhile.
-            (facts, process.is_alive())
-        });
-        match read {
-            Some((mut facts, true)) => {
+        let Some(process) = &self.process else {
+            return Facts::default();
+        };
+        let facts = process
+            .is_alive()
+            .then(|| system::facts(process.pid(), &self.launcher));
+        // Read of this very process only if it has not ended meanwhile.
+        match facts.filter(|_| process.is_alive()) {
+            Some(mut facts) => {
                 // It is another program by now: who of the two asks is anybody's guess.
-                facts.by_root &= facts.executable == self.connected_as;
+                facts.by_root &= facts.executable.as_ref() == self.connected_as();
                 facts
             }
-            Some((_, false)) => Facts {
-                executable: self.connected_as.clone(),
+            None => Facts {
+                executable: self.connected_as().cloned(),
                 ended: true,
                 ..Facts::default()
             },
-            None => Facts::default(),
         }
     }
 }
@@ -291,8 +305,8 @@ impl Callers {
         if let Some(same) = same.filter(|same| same.is_alive() && process.is_alive()) {
             return same;
         }
-        let connected_as = system::executable(pid, &self.launcher).filter(|_| process.is_alive());
-        let caller = Arc::new(self.caller(Some(process), connected_as));
+        let asked = system::ask(&process, &self.launcher);
+        let caller = Arc::new(self.caller(Some(process), Some(asked)));
         if known.len() >= CROWD && known.len() == known.capacity() {
             known.retain(|_, caller| caller.strong_count() > 0);
         }
@@ -317,22 +331,26 @@ impl Callers {
         Arc::new(caller)
     }
 
-    /// Keeps those who came last: a program that connects for each request is looked at once.
+    /// Keeps those who came last: a program that connects for each request is looked at once. Who makes room
+    /// leaves no question open, so that there are no more of those.
     fn keep(&self, caller: &Arc<Caller>) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        if recent.len() >= RECENT {
-            recent.pop_front();
+        if recent.len() >= RECENT
+            && let Some(oldest) = recent.pop_front()
+        {
+            oldest.connected_as();
         }
         recent.push_back(Arc::clone(caller));
     }
 
-    fn caller(&self, process: Option<Process>, connected_as: Option<String>) -> Caller {
+    fn caller(&self, process: Option<Process>, asked: Option<Asked>) -> Caller {
         Caller {
             // Zero is whoever did not come in here.
             number: self.numbers.fetch_add(1, Ordering::Relaxed) + 1,
             process,
-            connected_as,
             launcher: self.launcher.clone(),
+            asked: Mutex::new(asked),
+            connected_as: OnceLock::new(),
             known: OnceLock::new(),
         }
     }

@@ -6,6 +6,7 @@
 
 use std::{fs, io::Read as _, os::unix::fs::OpenOptionsExt as _, path::Path};
 
+use authd_ipc::process::Process;
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 use serde::{Deserialize, Serialize};
 
@@ -45,7 +46,7 @@ impl Seen {
     /// What this process can see of `pid` now.
     pub(crate) fn of(pid: u32) -> Self {
         Self {
-            executable: program(pid),
+            executable: link(pid, "exe"),
             file: file(pid),
             namespaces: ["ns/user", "ns/pid"].map(|name| link(pid, name)),
             stat: text(pid, "stat"),
@@ -57,9 +58,10 @@ impl Seen {
     }
 }
 
-/// The program that runs in process `pid`, by its path.
-pub(crate) fn program(pid: u32) -> Option<String> {
-    link(pid, "exe")
+/// The program that runs in a process, by its path; `None` also when the process has ended, since its number
+/// may be another's then.
+pub(crate) fn program_of(process: &Process) -> Option<String> {
+    link(process.pid(), "exe").filter(|_| process.is_alive())
 }
 
 /// What is in `/.flatpak-info`, as the process `pid` sees it. Whoever made that root decides whether this
