@@ -44,8 +44,8 @@ elif way == "orphan":
     send()
     receive()
 elif way == "child-reads":
-    send()
     if os.fork():
+        send()
         signal.pause()
     receive()
 "#;

@@ -349,4 +349,69 @@ mod tests {
         receive(&mut buffer, b"unchanged\x90");
         assert!(buffer.next_frame().unwrap().is_some());
     }
+
+    /// The header of a frame of `len` bytes: one long string.
+    fn header(len: usize) -> Vec<u8> {
+        let payload = u32::try_from(len - 5).unwrap();
+        [&[0xdb_u8][..], &payload.to_be_bytes()].concat()
+    }
+
+    #[test]
+    fn what_a_read_is_offered_grows_with_what_comes_up_to_a_bound() {
+        let mut buffer = FrameBuffer::new();
+        let mut offered = vec![buffer.spare().len()];
+        assert_eq!(offered, [1024]);
+        buffer.spare()[..5].copy_from_slice(&header(MAX_FRAME));
+        buffer.advance(1024);
+        while buffer.next_frame().unwrap().is_none() {
+            let room = buffer.spare().len();
+            offered.push(room);
+            buffer.advance(room.min(MAX_FRAME - buffer.len()));
+            assert!(buffer.bytes.len() <= MAX_FRAME + 64 * 1024, "{offered:?}");
+        }
+        assert!(offered[1] >= 2048, "{offered:?}");
+        assert!(offered.contains(&(64 * 1024)), "{offered:?}");
+    }
+
+    #[test]
+    fn a_burst_is_given_back_and_what_is_used_all_the_time_is_kept() {
+        for (len, kept) in [(100 * 1024, true), (MAX_FRAME, false)] {
+            let mut buffer = FrameBuffer::new();
+            receive(&mut buffer, &header(len));
+            while buffer.next_frame().unwrap().is_none() {
+                let room = buffer.spare().len();
+                buffer.advance(room.min(len - buffer.len()));
+            }
+            let held = buffer.bytes.len();
+            buffer.spare();
+            assert_eq!(buffer.bytes.len() == held, kept, "{held} bytes");
+            assert!(kept || buffer.bytes.len() <= FIRST_READ);
+        }
+    }
+
+    #[test]
+    fn a_stream_that_never_ends_with_a_frame_takes_no_more_memory_than_one_that_does() {
+        let mut buffer = FrameBuffer::new();
+        receive(&mut buffer, &FRAME[..4]);
+        for _ in 0..1000 {
+            receive(&mut buffer, &FRAME[4..]);
+            receive(&mut buffer, &FRAME[..4]);
+            assert!(buffer.next_frame().unwrap().is_some());
+            assert!(buffer.next_frame().unwrap().is_none());
+            assert_eq!(buffer.len(), 4);
+            assert!(!buffer.is_empty(), "a frame is cut off");
+        }
+        assert!(buffer.bytes.len() <= 4 * FIRST_READ);
+    }
+
+    #[test]
+    fn as_much_memory_as_may_be_kept_is_kept() {
+        let mut buffer = FrameBuffer::new();
+        receive(&mut buffer, FRAME);
+        buffer.next_frame().unwrap();
+        buffer.forget_taken(FIRST_READ);
+        assert_eq!(buffer.bytes.len(), FIRST_READ);
+        buffer.forget_taken(FIRST_READ - 1);
+        assert_eq!(buffer.bytes.len(), 0);
+    }
 }

@@ -113,3 +113,22 @@ pub struct KeyMove {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_passphrase: Option<WireSecret>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_word_is_what_is_on_the_wire() {
+        for place in [
+            KeyPlace::Keyring,
+            KeyPlace::Passphrase,
+            KeyPlace::Credential,
+            KeyPlace::File,
+        ] {
+            let bytes = rmp_serde::to_vec(&place).expect("memory takes it");
+            let word: &str = rmp_serde::from_slice(&bytes).expect("a word");
+            assert_eq!(word, place.as_str());
+        }
+    }
+}

@@ -48,3 +48,47 @@ pub fn page_limit(asked: Option<u64>) -> usize {
             .clamp(1, MAX_PAGE)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_the_specification_has_these_numbers() {
+        let spec = include_str!("../../../proto/PROTOCOL.md");
+        let rows = [
+            format!("| frame, either direction | {} bytes |", grouped(MAX_FRAME)),
+            format!("| nesting (the outermost array is level 1) | {MAX_DEPTH} |"),
+            format!("| unanswered requests on one connection | {MAX_IN_FLIGHT} |"),
+            format!("| `wait_secs` | {MAX_WAIT_SECS} |"),
+            format!("| `limit` of a page | {MAX_PAGE}; {DEFAULT_PAGE} when absent |"),
+            format!("| `scopes` | {MAX_SCOPES} entries"),
+            format!("| `resources` | {MAX_RESOURCES} entries |"),
+            format!("| restricted sockets | {MAX_SOCKETS} |"),
+            format!(
+                "| `ttl_secs` of a restricted socket | 60 to {} (30 days) |",
+                grouped(usize::try_from(MAX_SOCKET_SECS).expect("a month is no large number"))
+            ),
+            format!("| {MAX_UIDS} entries; {MAX_LABEL} characters |"),
+        ];
+        for row in rows {
+            assert!(spec.contains(&row), "PROTOCOL.md has no row {row}");
+        }
+        assert_eq!(DEFAULT_SOCKET_SECS, 28_800, "eight hours");
+    }
+
+    /// As people read it: 262,144.
+    fn grouped(number: usize) -> String {
+        let digits = number.to_string();
+        let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().collect();
+        String::from_utf8(groups.join(&b',')).expect("digits")
+    }
+
+    #[test]
+    fn what_is_not_said_has_a_default_and_what_is_too_much_a_cap() {
+        let waits = [None, Some(0), Some(7), Some(300), Some(301), Some(u64::MAX)];
+        assert_eq!(waits.map(wait_secs), [10, 0, 7, 300, 300, 300]);
+        let limits = [None, Some(0), Some(7), Some(500), Some(501), Some(u64::MAX)];
+        assert_eq!(limits.map(page_limit), [100, 1, 7, 500, 500, 500]);
+    }
+}

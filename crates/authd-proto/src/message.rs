@@ -212,3 +212,42 @@ fn decode_error(bytes: &[u8]) -> Result<WireError, BadResponse> {
     }
     rmp_serde::from_slice(bytes).map_err(bad)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+    fn trace_id_of(key: &str, value: &str) -> Option<String> {
+        let map = std::collections::BTreeMap::from([("account", "work"), (key, value)]);
+        let bytes = rmp_serde::to_vec(&(map,)).expect("memory takes it");
+        Params(&bytes).trace_id().map(str::to_owned)
+    }
+
+    #[test]
+    fn a_trace_id_is_read_only_where_all_of_the_member_is_as_it_should_be() {
+        let member = format!("00-{TRACE}-00f067aa0ba902b7-01");
+        assert_eq!(trace_id_of("traceparent", &member).as_deref(), Some(TRACE));
+        assert_eq!(
+            trace_id_of("x-traceparent", &member),
+            None,
+            "another member"
+        );
+        for malformed in [
+            member.replacen("00-", "01-", 1),
+            member.replacen("00-", "000-", 1),
+            member.replace(TRACE, &TRACE[1..]),
+            member.replace(TRACE, &TRACE.to_uppercase()),
+            member.replace(TRACE, &"0".repeat(32)),
+            member.replace("00f067aa0ba902b7", "00f067aa0ba902b"),
+            member.replace("00f067aa0ba902b7", "00f067aa0ba902bg"),
+            member.replace("-01", "-1"),
+            member.replace("-01", "-0x"),
+            format!("{member}-"),
+            member.replace("-01", ""),
+        ] {
+            assert_eq!(trace_id_of("traceparent", &malformed), None, "{malformed}");
+        }
+    }
+}

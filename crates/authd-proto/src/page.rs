@@ -46,6 +46,13 @@ mod tests {
     }
 
     #[test]
+    fn a_page_leaves_room_for_what_is_around_it_and_not_much_more() {
+        let page = |length: usize| fill(["x".repeat(length)], 1);
+        assert!(page(MAX_FRAME - 1024).is_empty(), "envelope and cursor");
+        assert_eq!(page(MAX_FRAME - 8 * 1024).len(), 1);
+    }
+
+    #[test]
     fn what_fits_is_what_a_page_of_its_own_would_hold() {
         for (length, holds) in [(BUDGET / 2, true), (BUDGET, false)] {
             let entry = "x".repeat(length);

@@ -61,3 +61,17 @@ mod zeroizing {
         String::deserialize(input).map(Zeroizing::new)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_is_what_is_used() {
+        let bytes = rmp_serde::to_vec(&WireSecret::new("correct horse")).expect("memory takes it");
+        let borrowed: SecretStr<'_> = rmp_serde::from_slice(&bytes).expect("a string");
+        assert_eq!(borrowed.expose(), "correct horse");
+        let owned: WireSecret = rmp_serde::from_slice(&bytes).expect("a string");
+        assert_eq!(owned.expose(), "correct horse");
+    }
+}

@@ -50,5 +50,7 @@ mod tests {
         let older = negotiate((0, 0)).expect_err("no common version");
         assert_eq!(older.hint.as_deref(), Some("upgrade the client"));
         assert!(negotiate((3, 1)).is_err(), "an empty range matches nothing");
+        let empty = negotiate((MAX_VERSION, 0)).expect_err("an empty range");
+        assert_eq!(empty.hint.as_deref(), Some("upgrade the client"));
     }
 }
