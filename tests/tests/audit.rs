@@ -77,6 +77,32 @@ fn a_thousand_cached_tokens_are_two_lines_that_name_the_program() {
 }
 
 #[test]
+fn a_program_that_connects_for_each_token_pushes_nobody_elses_lines_out() {
+    let instance = Instance::new();
+    let daemon = instance.start_daemon();
+    let _server = logged_in(&instance);
+    assert_eq!(instance.authctl(&["token", "demo"]).code(), 0);
+    let get = TokenGet {
+        account: Some("demo"),
+        ..TokenGet::default()
+    };
+    for _ in 0..300 {
+        instance.call(&get).unwrap();
+    }
+    // What is counted is not lost with the daemon.
+    assert!(daemon.stop().success());
+    let _daemon = instance.start_daemon();
+    let found = lines(&instance);
+    let (ours, others): (Vec<_>, Vec<_>) = found.iter().partition(|line| {
+        let caller = line.caller.as_ref().unwrap();
+        caller.pid == Some(std::process::id())
+    });
+    assert_eq!(others.len(), 1);
+    assert_eq!(ours.iter().map(|line| line.count).sum::<u64>(), 300);
+    assert!(ours.len() < 40, "{} lines", ours.len());
+}
+
+#[test]
 fn the_log_is_private_and_holds_no_secret() {
     use std::os::unix::fs::PermissionsExt as _;
     let instance = Instance::new();

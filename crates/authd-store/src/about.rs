@@ -213,6 +213,11 @@ mod tests {
         };
         about.write(&RealDisk, dir.path()).unwrap();
         assert_eq!(About::read(&RealDisk, dir.path()).unwrap(), Some(about));
+        let text = std::fs::read_to_string(dir.path().join("about")).unwrap();
+        assert!(
+            !text.contains("key-number"),
+            "an older program knows no such line: {text}"
+        );
         disk::replace(&RealDisk, &dir.path().join("about"), b"\xff\x00").unwrap();
         assert!(About::read(&RealDisk, dir.path()).is_err());
     }

@@ -256,6 +256,26 @@ mod tests {
     }
 
     #[test]
+    fn where_it_is_kept_from_now_on_it_is_written_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("anchor");
+        let places = Places {
+            disk: Arc::new(RealDisk),
+            entry: "anchor".to_owned(),
+            key_store: None,
+            file: Some(file.clone()),
+        };
+        let marks = Marks::from([(1, 10), (2, 11)]);
+        places.write_marks(&marks);
+        assert_eq!(places.read(), marks);
+        let (anchor, _) = Anchor::open(places.clone()).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        anchor.keep_in(None);
+        anchor.close();
+        assert_eq!(places.read(), marks);
+    }
+
+    #[test]
     fn the_later_of_two_anchors_wins_and_nonsense_is_ignored() {
         let mut marks = Marks::from([(1, 5), (2, 5)]);
         merge(&mut marks, &encode(&Marks::from([(1, 4), (2, 6), (3, 1)])));

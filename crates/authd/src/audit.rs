@@ -4,6 +4,7 @@
 //! down, and what follows is [counted](Tally). Nobody waits for the disk: a thread of its own writes, and
 //! reads what is known of the process, behind a queue that is bounded. What is lost is counted and told.
 
+mod frequent;
 mod tally;
 
 use std::{
@@ -19,7 +20,10 @@ use std::{
 use authd_proto::audit::AuditLine;
 use tokio::sync::watch;
 
-pub(crate) use self::tally::{Key, Tally};
+pub(crate) use self::{
+    frequent::{ByItself, Frequent},
+    tally::{Key, Tally},
+};
 use crate::{
     caller::Caller,
     lines::{self, Files, Line, Reader, Trouble, Window, Writer},

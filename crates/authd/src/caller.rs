@@ -31,7 +31,7 @@ use authd_ipc::process::Process;
 use authd_proto::approval::CallerInfo;
 
 use self::system::Asked;
-use crate::{lines, process::launcher::Launcher};
+use crate::{audit::ByItself, lines, process::launcher::Launcher};
 
 /// Bytes of a program's path that are shown.
 const LONGEST_PATH: usize = 512;
@@ -53,6 +53,8 @@ pub(crate) struct Caller {
     asked: Mutex<Option<Asked>>,
     connected_as: OnceLock<Option<String>>,
     known: OnceLock<Known>,
+    /// Which of its connections have lines of their own in the audit log.
+    pub(crate) by_itself: ByItself,
 }
 
 /// What is known of a process.
@@ -352,6 +354,7 @@ impl Callers {
             asked: Mutex::new(asked),
             connected_as: OnceLock::new(),
             known: OnceLock::new(),
+            by_itself: ByItself::default(),
         }
     }
 }

@@ -32,6 +32,7 @@ mod guesses;
 mod handler;
 mod journal;
 mod keys;
+mod limit;
 mod lines;
 mod log;
 mod memory;

@@ -8,11 +8,14 @@ use std::{
 
 use authd_core::id::ClientId;
 use authd_ipc::{Listener, Peer, PeerRule, TokioStream, process::Process};
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{
+    task::{JoinError, JoinSet},
+    time::timeout,
+};
 
 use crate::{
     access::Access,
-    audit::Tally,
+    audit::{Frequent, Tally},
     connection::{self, Client, Shares},
     crowd::{Crowd, Place},
     daemon::Shared,
@@ -36,17 +39,26 @@ pub(crate) async fn serve(listener: Listener, daemon: Shared) {
     let mut reserve = Reserve::new();
     let mut stop = daemon.stopping.subscribe();
     let mut connections = JoinSet::new();
+    let mut frequent = Frequent::default();
     loop {
         let accepted = tokio::select! {
             biased;
             _ = stop.wait_for(|stopping| *stopping) => break,
-            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+            Some(ended) = connections.join_next(), if !connections.is_empty() => {
+                leave(ended, &frequent, &daemon);
+                continue;
+            }
+            () = frequent.is_due() => {
+                frequent.tell(&daemon.audit, daemon.clock.now());
+                continue;
+            }
             accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, peer)) => match admit(peer, &crowd, &daemon) {
                 Ok((place, peer)) => {
-                    connections.spawn(attend(stream, place, peer, &shares, &daemon));
+                    let tally = count(&stream, peer, &mut frequent, &daemon);
+                    connections.spawn(attend(stream, place, tally, &shares, &daemon));
                 }
                 Err(why) => turned_away.say(&why),
             },
@@ -68,25 +80,32 @@ pub(crate) async fn serve(listener: Listener, daemon: Shared) {
     // Who has connected by now is still heard. More than there are places for would be turned away anyway.
     for (stream, peer) in std::iter::from_fn(|| listener.accept_last()).take(places) {
         if let Ok((place, peer)) = admit(peer, &crowd, &daemon) {
-            connections.spawn(attend(stream, place, peer, &shares, &daemon));
+            let tally = count(&stream, peer, &mut frequent, &daemon);
+            connections.spawn(attend(stream, place, tally, &shares, &daemon));
         }
     }
     drop(listener);
-    while connections.join_next().await.is_some() {}
+    while let Some(ended) = connections.join_next().await {
+        leave(ended, &frequent, &daemon);
+    }
+    frequent.tell(&daemon.audit, daemon.clock.now());
 }
 
-/// Serves a client until it leaves, or its place is needed for somebody else. Its process is held on to at
-/// once: the number that the system gave may be another process's before long.
+/// Where a client is counted. Its process is held on to at once: the number that the system gave may be another
+/// process's before long.
+fn count(stream: &TokioStream, peer: Peer, frequent: &mut Frequent, daemon: &Shared) -> Arc<Tally> {
+    let caller = daemon.callers.enter(Process::pin(stream, peer));
+    frequent.tally(caller, daemon.clock.now())
+}
+
+/// Serves a client until it leaves, or its place is needed for somebody else; returns where it was counted.
 fn attend(
     stream: TokioStream,
     mut place: Place,
-    peer: Peer,
+    tally: Arc<Tally>,
     shares: &Arc<Shares>,
     daemon: &Shared,
-) -> impl Future<Output = ()> + Send + use<> {
-    let tally = Arc::new(Tally::new(
-        daemon.callers.enter(Process::pin(&stream, peer)),
-    ));
+) -> impl Future<Output = Arc<Tally>> + Send + use<> {
     let (shares, daemon) = (Arc::clone(shares), Arc::clone(daemon));
     async move {
         daemon.figures.connections.fetch_add(1, Ordering::Relaxed);
@@ -102,8 +121,16 @@ fn attend(
                 tracing::debug!(pid = process.0, "a connection gave way to another's");
             }
         }
-        tally.close(&daemon.audit, daemon.clock.now());
         daemon.figures.connections.fetch_sub(1, Ordering::Relaxed);
+        tally
+    }
+}
+
+/// Writes down what a client was given that has left.
+fn leave(ended: Result<Arc<Tally>, JoinError>, frequent: &Frequent, daemon: &Shared) {
+    // One that panicked has nothing to tell any more.
+    if let Ok(tally) = ended {
+        frequent.leave(&tally, &daemon.audit, daemon.clock.now());
     }
 }
 

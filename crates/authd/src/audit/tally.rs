@@ -1,4 +1,5 @@
-//! What one connection was given and refused: the first time a line, afterwards a count.
+//! What one connection, or several that are counted together, was given and refused: the first time a line,
+//! afterwards a count.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -15,7 +16,7 @@ use super::Audit;
 use crate::caller::Caller;
 
 /// A count that goes on is written down so often.
-const EVERY: Duration = Duration::from_secs(60);
+pub(super) const EVERY: Duration = Duration::from_secs(60);
 /// Things that are counted at a time; beyond, the oldest is written down and counted anew.
 const MOST: usize = 32;
 
@@ -30,7 +31,7 @@ pub(crate) enum Key {
     Refused(Account, ErrorCode),
 }
 
-/// The counts of one connection. By default of one whom nobody knows.
+/// The counts of one connection, or of several of one process. By default of one whom nobody knows.
 #[derive(Default)]
 pub(crate) struct Tally {
     caller: Arc<Caller>,
@@ -96,7 +97,7 @@ impl Tally {
         });
     }
 
-    /// Writes down what was counted. To be called when the connection has ended.
+    /// Writes down what was counted, and begins anew. To be called when the connection has ended.
     pub(crate) fn close(&self, audit: &Audit, now: Now) {
         for mut counted in self.lock().drain(..) {
             self.write(audit, &mut counted, now);

@@ -78,6 +78,61 @@ async fn the_first_is_a_line_and_what_follows_a_count() {
 }
 
 #[tokio::test]
+async fn whoever_connects_for_each_request_is_counted_together_before_long() {
+    let dir = tempfile::tempdir().unwrap();
+    let audit = Audit::open(dir.path().join("audit"));
+    let callers = Callers::default();
+    let (busy, other) = (callers.unidentified(), callers.unidentified());
+    let mut frequent = Frequent::default();
+    let ask = |frequent: &mut Frequent, caller: &Arc<Caller>, secs| {
+        let tally = frequent.tally(Arc::clone(caller), at(secs));
+        tally.count(&audit, &token(1), at(secs), || line("work"));
+        frequent.leave(&tally, &audit, at(secs));
+        tally
+    };
+    for _ in 0..500 {
+        ask(&mut frequent, &busy, 0);
+    }
+    ask(&mut frequent, &other, 0);
+    // The minute is over, and one of them is still connected.
+    let connected = ask(&mut frequent, &busy, 1);
+    frequent.tell(&audit, at(60));
+    assert!(frequent.together.len() == 1 && frequent.due.is_some());
+    drop(connected);
+    frequent.tell(&audit, at(120));
+    assert!(frequent.together.is_empty() && frequent.due.is_none());
+    // Whoever takes their time is heard each time again.
+    ask(&mut frequent, &busy, 300);
+    audit.close();
+    let counts: Vec<_> = read(&audit).await.iter().map(|line| line.count).collect();
+    assert_eq!(counts.iter().sum::<u64>(), 503);
+    let together = counts.iter().position(|count| *count > 1).unwrap();
+    assert_eq!((counts.len(), together), (24, 22), "{counts:?}");
+}
+
+#[tokio::test]
+async fn no_more_processes_are_remembered_for_that_than_there_is_room_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let audit = Audit::open(dir.path().join("audit"));
+    let callers = Callers::default();
+    let mut frequent = Frequent::default();
+    for _ in 0..100 {
+        let caller = callers.unidentified();
+        for _ in 0..22 {
+            let tally = frequent.tally(Arc::clone(&caller), at(0));
+            tally.count(&audit, &token(1), at(0), || line("work"));
+            frequent.leave(&tally, &audit, at(0));
+        }
+    }
+    assert_eq!(frequent.together.len(), 16);
+    frequent.tell(&audit, at(60));
+    audit.close();
+    let told = read(&audit).await;
+    let counted: u64 = told.iter().map(|line| line.count).sum();
+    assert_eq!(counted + audit.lost(), 2200);
+}
+
+#[tokio::test]
 async fn what_is_counted_at_a_time_is_bounded_and_nothing_goes_uncounted() {
     let dir = tempfile::tempdir().unwrap();
     let audit = Audit::open(dir.path().join("audit"));

@@ -5,7 +5,6 @@
 //! asked for is said by [`crate::access`].
 
 pub(crate) mod keeper;
-mod limit;
 mod listener;
 #[cfg_attr(unix, path = "place_unix.rs")]
 #[cfg_attr(windows, path = "place_windows.rs")]
@@ -33,15 +32,15 @@ use authd_core::{
 use authd_proto::{ErrorCode, WireError, socket::SocketInfo};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::limit::Limit;
 pub(crate) use self::{
     keeper::Trouble,
     place::Place,
     terms::{Login, Terms},
 };
 use crate::{
-    audit::{Audit, Tally},
+    audit::{Audit, ByItself, Tally},
     caller::Caller,
+    limit::Limit,
     published::Snapshot,
 };
 
@@ -53,11 +52,6 @@ const BETWEEN_REQUESTS: Duration = Duration::from_millis(20);
 const REPORTS: u32 = 2;
 /// ... and how often one more: fewer than are believed of an account, so that its owner is heard too.
 const BETWEEN_REPORTS: Duration = Duration::from_secs(600);
-
-/// Connections at once with lines of their own in the audit log, ...
-const CONNECTIONS_TOLD: u32 = 20;
-/// ... and how often one more: what is beyond is counted, so that nobody pushes older lines out.
-const BETWEEN_CONNECTIONS_TOLD: Duration = Duration::from_secs(10);
 /// Combinations of scopes and resource that are asked for through one socket at most: each is a token of its
 /// own, which the account has a limited number of, and which takes exchanges of its own.
 const LEASES: usize = 4;
@@ -68,8 +62,7 @@ pub(crate) struct Restricted {
     path: PathBuf,
     requests: Limit,
     reports: Limit,
-    /// Lines of the audit log.
-    lines: Limit,
+    by_itself: ByItself,
     /// What is counted once there are too many of them.
     crowd: Arc<Tally>,
     /// The leases that were asked for.
@@ -86,7 +79,7 @@ impl Restricted {
             path,
             requests: Limit::new(REQUESTS, BETWEEN_REQUESTS, now),
             reports: Limit::new(REPORTS, BETWEEN_REPORTS, now),
-            lines: Limit::new(CONNECTIONS_TOLD, BETWEEN_CONNECTIONS_TOLD, now),
+            by_itself: ByItself::default(),
             crowd: Arc::default(),
             leases: Mutex::default(),
             connections: AtomicU64::new(0),
@@ -191,9 +184,10 @@ impl Restricted {
 
     /// Where a connection that begins is counted: among its own, while that does not fill the log.
     pub(crate) fn tally(&self, caller: Arc<Caller>, now: Now) -> Arc<Tally> {
-        match self.lines.take(now) {
-            Ok(()) => Arc::new(Tally::new(caller)),
-            Err(_) => Arc::clone(&self.crowd),
+        if self.by_itself.take(now) {
+            Arc::new(Tally::new(caller))
+        } else {
+            Arc::clone(&self.crowd)
         }
     }
 

@@ -1,4 +1,4 @@
-//! How often a restricted socket may be asked.
+//! How often something may happen: so often at once, and then one at a time.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -8,7 +8,7 @@ use std::{
 use authd_core::time::{Boot, Now};
 
 /// Fills by one in each `every`, up to `most`.
-pub(super) struct Limit {
+pub(crate) struct Limit {
     most: u32,
     every: Duration,
     state: Mutex<State>,
@@ -22,7 +22,7 @@ struct State {
 
 impl Limit {
     /// A full one.
-    pub(super) fn new(most: u32, every: Duration, now: Now) -> Self {
+    pub(crate) fn new(most: u32, every: Duration, now: Now) -> Self {
         Self {
             most,
             every,
@@ -34,7 +34,7 @@ impl Limit {
     }
 
     /// Takes one, or says after how long there will be one.
-    pub(super) fn take(&self, now: Now) -> Result<(), Duration> {
+    pub(crate) fn take(&self, now: Now) -> Result<(), Duration> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let since = now.boot.since(state.filled_at);
         let come = since.as_millis() / self.every.as_millis().max(1);
