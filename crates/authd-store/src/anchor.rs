@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn where_it_is_kept_from_now_on_it_is_written_whole() {
         let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("anchor");
+        let file = dir.path().join("elsewhere/anchor");
         let places = Places {
             disk: Arc::new(RealDisk),
             entry: "anchor".to_owned(),

@@ -120,3 +120,21 @@ impl From<SealError> for StoreError {
         Self::NotSealed(error.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_disk_refuses_is_said_with_the_place() {
+        let refused = OpenError::Disk {
+            path: PathBuf::from("/state"),
+            trouble: DiskTrouble::Failing("input/output error".to_owned()),
+        };
+        let said = refused.to_string();
+        assert!(
+            said.starts_with("/state: ") && said.contains("input/output error"),
+            "{said}"
+        );
+    }
+}

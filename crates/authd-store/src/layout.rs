@@ -34,3 +34,23 @@ impl Layout {
 pub(crate) fn is_database(name: &str) -> bool {
     name.starts_with("authd") && name.contains(".redb") && !name.ends_with(crate::disk::TEMPORARY)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_is_known_by_its_name() {
+        for (name, is) in [
+            ("authd.redb", true),
+            ("authd-3.redb", true),
+            ("authd.redb.corrupt-1", true),
+            ("authd.redb.new", false),
+            ("authd.log", false),
+            ("other.redb", false),
+            ("about", false),
+        ] {
+            assert_eq!(is_database(name), is, "{name}");
+        }
+    }
+}

@@ -237,3 +237,46 @@ fn write_new(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
 fn sync_parent(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     disk.sync_dir(path.parent().unwrap_or(Path::new(".")))
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_looked_at_is_not_taken_for_what_is_not_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let looped = dir.path().join("loop");
+        std::os::unix::fs::symlink(&looped, &looped).unwrap();
+        assert!(read_whole(&RealDisk, &looped).is_err());
+        let folder = dir.path().join("folder");
+        fs::create_dir(&folder).unwrap();
+        assert!(remove(&RealDisk, &folder).is_err());
+        let refused = write_new(&RealDisk, &folder, b"").unwrap_err();
+        assert_ne!(refused.kind(), io::ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn a_file_that_we_cannot_have_written_is_not_taken_into_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let file = RealDisk.open(&path, Open::New).unwrap();
+        for (len, whole) in [(LARGEST, true), (LARGEST + 1, false)] {
+            file.set_len(len).unwrap();
+            let read = read_whole(&RealDisk, &path);
+            assert_eq!(read.is_ok(), whole, "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn what_is_put_aside_takes_no_name_that_is_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        for number in 1..4 {
+            let free = free_name(&RealDisk, &path, ".corrupt-").unwrap();
+            assert_eq!(free, beside(&path, &format!(".corrupt-{number}")));
+            fs::write(&free, b"").unwrap();
+        }
+    }
+}

@@ -351,6 +351,9 @@ mod tests {
         assert_eq!(first.protection, KeyProtection::File);
         let second = ready(get(&dir).unwrap());
         assert_eq!(first.data_key.expose(), second.data_key.expose());
+        let kept = kept(&RealDisk, &dir).unwrap().unwrap();
+        assert_eq!(kept.protection, KeyProtection::File);
+        assert_eq!(kept.path.as_deref(), Some(key_path(&dir).as_path()));
     }
 
     #[test]
