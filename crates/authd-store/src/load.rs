@@ -412,3 +412,191 @@ pub(crate) fn seal_intent(sealer: &Sealer, intent: &Intent) -> Result<Arc<[u8]>,
         .seal(Kind::Intent, name, intent.generation.0, payload)?
         .into())
 }
+
+#[cfg(test)]
+mod tests {
+    use authd_core::{
+        grant::ClientAuth, id::Fingerprint, id::Generation, lease::LeaseKey, secret::Secret,
+        time::Stamp,
+    };
+
+    use super::*;
+    use crate::{
+        fault::next_format,
+        migrate::Format,
+        record::{TokenTypeHint, tests::stored},
+        seal::DataKey,
+    };
+
+    fn sealer(format: Format) -> Sealer {
+        Sealer::new(&DataKey::from_bytes(&[1; 32]).unwrap(), format)
+    }
+
+    /// The record of one account after so many writes of the store.
+    fn record(sealer: &Sealer, ordinal: u64) -> Vec<u8> {
+        let stored = Stored {
+            ordinal,
+            ..stored()
+        };
+        let grant = &stored.record.grant;
+        let (name, generation) = (sealer.name(&grant.account), grant.generation.0);
+        let payload = stored.encode().unwrap();
+        sealer
+            .seal(Kind::Record, name, generation, payload)
+            .unwrap()
+    }
+
+    fn revocation(sealer: &Sealer, id: u64) -> Vec<u8> {
+        let owed = PendingRevocation {
+            id,
+            account: Account::new("work").unwrap(),
+            endpoint: "https://idp.example.com/revoke".to_owned(),
+            client_id: "client".to_owned(),
+            client_auth: ClientAuth::None,
+            client_secret: None,
+            provider: None,
+            token: Secret::new("a refresh token"),
+            hint: TokenTypeHint::RefreshToken,
+        };
+        let name = sealer.name(&owed.account);
+        sealer
+            .seal(Kind::Revocation, name, id, owed.encode().unwrap())
+            .unwrap()
+    }
+
+    fn intent(sealer: &Sealer, attempt: u64, generation: u64) -> Vec<u8> {
+        let grant = stored().record.grant;
+        let intent = Intent {
+            account: grant.account,
+            grant: grant.id,
+            generation: Generation(generation),
+            attempt: AttemptId(attempt),
+            refresh_token_hash: Fingerprint([1; 16]),
+            grant_type: authd_core::answer::GrantType::RefreshToken,
+            lease: LeaseKey::default(),
+            at: Stamp::default(),
+        };
+        seal_intent(sealer, &intent).unwrap().to_vec()
+    }
+
+    /// What stands where: a row of the database, or a mirror.
+    #[derive(Clone, Copy, PartialEq)]
+    enum At {
+        Row,
+        Mirror,
+    }
+    use At::{Mirror, Row};
+
+    fn take(merge: &mut Merge<'_>, kind: Kind, at: At, bytes: Vec<u8>) {
+        // Rows of one kind differ in what follows it; here there is one of each.
+        let id = match kind {
+            Kind::Record => merge.sealer.name(&stored().record.grant.account).0.to_vec(),
+            _ => 7_u64.to_be_bytes().to_vec(),
+        };
+        let name = match kind {
+            Kind::Revocation => revocation_mirror(7),
+            _ => "an account".to_owned(),
+        };
+        match at {
+            Row => merge.row(Key::new(kind, &id), bytes),
+            Mirror => merge.mirror(&name, PathBuf::from(&name), bytes),
+        }
+    }
+
+    /// How many rows and mirrors are written to make both alike.
+    fn written(merged: &Merged) -> (usize, usize) {
+        let rows = merged.changes.iter().filter(|row| row.value.is_some());
+        (rows.count(), merged.mirror_writes.len())
+    }
+
+    #[test]
+    fn what_one_copy_of_an_account_lacks_the_other_gives() {
+        let sealer = sealer(Format::CURRENT);
+        for (copies, newest, lacking) in [
+            (&[(Row, 5)][..], 5, (0, 1)),
+            (&[(Mirror, 5)], 5, (1, 0)),
+            (&[(Row, 5), (Mirror, 5)], 5, (0, 0)),
+            (&[(Mirror, 5), (Row, 5)], 5, (0, 0)),
+            (&[(Row, 5), (Mirror, 6)], 6, (1, 0)),
+            (&[(Row, 6), (Mirror, 5)], 6, (0, 1)),
+            (&[(Mirror, 6), (Row, 5)], 6, (1, 0)),
+        ] {
+            let mut merge = Merge::new(&sealer, false);
+            for (at, ordinal) in copies {
+                take(&mut merge, Kind::Record, *at, record(&sealer, *ordinal));
+            }
+            let merged = merge.finish().unwrap();
+            assert!(merged.damaged.is_empty() && merged.accounts.len() == 1);
+            let held = merged.accounts.values().next().unwrap();
+            assert_eq!((held.stored.ordinal, written(&merged)), (newest, lacking));
+        }
+    }
+
+    #[test]
+    fn what_one_copy_of_an_owed_revocation_lacks_the_other_gives() {
+        let sealer = sealer(Format::CURRENT);
+        for (copies, lacking) in [
+            (&[Row][..], (0, 1)),
+            (&[Mirror], (1, 0)),
+            (&[Row, Mirror], (0, 0)),
+        ] {
+            let mut merge = Merge::new(&sealer, false);
+            for at in copies {
+                take(&mut merge, Kind::Revocation, *at, revocation(&sealer, 7));
+            }
+            let merged = merge.finish().unwrap();
+            assert!(merged.damaged.is_empty() && merged.revocations.contains_key(&7));
+            assert_eq!(written(&merged), lacking);
+            assert!(
+                merged
+                    .mirror_writes
+                    .iter()
+                    .all(|(name, _)| *name == "owed-0000000000000007")
+            );
+        }
+    }
+
+    #[test]
+    fn all_that_is_in_an_older_format_is_written_anew() {
+        let (old, new) = (sealer(Format::CURRENT), sealer(next_format()));
+        let mut merge = Merge::new(&new, false);
+        for at in [Row, Mirror] {
+            take(&mut merge, Kind::Record, at, record(&old, 5));
+            take(&mut merge, Kind::Revocation, at, revocation(&old, 7));
+        }
+        take(&mut merge, Kind::Intent, Row, intent(&old, 7, 3));
+        let merged = merge.finish().unwrap();
+        assert!(merged.damaged.is_empty() && merged.intents.len() == 1);
+        assert_eq!(written(&merged), (3, 2));
+        for sealed in merged.changes.iter().filter_map(|row| row.value.as_ref()) {
+            let kinds = [Kind::Record, Kind::Revocation, Kind::Intent];
+            let mut opened = kinds
+                .map(|kind| new.open(kind, None, sealed).ok())
+                .into_iter();
+            let version = opened.find_map(|opened| opened.map(|opened| opened.version));
+            assert_eq!(version, Some(new.current_version()));
+        }
+    }
+
+    #[test]
+    fn an_intent_stands_until_its_outcome_is_known() {
+        let sealer = sealer(Format::CURRENT);
+        // What is held is of generation 3.
+        for (generation, stands) in [(2, false), (3, true)] {
+            let mut merge = Merge::new(&sealer, false);
+            take(&mut merge, Kind::Record, Row, record(&sealer, 5));
+            take(
+                &mut merge,
+                Kind::Intent,
+                Row,
+                intent(&sealer, 7, generation),
+            );
+            let merged = merge.finish().unwrap();
+            assert_eq!(merged.intents.contains_key(&AttemptId(7)), stands);
+            let removed = merged.changes.iter().any(|row| row.value.is_none());
+            assert_eq!(removed, !stands);
+            // One that stands as it was is not written again.
+            assert_eq!(written(&merged).0, 0);
+        }
+    }
+}

@@ -312,7 +312,7 @@ impl io::Write for Length {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::time::Duration;
 
     use authd_core::{
@@ -325,7 +325,7 @@ mod tests {
 
     use super::*;
 
-    fn stored() -> Stored {
+    pub(crate) fn stored() -> Stored {
         let key = LeaseKey {
             resource: Some("https://api.example.com".to_owned()),
             scopes: ScopeSet::parse("a b"),
