@@ -77,9 +77,9 @@ fn a_thousand_cached_tokens_are_two_lines_that_name_the_program() {
 }
 
 #[test]
-fn a_program_that_connects_for_each_token_pushes_nobody_elses_lines_out() {
+fn a_process_that_connects_for_each_token_pushes_nobody_elses_lines_out() {
     let instance = Instance::new();
-    let daemon = instance.start_daemon();
+    let mut daemon = instance.start_daemon();
     let _server = logged_in(&instance);
     assert_eq!(instance.authctl(&["token", "demo"]).code(), 0);
     let get = TokenGet {
@@ -89,8 +89,9 @@ fn a_program_that_connects_for_each_token_pushes_nobody_elses_lines_out() {
     for _ in 0..300 {
         instance.call(&get).unwrap();
     }
-    // What is counted is not lost with the daemon.
-    assert!(daemon.stop().success());
+    // What is counted is not lost with the daemon, though whoever asks it to stop waits until it has.
+    assert_eq!(instance.authctl(&["daemon", "stop"]).code(), 0);
+    assert!(daemon.ended(PATIENCE).success());
     let _daemon = instance.start_daemon();
     let found = lines(&instance);
     let (ours, others): (Vec<_>, Vec<_>) = found.iter().partition(|line| {

@@ -5,7 +5,7 @@
 //! the kind; there the number alone is asked for.
 
 #[cfg(target_os = "linux")]
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use crate::listener::TokioStream;
 use crate::peer::Peer;
@@ -46,13 +46,6 @@ impl Process {
         process.is_alive().then_some(process)
     }
 
-    /// The one of number `pid`, by a hold on it that another process had.
-    #[cfg(target_os = "linux")]
-    #[must_use]
-    pub fn from_hold(pid: u32, pidfd: OwnedFd) -> Self {
-        Self { pid, pidfd }
-    }
-
     /// Its number. It means this process for as long as [`Self::is_alive`].
     #[must_use]
     pub fn pid(&self) -> u32 {
@@ -71,14 +64,6 @@ impl Process {
             .ok()
             .and_then(rustix::process::Pid::from_raw)
             .is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok());
-    }
-}
-
-/// The hold on it, to be handed on: see [`Process::from_hold`].
-#[cfg(target_os = "linux")]
-impl AsFd for Process {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.pidfd.as_fd()
     }
 }
 

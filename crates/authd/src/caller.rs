@@ -30,12 +30,11 @@ use authd_core::policy::CallerName;
 use authd_ipc::process::Process;
 use authd_proto::approval::CallerInfo;
 
-use self::system::Asked;
 use crate::{audit::ByItself, lines, process::launcher::Launcher};
 
 /// Bytes of a program's path that are shown.
 const LONGEST_PATH: usize = 512;
-/// Callers that are kept after they have gone. Each takes up to two descriptors.
+/// Callers that are kept after they have gone. Each takes a descriptor.
 const RECENT: usize = 4;
 /// Callers in the register before those that have gone are looked for.
 const CROWD: usize = 64;
@@ -47,11 +46,10 @@ pub(crate) struct Caller {
     number: u64,
     /// `None` where the system does not say who it is.
     process: Option<Process>,
+    /// The program that ran in it when it connected.
+    connected_as: Option<String>,
     /// Who sees what the daemon cannot.
     launcher: Launcher,
-    /// Asked for when it connected, until somebody wants to know. May take up a descriptor.
-    asked: Mutex<Option<Asked>>,
-    connected_as: OnceLock<Option<String>>,
     known: OnceLock<Known>,
     /// Which of its connections have lines of their own in the audit log.
     pub(crate) by_itself: ByItself,
@@ -190,17 +188,6 @@ impl Caller {
         }
     }
 
-    /// The program that ran in it when it connected. Waits a moment at most, on the first call.
-    fn connected_as(&self) -> Option<&String> {
-        let told = self.connected_as.get_or_init(|| {
-            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-            asked
-                .take()
-                .and_then(|asked| system::told(asked, &self.launcher))
-        });
-        told.as_ref()
-    }
-
     fn known(&self) -> &Known {
         self.known.get_or_init(|| {
             let facts = self.read();
@@ -220,11 +207,11 @@ impl Caller {
         match facts.filter(|_| process.is_alive()) {
             Some(mut facts) => {
                 // It is another program by now: who of the two asks is anybody's guess.
-                facts.by_root &= facts.executable.as_ref() == self.connected_as();
+                facts.by_root &= facts.executable == self.connected_as;
                 facts
             }
             None => Facts {
-                executable: self.connected_as().cloned(),
+                executable: self.connected_as.clone(),
                 ended: true,
                 ..Facts::default()
             },
@@ -307,8 +294,8 @@ impl Callers {
         if let Some(same) = same.filter(|same| same.is_alive() && process.is_alive()) {
             return same;
         }
-        let asked = system::ask(&process, &self.launcher);
-        let caller = Arc::new(self.caller(Some(process), Some(asked)));
+        let connected_as = system::executable(pid, &self.launcher).filter(|_| process.is_alive());
+        let caller = Arc::new(self.caller(Some(process), connected_as));
         if known.len() >= CROWD && known.len() == known.capacity() {
             known.retain(|_, caller| caller.strong_count() > 0);
         }
@@ -333,26 +320,22 @@ impl Callers {
         Arc::new(caller)
     }
 
-    /// Keeps those who came last: a program that connects for each request is looked at once. Who makes room
-    /// leaves no question open, so that there are no more of those.
+    /// Keeps those who came last: a program that connects for each request is looked at once.
     fn keep(&self, caller: &Arc<Caller>) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        if recent.len() >= RECENT
-            && let Some(oldest) = recent.pop_front()
-        {
-            oldest.connected_as();
+        if recent.len() >= RECENT {
+            recent.pop_front();
         }
         recent.push_back(Arc::clone(caller));
     }
 
-    fn caller(&self, process: Option<Process>, asked: Option<Asked>) -> Caller {
+    fn caller(&self, process: Option<Process>, connected_as: Option<String>) -> Caller {
         Caller {
             // Zero is whoever did not come in here.
             number: self.numbers.fetch_add(1, Ordering::Relaxed) + 1,
             process,
+            connected_as,
             launcher: self.launcher.clone(),
-            asked: Mutex::new(asked),
-            connected_as: OnceLock::new(),
             known: OnceLock::new(),
             by_itself: ByItself::default(),
         }

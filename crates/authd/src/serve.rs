@@ -45,7 +45,7 @@ pub(crate) async fn serve(listener: Listener, daemon: Shared) {
             biased;
             _ = stop.wait_for(|stopping| *stopping) => break,
             Some(ended) = connections.join_next(), if !connections.is_empty() => {
-                leave(ended, &frequent, &daemon);
+                leave(ended, &mut frequent, &daemon);
                 continue;
             }
             () = frequent.is_due() => {
@@ -85,10 +85,10 @@ pub(crate) async fn serve(listener: Listener, daemon: Shared) {
         }
     }
     drop(listener);
+    frequent.end(&daemon.audit, daemon.clock.now());
     while let Some(ended) = connections.join_next().await {
-        leave(ended, &frequent, &daemon);
+        leave(ended, &mut frequent, &daemon);
     }
-    frequent.tell(&daemon.audit, daemon.clock.now());
 }
 
 /// Where a client is counted. Its process is held on to at once: the number that the system gave may be another
@@ -127,7 +127,7 @@ fn attend(
 }
 
 /// Writes down what a client was given that has left.
-fn leave(ended: Result<Arc<Tally>, JoinError>, frequent: &Frequent, daemon: &Shared) {
+fn leave(ended: Result<Arc<Tally>, JoinError>, frequent: &mut Frequent, daemon: &Shared) {
     // One that panicked has nothing to tell any more.
     if let Ok(tally) = ended {
         frequent.leave(&tally, &daemon.audit, daemon.clock.now());

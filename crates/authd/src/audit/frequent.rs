@@ -57,14 +57,16 @@ impl Frequent {
         let tally = Arc::new(Tally::new(caller));
         if self.together.len() < MOST {
             self.together.push(Arc::clone(&tally));
-            self.due.get_or_insert_with(|| Instant::now() + EVERY);
         }
         tally
     }
 
-    /// Writes down what a connection counted that has ended, unless it is counted with others.
-    pub(crate) fn leave(&self, tally: &Arc<Tally>, audit: &Audit, now: Now) {
-        if !self.together.iter().any(|with| Arc::ptr_eq(with, tally)) {
+    /// To be called when a connection has ended. Writes down what it counted; of one that is counted with others,
+    /// before long.
+    pub(crate) fn leave(&mut self, tally: &Arc<Tally>, audit: &Audit, now: Now) {
+        if self.together.iter().any(|with| Arc::ptr_eq(with, tally)) {
+            self.due.get_or_insert_with(|| Instant::now() + EVERY);
+        } else {
             tally.close(audit, now);
         }
     }
@@ -77,12 +79,25 @@ impl Frequent {
         }
     }
 
-    /// Writes down what was counted together, and forgets those who have gone. To be called at the end too.
+    /// Writes down what was counted together, and forgets those who have gone.
     pub(crate) fn tell(&mut self, audit: &Audit, now: Now) {
         self.together.retain(|tally| {
-            tally.close(audit, now);
-            Arc::strong_count(tally) > 1
+            let stays = Arc::strong_count(tally) > 1;
+            if stays {
+                tally.tell(audit, now);
+            } else {
+                tally.close(audit, now);
+            }
+            stays
         });
-        self.due = (!self.together.is_empty()).then(|| Instant::now() + EVERY);
+        // Whoever stays writes down itself what goes on, and is told of when it leaves.
+        self.due = None;
+    }
+
+    /// Writes down all of it: from now on each connection does so by itself, as soon as it ends. For the end of the
+    /// daemon, which does not wait a minute.
+    pub(crate) fn end(&mut self, audit: &Audit, now: Now) {
+        self.tell(audit, now);
+        self.together.clear();
     }
 }

@@ -97,6 +97,13 @@ impl Tally {
         });
     }
 
+    /// Writes down how often it was until now.
+    pub(super) fn tell(&self, audit: &Audit, now: Now) {
+        for counted in &mut *self.lock() {
+            self.write(audit, counted, now);
+        }
+    }
+
     /// Writes down what was counted, and begins anew. To be called when the connection has ended.
     pub(crate) fn close(&self, audit: &Audit, now: Now) {
         for mut counted in self.lock().drain(..) {

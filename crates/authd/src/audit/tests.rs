@@ -96,9 +96,12 @@ async fn whoever_connects_for_each_request_is_counted_together_before_long() {
     ask(&mut frequent, &other, 0);
     // The minute is over, and one of them is still connected.
     let connected = ask(&mut frequent, &busy, 1);
+    assert!(frequent.due.is_some());
     frequent.tell(&audit, at(60));
-    assert!(frequent.together.len() == 1 && frequent.due.is_some());
+    assert!(frequent.together.len() == 1 && frequent.due.is_none());
+    frequent.leave(&connected, &audit, at(61));
     drop(connected);
+    assert!(frequent.due.is_some());
     frequent.tell(&audit, at(120));
     assert!(frequent.together.is_empty() && frequent.due.is_none());
     // Whoever takes their time is heard each time again.
@@ -108,6 +111,30 @@ async fn whoever_connects_for_each_request_is_counted_together_before_long() {
     assert_eq!(counts.iter().sum::<u64>(), 503);
     let together = counts.iter().position(|count| *count > 1).unwrap();
     assert_eq!((counts.len(), together), (24, 22), "{counts:?}");
+}
+
+#[tokio::test]
+async fn at_the_end_of_the_daemon_who_is_counted_together_is_written_down_as_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let audit = Audit::open(dir.path().join("audit"));
+    let callers = Callers::default();
+    let busy = callers.unidentified();
+    let mut frequent = Frequent::default();
+    let mut connected = Vec::new();
+    for _ in 0..30 {
+        let tally = frequent.tally(Arc::clone(&busy), at(0));
+        tally.count(&audit, &token(1), at(0), || line("work"));
+        connected.push(tally);
+    }
+    frequent.end(&audit, at(1));
+    let last = connected.last().unwrap();
+    last.count(&audit, &token(1), at(2), || line("work"));
+    for tally in &connected {
+        frequent.leave(tally, &audit, at(2));
+    }
+    audit.close();
+    let counts: Vec<_> = read(&audit).await.iter().map(|line| line.count).collect();
+    assert_eq!(counts.iter().sum::<u64>(), 31, "{counts:?}");
 }
 
 #[tokio::test]

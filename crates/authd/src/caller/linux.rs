@@ -7,13 +7,11 @@
 use std::{fs, os::unix::fs::MetadataExt as _, path::Path, sync::OnceLock, time::SystemTime};
 
 use authd_core::policy::CallerName;
-use authd_ipc::process::Process;
 
 use super::{
     Facts,
     parse::{self, Place, Stat},
 };
-pub(super) use crate::process::launcher::Asked;
 use crate::process::launcher::{Launcher, Seen};
 
 /// Parents that are gone up to at most.
@@ -61,14 +59,9 @@ pub(super) fn facts(pid: u32, launcher: &Launcher) -> Facts {
     }
 }
 
-/// Asks which program runs in a process now. Does not wait.
-pub(super) fn ask(process: &Process, launcher: &Launcher) -> Asked {
-    launcher.ask_program(process)
-}
-
-/// The answer, by its path. Waits a moment at most.
-pub(super) fn told(asked: Asked, launcher: &Launcher) -> Option<String> {
-    launcher.told(asked)
+/// The program that runs in process `pid`, by its path.
+pub(super) fn executable(pid: u32, launcher: &Launcher) -> Option<String> {
+    launcher.program(pid)
 }
 
 /// The file of that program.

@@ -1,13 +1,11 @@
 //! What macOS says of a process without an entitlement: its program. Who signed it is not looked at yet.
 
-use authd_ipc::process::Process;
-
 use super::Facts;
 use crate::process::launcher::Launcher;
 
 /// All there is to know of process `pid` now.
-pub(super) fn facts(pid: u32, _: &Launcher) -> Facts {
-    let executable = executable(pid);
+pub(super) fn facts(pid: u32, launcher: &Launcher) -> Facts {
+    let executable = executable(pid, launcher);
     let by_root = executable.as_deref().is_some_and(is_roots_file);
     Facts {
         executable,
@@ -16,21 +14,8 @@ pub(super) fn facts(pid: u32, _: &Launcher) -> Facts {
     }
 }
 
-/// What is known of a process's program: it is told at once.
-pub(super) type Asked = Option<String>;
-
-/// The program that runs in a process now, by its path.
-pub(super) fn ask(process: &Process, _: &Launcher) -> Asked {
-    executable(process.pid()).filter(|_| process.is_alive())
-}
-
-/// The same.
-pub(super) fn told(asked: Asked, _: &Launcher) -> Option<String> {
-    asked
-}
-
 /// The program that runs in process `pid`, by its path.
-fn executable(pid: u32) -> Option<String> {
+pub(super) fn executable(pid: u32, _: &Launcher) -> Option<String> {
     #![expect(unsafe_code, reason = "no safe way to ask for a process's program")]
     let pid = i32::try_from(pid).ok()?;
     let mut path = vec![0_u8; usize::try_from(libc::PROC_PIDPATHINFO_MAXSIZE).ok()?];

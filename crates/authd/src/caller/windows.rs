@@ -8,8 +8,6 @@ use windows_sys::Win32::System::Threading::{
     OpenProcess, PROCESS_NAME_WIN32, PROCESS_QUERY_LIMITED_INFORMATION, QueryFullProcessImageNameW,
 };
 
-use authd_ipc::process::Process;
-
 use super::Facts;
 use crate::process::launcher::Launcher;
 
@@ -17,28 +15,15 @@ use crate::process::launcher::Launcher;
 const LONGEST: usize = 32_768;
 
 /// All there is to know of process `pid` now.
-pub(super) fn facts(pid: u32, _: &Launcher) -> Facts {
+pub(super) fn facts(pid: u32, launcher: &Launcher) -> Facts {
     Facts {
-        executable: executable(pid),
+        executable: executable(pid, launcher),
         ..Facts::default()
     }
 }
 
-/// What is known of a process's program: it is told at once.
-pub(super) type Asked = Option<String>;
-
-/// The program that runs in a process now, by its path.
-pub(super) fn ask(process: &Process, _: &Launcher) -> Asked {
-    executable(process.pid()).filter(|_| process.is_alive())
-}
-
-/// The same.
-pub(super) fn told(asked: Asked, _: &Launcher) -> Option<String> {
-    asked
-}
-
 /// The program that runs in process `pid`, by its path.
-fn executable(pid: u32) -> Option<String> {
+pub(super) fn executable(pid: u32, _: &Launcher) -> Option<String> {
     // SAFETY: plain integers go in; the result is checked before it is owned.
     let process = unsafe { OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, 0, pid) };
     if process.is_null() {

@@ -4,7 +4,7 @@ use std::{
     io::{self, IoSlice, PipeWriter, Read as _},
     mem::MaybeUninit,
     os::{
-        fd::{AsFd as _, BorrowedFd, OwnedFd},
+        fd::{AsFd as _, OwnedFd},
         unix::{
             net::UnixStream,
             process::{CommandExt as _, ExitStatusExt as _},
@@ -15,7 +15,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use authd_ipc::process::Process;
 use rustix::{
     io::Errno,
     net::{
@@ -38,8 +37,6 @@ pub(super) struct Apart {
     silent: Mutex<Option<Instant>>,
 }
 
-/// Bytes that the most answers fit in.
-const ANSWER: usize = 2 * 1024;
 /// How long it may take to say what it sees: everybody waits for it. It takes a thousandth of that.
 const GLIMPSE: Duration = Duration::from_millis(250);
 /// How long it is not asked again when it did not say it: it stands still, or is gone.
@@ -84,36 +81,25 @@ impl Apart {
             argv: argv.to_owned(),
             lasts: life == Life::Own,
         };
-        let output = output.as_ref().map(|output| output.as_fd());
         self.order(&order, output).map(Report)
     }
 
     /// What can be seen of a process; `None` when it is not said in time.
     pub(super) fn see(&self, pid: u32) -> Option<Seen> {
-        self.glimpse(|| self.ask(&Order::See(pid), GLIMPSE))
+        self.glimpse(&Order::See(pid))
     }
 
-    /// Asks which program runs in a process; `None` when there is nobody to ask.
-    pub(super) fn ask_program(&self, process: &Process) -> Option<UnixStream> {
-        let silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
-        if silent.is_some_and(|since| since.elapsed() < SILENCE) {
-            return None;
-        }
-        let order = Order::Program(process.pid());
-        self.order(&order, Some(process.as_fd())).ok()
+    /// The program that runs in a process; `None` also when it is not said in time.
+    pub(super) fn program(&self, pid: u32) -> Option<String> {
+        self.glimpse(&Order::Program(pid)).flatten()
     }
 
-    /// The answer; `None` also when it is not said in time.
-    pub(super) fn program(&self, report: &UnixStream) -> Option<String> {
-        self.glimpse(|| answer(report, GLIMPSE)).flatten()
-    }
-
-    fn glimpse<T>(&self, look: impl FnOnce() -> Option<T>) -> Option<T> {
+    fn glimpse<T: DeserializeOwned>(&self, order: &Order) -> Option<T> {
         let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
         if silent.is_some_and(|since| since.elapsed() < SILENCE) {
             return None;
         }
-        let seen = look();
+        let seen = self.ask(order, GLIMPSE);
         *silent = seen.is_none().then(Instant::now);
         seen
     }
@@ -124,19 +110,22 @@ impl Apart {
     }
 
     fn ask<T: DeserializeOwned>(&self, order: &Order, patience: Duration) -> Option<T> {
-        answer(&self.order(order, None).ok()?, patience)
+        let report = self.order(order, None).ok()?;
+        report.set_read_timeout(Some(patience)).ok()?;
+        let mut words = Vec::new();
+        report
+            .take(order::LARGEST as u64)
+            .read_to_end(&mut words)
+            .ok()?;
+        serde_json::from_slice(&words).ok()
     }
 
-    /// Sends an order with what belongs to it, and gives where it is reported on.
-    fn order(
-        &self,
-        order: &Order,
-        with: Option<BorrowedFd<'_>>,
-    ) -> Result<UnixStream, LaunchError> {
+    /// Sends an order, and gives where it is reported on.
+    fn order(&self, order: &Order, output: Option<PipeWriter>) -> Result<UnixStream, LaunchError> {
         let (report, theirs) = UnixStream::pair()?;
         let words = order::write(order)?;
         let mut descriptors = vec![theirs.as_fd()];
-        descriptors.extend(with);
+        descriptors.extend(output.as_ref().map(|output| output.as_fd()));
         let mut room = [MaybeUninit::uninit(); order::ROOM];
         let mut ancillary = SendAncillaryBuffer::new(&mut room);
         ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
@@ -158,17 +147,6 @@ impl Apart {
             Err(error) => Some(error.to_string()),
         }
     }
-}
-
-/// What was said in time.
-fn answer<T: DeserializeOwned>(report: &UnixStream, patience: Duration) -> Option<T> {
-    report.set_read_timeout(Some(patience)).ok()?;
-    let mut words = Vec::with_capacity(ANSWER);
-    report
-        .take(order::LARGEST as u64)
-        .read_to_end(&mut words)
-        .ok()?;
-    serde_json::from_slice(&words).ok()
 }
 
 /// Where the launcher says how a command ended. Its closing ends the command.

@@ -29,9 +29,6 @@ use std::{
 };
 
 #[cfg(target_os = "linux")]
-use authd_ipc::process::Process;
-
-#[cfg(target_os = "linux")]
 pub use self::order::take_orders;
 #[cfg(target_os = "linux")]
 pub(crate) use self::seen::Seen;
@@ -54,16 +51,6 @@ enum Way {
     /// Nobody does: why there is no launcher.
     #[cfg(target_os = "linux")]
     Nobody(String),
-}
-
-/// A question for the program of a process, see [`Launcher::ask_program`].
-#[cfg(target_os = "linux")]
-#[derive(Debug)]
-pub(crate) enum Asked {
-    /// It was answered at once.
-    Told(Option<String>),
-    /// The launcher answers here. Takes up a descriptor.
-    Apart(std::os::unix::net::UnixStream),
 }
 
 /// Why a command does not run.
@@ -154,25 +141,14 @@ impl Launcher {
         told.unwrap_or_else(|| Seen::of(pid))
     }
 
-    /// Asks which program runs in a process now. Does not wait: this is asked of everybody who connects.
+    /// The program that runs in a process, by its path. Waits a moment at most, and for less than [`Self::see`]:
+    /// this is asked of everybody who connects.
     #[cfg(target_os = "linux")]
-    pub(crate) fn ask_program(&self, process: &Process) -> Asked {
+    pub(crate) fn program(&self, pid: u32) -> Option<String> {
         match &*self.0 {
-            Way::Apart(apart) => apart
-                .ask_program(process)
-                .map_or(Asked::Told(None), Asked::Apart),
-            Way::Here => Asked::Told(seen::program_of(process)),
-            Way::Nobody(_) => Asked::Told(None),
-        }
-    }
-
-    /// The answer to that: a path. Waits a moment at most.
-    #[cfg(target_os = "linux")]
-    pub(crate) fn told(&self, asked: Asked) -> Option<String> {
-        match (asked, &*self.0) {
-            (Asked::Told(program), _) => program,
-            (Asked::Apart(report), Way::Apart(apart)) => apart.program(&report),
-            (Asked::Apart(_), Way::Here | Way::Nobody(_)) => None,
+            Way::Apart(apart) => apart.program(pid),
+            Way::Here => seen::program(pid),
+            Way::Nobody(_) => None,
         }
     }
 

@@ -12,7 +12,6 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use authd_ipc::process::Process;
 use rustix::{
     net::{
         RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SocketType, recvmsg,
@@ -48,7 +47,7 @@ pub(super) enum Order {
     },
     /// To say what can be seen of this process.
     See(u32),
-    /// To say which program runs in this process. With it comes a hold on that.
+    /// To say which program runs in this process.
     Program(u32),
     /// To say what the sandbox of this process says of itself.
     Sandbox(u32),
@@ -120,7 +119,7 @@ pub fn take_orders() -> io::Result<()> {
     while let Some((length, descriptors)) = receive(&orders, &mut words)? {
         running.retain(|thread| !thread.is_finished());
         let mut descriptors = descriptors.into_iter();
-        let (Some(report), other) = (descriptors.next(), descriptors.next()) else {
+        let (Some(report), output) = (descriptors.next(), descriptors.next()) else {
             continue;
         };
         let Ok(order) = serde_json::from_slice::<Order>(&words[..length]) else {
@@ -129,17 +128,14 @@ pub fn take_orders() -> io::Result<()> {
         let report = UnixStream::from(report);
         match order {
             Order::Run { argv, lasts } => {
-                let output = other.map(PipeWriter::from);
+                let output = output.map(PipeWriter::from);
                 let spawned = start(move || run(&argv, lasts, &report, output));
                 // Without a thread the descriptors close, which says that it did not work.
                 running.extend(spawned.ok().filter(|_| !lasts));
             }
             // It waits for nobody, and takes less than a thread would.
             Order::See(pid) => answer(report, &Seen::of(pid)),
-            Order::Program(pid) => {
-                let process = other.map(|hold| Process::from_hold(pid, hold));
-                answer(report, &process.as_ref().and_then(seen::program_of));
-            }
+            Order::Program(pid) => answer(report, &seen::program(pid)),
             Order::Sandbox(pid) if Arc::strong_count(&looks) <= LOOKS => {
                 let look = Arc::clone(&looks);
                 let _ = start(move || {

@@ -6,7 +6,6 @@
 
 use std::{fs, io::Read as _, os::unix::fs::OpenOptionsExt as _, path::Path};
 
-use authd_ipc::process::Process;
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 use serde::{Deserialize, Serialize};
 
@@ -46,7 +45,7 @@ impl Seen {
     /// What this process can see of `pid` now.
     pub(crate) fn of(pid: u32) -> Self {
         Self {
-            executable: link(pid, "exe"),
+            executable: program(pid),
             file: file(pid),
             namespaces: ["ns/user", "ns/pid"].map(|name| link(pid, name)),
             stat: text(pid, "stat"),
@@ -58,10 +57,9 @@ impl Seen {
     }
 }
 
-/// The program that runs in a process, by its path; `None` also when the process has ended, since its number
-/// may be another's then.
-pub(crate) fn program_of(process: &Process) -> Option<String> {
-    link(process.pid(), "exe").filter(|_| process.is_alive())
+/// The program that runs in process `pid`, by its path.
+pub(crate) fn program(pid: u32) -> Option<String> {
+    link(pid, "exe")
 }
 
 /// What is in `/.flatpak-info`, as the process `pid` sees it. Whoever made that root decides whether this
