@@ -464,9 +464,9 @@ mod tests {
             .unwrap()
     }
 
-    fn intent(sealer: &Sealer, attempt: u64, generation: u64) -> Vec<u8> {
+    fn intent(attempt: u64, generation: u64) -> Intent {
         let grant = stored().record.grant;
-        let intent = Intent {
+        Intent {
             account: grant.account,
             grant: grant.id,
             generation: Generation(generation),
@@ -475,8 +475,12 @@ mod tests {
             grant_type: authd_core::answer::GrantType::RefreshToken,
             lease: LeaseKey::default(),
             at: Stamp::default(),
-        };
-        seal_intent(sealer, &intent).unwrap().to_vec()
+        }
+    }
+
+    fn sealed_intent(sealer: &Sealer, attempt: u64, generation: u64) -> Vec<u8> {
+        let sealed = seal_intent(sealer, &intent(attempt, generation));
+        sealed.unwrap().to_vec()
     }
 
     /// What stands where: a row of the database, or a mirror.
@@ -564,7 +568,7 @@ mod tests {
             take(&mut merge, Kind::Record, at, record(&old, 5));
             take(&mut merge, Kind::Revocation, at, revocation(&old, 7));
         }
-        take(&mut merge, Kind::Intent, Row, intent(&old, 7, 3));
+        take(&mut merge, Kind::Intent, Row, sealed_intent(&old, 7, 3));
         let merged = merge.finish().unwrap();
         assert!(merged.damaged.is_empty() && merged.intents.len() == 1);
         assert_eq!(written(&merged), (3, 2));
@@ -589,7 +593,7 @@ mod tests {
                 &mut merge,
                 Kind::Intent,
                 Row,
-                intent(&sealer, 7, generation),
+                sealed_intent(&sealer, 7, generation),
             );
             let merged = merge.finish().unwrap();
             assert_eq!(merged.intents.contains_key(&AttemptId(7)), stands);
@@ -597,6 +601,24 @@ mod tests {
             assert_eq!(removed, !stands);
             // One that stands as it was is not written again.
             assert_eq!(written(&merged).0, 0);
+        }
+    }
+
+    #[test]
+    fn an_intent_needs_no_more_thought_once_a_later_generation_or_another_login_stands() {
+        let own = intent(7, 0).grant;
+        let other = GrantId(1);
+        for (generation, held, settled) in [
+            (2, Some((own, 3)), true),
+            (3, Some((own, 3)), false),
+            (4, Some((own, 3)), false),
+            (2, Some((other, 1)), true),
+            (0, Some((other, 1)), false),
+            (1, None, true),
+            (0, None, false),
+        ] {
+            let found = outdated(&intent(7, generation), held);
+            assert_eq!(found, settled, "{generation} beside {held:?}");
         }
     }
 }

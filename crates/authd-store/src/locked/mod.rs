@@ -196,13 +196,38 @@ mod tests {
         }
         let places: BTreeSet<_> = keys.iter().map(|key| key.as_ptr().addr()).collect();
         assert_eq!(places.len(), keys.len());
+        let mut count = keys.len();
         drop(keys);
-        let again = LockedKey::filled(|bytes| {
-            assert_eq!(*bytes, [0; LENGTH]);
-            bytes[0] = 1;
-            Ok::<_, ()>(())
-        });
-        assert_eq!(again.ok().unwrap()[..2], [1, 0]);
+        let again: Vec<_> = std::iter::from_fn(|| {
+            count = count.checked_sub(1)?;
+            let key = LockedKey::filled(|bytes| {
+                assert_eq!(*bytes, [0; LENGTH]);
+                Ok::<_, ()>(())
+            });
+            key.ok()
+        })
+        .collect();
+        let is_reused = |key: &LockedKey| places.contains(&key.as_ptr().addr());
+        assert!(again.iter().any(is_reused), "nothing was given back");
+    }
+
+    #[test]
+    fn what_is_given_back_is_taken_again_before_there_is_more_memory() {
+        let mut arena = Arena {
+            runs: Vec::new(),
+            refused: None,
+        };
+        let take = |arena: &mut Arena| -> BTreeSet<_> {
+            (0..2 * ROOM).map(|_| arena.take().unwrap()).collect()
+        };
+        let slots = take(&mut arena);
+        assert_eq!((slots.len(), arena.runs.len()), (2 * ROOM, 2));
+        for slot in &slots {
+            arena.give_back(*slot);
+        }
+        assert!(arena.runs.iter().all(|run| run.taken == 0));
+        assert_eq!(take(&mut arena), slots);
+        assert_eq!(arena.runs.len(), 2);
     }
 
     #[test]
