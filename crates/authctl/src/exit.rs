@@ -6,7 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use authd_client::{ClientError, ConnectError, StartError};
+use authd_client::{ClientError, ConnectError, Instance, StartError};
 use authd_proto::request::AccountList;
 use authd_proto::{ErrorCode, ExitStatus, WireError};
 
@@ -237,12 +237,16 @@ impl Failure {
             Self::Daemon(ClientError::Wire(error)) => {
                 error.hint.clone().or_else(|| hint_for(error))
             }
-            Self::Daemon(ClientError::Connect(ConnectError::NotRunning(_))) => {
+            // Nobody starts one where AUTHD_SOCKET names it.
+            Self::Daemon(ClientError::Connect(ConnectError::NotRunning(_)))
+                if !Instance::of_process().is_ok_and(|instance| instance.socket.is_explicit()) =>
+            {
                 Some("'authctl login' and 'authctl token' start it".to_owned())
             }
-            Self::Daemon(ClientError::Start(StartError::Explicit(_))) => {
-                Some("start that daemon, or unset AUTHD_SOCKET".to_owned())
-            }
+            Self::Daemon(
+                ClientError::Connect(ConnectError::NotRunning(_))
+                | ClientError::Start(StartError::Explicit(_)),
+            ) => Some("start that daemon, or unset AUTHD_SOCKET".to_owned()),
             Self::Daemon(ClientError::Start(StartError::NotOurs(_))) => {
                 Some("unset AUTHD_SOCKET".to_owned())
             }

@@ -250,6 +250,17 @@ fn no_daemon_is_7_and_none_is_started() {
         0,
         "nothing was touched"
     );
+    assert!(
+        errors.ends_with(": 'authctl login' and 'authctl token' start it\n"),
+        "{errors}"
+    );
+    command.env("AUTHD_SOCKET", directory.path().join("authd.sock"));
+    let (_, errors, status) = run(&mut command);
+    assert_eq!(status, Some(7));
+    assert!(
+        errors.ends_with(": start that daemon, or unset AUTHD_SOCKET\n"),
+        "{errors}"
+    );
 }
 
 #[test]
