@@ -42,7 +42,9 @@ pub(crate) fn run(
     let mut tests = tool::NEXTEST.cargo()?;
     tests.args(["run", "--no-fail-fast"]).args(EVERYTHING);
     if full {
-        tests.arg("--run-ignored=all").env("AUTHD_FULL", "1");
+        tests
+            .args(["--run-ignored=all", "--profile=full"])
+            .env("AUTHD_FULL", "1");
     }
     command::run(tests.args(nextest))?;
     if full {

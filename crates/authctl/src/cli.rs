@@ -47,8 +47,8 @@ impl Cli {
     /// What is asked for on the command line of this process. Where that is help, or nothing that there is, says
     /// so and ends the process.
     ///
-    /// Only the verb that is asked for is put together: tools run this before every request they make, and all
-    /// verbs together take longer than the daemon. What is said of them needs them all.
+    /// Only the verb that is asked for is put together: tools run this before every request they make, and to put
+    /// all of them together would be much of what that costs. What is said of them needs them all.
     pub(crate) fn read() -> Self {
         Self::try_parse().unwrap_or_else(|_| {
             let mut whole = Self::command();

@@ -62,8 +62,9 @@ pub(crate) struct Restricted {
     path: PathBuf,
     requests: Limit,
     reports: Limit,
+    /// Which of its connections have lines of their own in the audit log, ...
     by_itself: ByItself,
-    /// What is counted once there are too many of them.
+    /// ... and where the others are counted.
     crowd: Arc<Tally>,
     /// The leases that were asked for.
     leases: Mutex<BTreeSet<LeaseKey>>,
