@@ -13,10 +13,11 @@ use std::{
 use rustix::process::Signal;
 use zbus::{
     blocking::{Connection, Proxy, connection, fdo::DBusProxy},
+    object_server::Interface,
     zvariant::{DynamicDeserialize, DynamicType, OwnedObjectPath, OwnedValue, Value},
 };
 
-use crate::{PATIENCE, process::Process, tool};
+use crate::{PATIENCE, process::Process, tool, until};
 
 /// The Secret Service's name on the bus.
 const SECRETS: &str = "org.freedesktop.secrets";
@@ -72,6 +73,9 @@ impl Bus {
     pub fn restart(self) -> Self {
         let dir = self.dir.clone();
         drop(self);
+        // Nobody waits for the bus: `dbus-run-session` tells it to end and leaves. What it does last
+        // is to remove its socket, and by now that could be the next one's.
+        until("the bus has ended", || !dir.join("socket").exists());
         Self::run(dir)
     }
 
@@ -154,9 +158,29 @@ impl Bus {
     }
 
     pub(crate) fn connection(&self) -> Connection {
+        self.connect(|builder| Ok(builder))
+    }
+
+    /// A connection that is `name` on this bus and serves `interface` at `path`. Nobody can call it
+    /// before it answers: its name is asked for last.
+    pub(crate) fn serve(
+        &self,
+        name: &'static str,
+        path: &'static str,
+        interface: impl Interface,
+    ) -> Connection {
+        self.connect(move |builder| builder.serve_at(path, interface)?.name(name))
+    }
+
+    fn connect<F>(&self, with: F) -> Connection
+    where
+        F: FnOnce(connection::Builder<'_>) -> zbus::Result<connection::Builder<'_>>,
+        F: Send + 'static,
+    {
         let address = self.address.clone();
         in_time(move || {
             connection::Builder::address(address.as_str())
+                .and_then(with)
                 .and_then(|builder| builder.method_timeout(PATIENCE).build())
                 .expect("a connection to the bus")
         })

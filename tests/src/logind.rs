@@ -19,6 +19,7 @@ use crate::{
     dbus::{Bus, in_time},
 };
 
+const NAME: &str = "org.freedesktop.login1";
 const PATH: &str = "/org/freedesktop/login1";
 const MANAGER: &str = "org.freedesktop.login1.Manager";
 
@@ -74,7 +75,6 @@ impl Logind {
     /// As [`start`](Self::start).
     #[must_use]
     pub fn start_refusing(bus: &Bus, refused: usize) -> Self {
-        let connection = bus.connection();
         let (tell, taken) = mpsc::channel();
         let asked = Arc::default();
         let manager = Manager {
@@ -82,13 +82,7 @@ impl Logind {
             asked: Arc::clone(&asked),
             refused,
         };
-        let connection = in_time(move || {
-            let added = connection.object_server().at(PATH, manager);
-            added.expect("an object on the bus");
-            let named = connection.request_name("org.freedesktop.login1");
-            named.expect("a name on the bus");
-            connection
-        });
+        let connection = bus.serve(NAME, PATH, manager);
         Self {
             connection,
             taken,

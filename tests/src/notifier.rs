@@ -93,7 +93,6 @@ impl Notifier {
     /// When the bus does not take it.
     #[must_use]
     pub fn start(bus: &Bus, actions: bool) -> Self {
-        let connection = bus.connection();
         let (show, shown) = mpsc::channel();
         let (close, closed) = mpsc::channel();
         let service = Service {
@@ -102,12 +101,7 @@ impl Notifier {
             shown: show,
             closed: close,
         };
-        let connection = in_time(move || {
-            let added = connection.object_server().at(PATH, service);
-            added.expect("an object on the bus");
-            connection.request_name(NAME).expect("a name on the bus");
-            connection
-        });
+        let connection = bus.serve(NAME, PATH, service);
         Self {
             connection,
             shown,
