@@ -5,6 +5,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use authd_client::{ClientError, ConnectError, Instance, StartError};
 use authd_proto::request::AccountList;
@@ -223,6 +224,12 @@ impl Failure {
             }
             (None, _) => ErrorCode::Internal.as_str(),
         }
+    }
+
+    /// How long the daemon wants to be left alone; no time where it does not say.
+    pub(crate) fn retry_after(&self) -> Duration {
+        let secs = self.wire().and_then(|error| error.retry_after_secs);
+        Duration::from_secs(secs.unwrap_or(0))
     }
 
     /// What happened, for people: without the code, which is for programs.

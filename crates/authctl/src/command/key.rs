@@ -2,14 +2,13 @@
 
 use std::process::ExitCode;
 
-use authd_proto::WireSecret;
 use authd_proto::key::{KeyMove, KeyPlace, KeyRotate, KeyStatus, KeyStatusReply};
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::cli::Json;
+use crate::command::passphrase::PassphraseStdin;
 use crate::daemon;
 use crate::exit::Failure;
-use crate::input::{self, Keyboard};
 use crate::output;
 
 /// Sealing a large store anew takes a while.
@@ -85,54 +84,6 @@ impl From<Place> for KeyPlace {
     }
 }
 
-/// `--passphrase-stdin`: never on the command line, nor in a variable.
-#[derive(Args, Clone, Copy)]
-pub(crate) struct PassphraseStdin {
-    /// Read the passphrase from standard input instead of asking for it
-    #[arg(long = "passphrase-stdin")]
-    stdin: bool,
-}
-
-impl PassphraseStdin {
-    pub(crate) fn is_given(self) -> bool {
-        self.stdin
-    }
-
-    /// The next line of standard input.
-    pub(crate) fn read(self, what: &'static str) -> Result<WireSecret, Failure> {
-        input::secret(what)
-    }
-
-    /// Asks for one, unseen; `None` where there is no terminal.
-    pub(crate) fn type_in(prompt: &str) -> Option<Result<WireSecret, Failure>> {
-        let typed = Keyboard::take()?.secret(prompt);
-        Some(typed.map(WireSecret::new).ok_or(Failure::GivenUp))
-    }
-
-    /// The one that protects the key now.
-    fn current(self) -> Result<WireSecret, Failure> {
-        if self.stdin {
-            return self.read("the passphrase");
-        }
-        Self::type_in("Passphrase (not shown): ").unwrap_or(Err(Failure::NoPassphrase))
-    }
-
-    /// The one that is to protect it, typed twice.
-    fn new_one(self) -> Result<WireSecret, Failure> {
-        if self.stdin {
-            return self.read("the new passphrase");
-        }
-        let ask = |prompt| Self::type_in(prompt).unwrap_or(Err(Failure::NoPassphrase));
-        let first = ask("New passphrase (not shown): ")?;
-        let second = ask("The same once more: ")?;
-        if first.expose() == second.expose() {
-            Ok(first)
-        } else {
-            Err(Failure::PassphrasesDiffer)
-        }
-    }
-}
-
 pub(crate) fn run(args: &KeyArgs) -> Result<ExitCode, Failure> {
     let mut client = daemon::reach()?;
     let before = daemon::ask(&mut client, &KeyStatus {})?;
@@ -146,10 +97,17 @@ pub(crate) fn run(args: &KeyArgs) -> Result<ExitCode, Failure> {
             }
         }
         Verb::Rotate { passphrase, json } => {
-            let ask = KeyRotate {
-                passphrase: has_passphrase.then(|| passphrase.current()).transpose()?,
+            let mut rotate = |passphrase| {
+                let ask = KeyRotate { passphrase };
+                daemon::ask_waiting(&mut client, &ask, WAIT_SECS)
             };
-            let reply = daemon::ask_waiting(&mut client, &ask, WAIT_SECS)?;
+            let reply = if has_passphrase {
+                passphrase
+                    .source()?
+                    .current(|current| rotate(Some(current)))?
+            } else {
+                rotate(None)?
+            };
             if json.json {
                 output::json(&reply)?;
             } else {
@@ -162,14 +120,29 @@ pub(crate) fn run(args: &KeyArgs) -> Result<ExitCode, Failure> {
             passphrase,
             json,
         } => {
-            let ask = KeyMove {
-                to: to.into(),
-                passphrase: has_passphrase.then(|| passphrase.current()).transpose()?,
-                new_passphrase: (to == Place::Passphrase)
-                    .then(|| passphrase.new_one())
-                    .transpose()?,
+            let mut move_key = |passphrase, new_passphrase| {
+                let ask = KeyMove {
+                    to: to.into(),
+                    passphrase,
+                    new_passphrase,
+                };
+                daemon::ask_waiting(&mut client, &ask, WAIT_SECS)
             };
-            let reply = daemon::ask_waiting(&mut client, &ask, WAIT_SECS)?;
+            let wants_one = to == Place::Passphrase;
+            let reply = if has_passphrase {
+                let source = passphrase.source()?;
+                let mut new_one = None;
+                source.current(|current| {
+                    if wants_one && new_one.is_none() {
+                        new_one = Some(source.new_one()?);
+                    }
+                    move_key(Some(current), new_one.clone())
+                })?
+            } else if wants_one {
+                move_key(None, Some(passphrase.source()?.new_one()?))?
+            } else {
+                move_key(None, None)?
+            };
             if json.json {
                 output::json(&reply)?;
             } else {

@@ -17,6 +17,7 @@ pub(crate) mod lock;
 pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod man;
+pub(crate) mod passphrase;
 pub(crate) mod provider;
 pub(crate) mod renew;
 pub(crate) mod service;

@@ -7,7 +7,7 @@ use authd_proto::{ErrorCode, WireSecret};
 use clap::Args;
 
 use crate::cli::Json;
-use crate::command::key::PassphraseStdin;
+use crate::command::passphrase::PassphraseStdin;
 use crate::daemon;
 use crate::exit::Failure;
 use crate::output;
@@ -35,14 +35,17 @@ pub(crate) fn run(args: &UnlockArgs) -> Result<ExitCode, Failure> {
         daemon::ask_waiting(&mut client, &ask, WAIT_SECS)
     };
     let reply = if args.passphrase.is_given() {
-        unlock(Some(args.passphrase.read("the passphrase")?))?
+        args.passphrase
+            .source()?
+            .current(|given| unlock(Some(given)))?
     } else {
         match unlock(None) {
             Err(failure) if failure.wire_code() == Some(ErrorCode::PassphraseRequired) => {
-                let Some(typed) = PassphraseStdin::type_in("Passphrase (not shown): ") else {
+                // Where nobody can be asked, the daemon's word says what to do.
+                let Ok(source) = args.passphrase.source() else {
                     return Err(failure);
                 };
-                unlock(Some(typed?))?
+                source.current(|typed| unlock(Some(typed)))?
             }
             reply => reply?,
         }

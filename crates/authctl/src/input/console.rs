@@ -24,9 +24,9 @@ impl Keyboard {
         }
     }
 
-    /// Nothing: what is typed here is shown. Give secrets by a pipe.
-    pub(crate) fn secret(&self, _prompt: &str) -> Option<String> {
-        Some(String::new())
+    /// The same for a secret, which is not shown.
+    pub(crate) fn secret(&self, prompt: &str) -> Option<String> {
+        rpassword::prompt_password(prompt).ok()
     }
 
     /// Lines for another thread, until the end of input. A read that has begun is not woken here.

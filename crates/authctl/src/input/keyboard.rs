@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal as _, PipeReader, Write as _};
+use std::process::exit;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -10,9 +11,11 @@ use rustix::termios::{
 };
 
 use super::line::{Line, Typed, tail};
+use crate::exit::Failure;
 use crate::output::clean;
 
-/// How the terminal was before, while it is otherwise. Whoever ends the process has it put back.
+/// How the terminal was before, while it is otherwise. Whoever ends the process has it put back, and so
+/// does an interrupt.
 static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 
 /// The terminal, its keys taken as they come; as it was before when this is dropped.
@@ -26,6 +29,9 @@ type Ahead = Arc<Mutex<VecDeque<u8>>>;
 impl Keyboard {
     /// Takes the keys of the terminal on standard input; `None` where there is none, where nobody sees a
     /// prompt, or where another program has it: reading would stop a command in the background.
+    ///
+    /// From now on an interrupt ends the process with the terminal as it was, unless the command does
+    /// something of its own on one.
     pub(crate) fn take() -> Option<Self> {
         let stdin = io::stdin();
         if !stdin.is_terminal() || !io::stderr().is_terminal() {
@@ -34,6 +40,11 @@ impl Keyboard {
         if tcgetpgrp(&stdin).ok()? != rustix::process::getpgrp() {
             return None;
         }
+        // It fails only where there is a handler already.
+        let _ = ctrlc::set_handler(|| {
+            release();
+            exit(Failure::GivenUp.status() as i32);
+        });
         let before = tcgetattr(&stdin).ok()?;
         let mut keys = before.clone();
         // Interrupts stay what they are; the echo is ours.

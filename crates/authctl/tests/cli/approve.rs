@@ -106,6 +106,17 @@ fn at_a_terminal_each_question_is_asked_and_enter_is_no() {
 }
 
 #[test]
+fn an_interrupt_at_a_question_answers_nothing_and_leaves_the_terminal_as_it_was() {
+    let (daemon, answers) = daemon(vec![question(1, Tier::AskOnce)]);
+    let mut terminal = Terminal::start(&daemon, "approve");
+    terminal.see("Enter for no: ");
+    terminal.press("y\u{3}");
+    let (shown, status) = terminal.end();
+    assert_eq!(status, Some(1), "{shown}");
+    assert_eq!(*answers.lock().expect("not poisoned"), []);
+}
+
+#[test]
 fn each_answer_can_be_given_without_a_terminal() {
     let answer = |arguments: &[&str]| {
         let (daemon, answers) = daemon(vec![question(7, Tier::AskOnce)]);

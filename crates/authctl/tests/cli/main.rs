@@ -12,6 +12,8 @@ mod help;
 mod hostile;
 mod import;
 mod login;
+#[cfg(target_os = "linux")]
+mod passphrase;
 mod provider;
 mod socket;
 mod status;
