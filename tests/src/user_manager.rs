@@ -76,6 +76,8 @@ impl UserManager {
             cd /run && mkdir -p systemd/system systemd/journal systemd/unit-root systemd/mount-rootfs || exit
             mount -t tmpfs tmpfs /var/log && mkdir /var/log/journal || exit
             touch /run/systemd/journal/flushed
+            # What an administrator enabled on this machine is not for this user.
+            mount -t tmpfs tmpfs /etc/systemd/user || exit
             echo $$ >"$1/cgroup.procs" || exit
             "$3/systemd-journald" &
             exec setpriv --reuid "$2" --regid "$2" --clear-groups "$3/systemd" --user"#;
@@ -161,13 +163,43 @@ impl UserManager {
     /// `authctl` where the manager's journal is.
     #[must_use]
     pub fn authctl_beside_the_journal(&self, arguments: &[&str]) -> Command {
-        let mut command = self.command(tool::required("nsenter"));
-        let (target, user) = (self.pid.to_string(), USER.to_string());
+        let mut command = self.beside_the_manager();
+        let user = USER.to_string();
         command
-            .args(["--target", &target, "--mount", "--wd=/"])
             .args(["--setuid", &user, "--setgid", &user])
             .arg(self.home().join(".local/bin/authctl"))
-            .args(arguments)
+            .args(arguments);
+        command
+    }
+
+    /// Puts the units there for every user, and enables them, as an administrator does.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn enable_for_everybody(&self, units: &[(&str, &str)]) {
+        let everybodys = Path::new("/proc")
+            .join(self.pid.to_string())
+            .join("root/etc/systemd/user");
+        for (name, text) in units {
+            fs::write(everybodys.join(name), text).expect("root may write there");
+        }
+        let mut command = self.beside_the_manager();
+        command
+            .arg(tool::required("systemctl"))
+            .args(["--global", "enable"])
+            .args(units.iter().map(|(name, _)| name));
+        let enabled = Process::capture(&mut command).finish(PATIENCE);
+        assert_eq!(enabled.code(), 0, "{enabled:?}");
+        let reloaded = self.systemctl(&["daemon-reload"]);
+        assert_eq!(reloaded.code(), 0, "{reloaded:?}");
+    }
+
+    /// A program that root runs, with the files that the manager sees.
+    fn beside_the_manager(&self) -> Command {
+        let mut command = self.command(tool::required("nsenter"));
+        let target = self.pid.to_string();
+        command
+            .args(["--target", &target, "--mount", "--wd=/"])
             .uid(0)
             .gid(0);
         command

@@ -266,6 +266,88 @@ fn the_drop_in_is_put_there_serves_and_goes() {
 }
 
 #[test]
+fn units_that_are_enabled_for_everybody_are_said_to_come_again() {
+    let Some(user) = UserManager::start() else {
+        return;
+    };
+    user.enable_for_everybody(&[
+        ("authd.socket", include_str!("../../systemd/authd.socket")),
+        ("authd.service", include_str!("../../systemd/authd.service")),
+    ]);
+    // Where those files are.
+    let authctl = |arguments: &[&str]| {
+        Process::capture(&mut user.authctl_beside_the_journal(arguments)).finish(PATIENCE)
+    };
+    let installed = authctl(&["service", "install"]);
+    assert_eq!(installed.code(), 0, "{installed:?}");
+    let report = authctl(&["service", "status", "--json"]).json();
+    assert_eq!(report["packaged"], true, "{report}");
+    assert_eq!(report["at_login"], true, "{report}");
+
+    let said = authctl(&["service", "uninstall"]).stderr;
+    assert!(!said.contains("disabled"), "{said}");
+    assert!(said.contains("starts again at the next login"), "{said}");
+    assert!(!user.socket().exists(), "nobody listens");
+    // What it says keeps them away does.
+    let (_, rest) = said.split_once("'systemctl --user ").unwrap();
+    let (advice, _) = rest.split_once('\'').unwrap();
+    let advice: Vec<&str> = advice.split(' ').collect();
+    let masked = user.systemctl(&advice);
+    assert_eq!(masked.code(), 0, "{masked:?}");
+    let reloaded = user.systemctl(&["daemon-reload"]);
+    assert_eq!(reloaded.code(), 0, "{reloaded:?}");
+    let again = authctl(&["service", "uninstall"]);
+    assert!(again.stderr.contains("was not installed"), "{again:?}");
+}
+
+#[test]
+fn a_credential_that_the_manager_hands_over_opens_the_store_and_nothing_else_does() {
+    let Some(user) = UserManager::start() else {
+        return;
+    };
+    let server = server();
+    succeed(&user, &["service", "install"]);
+    user.login(&server, "demo");
+    let before = user.authctl(&["token", "demo"]).line().to_owned();
+
+    let credential = user.home().join("credential");
+    fs::write(&credential, "canary: thirty-two bytes or more").unwrap();
+    let drop_in = user
+        .home()
+        .join(".config/systemd/user/authd.service.d/credential.conf");
+    fs::create_dir(drop_in.parent().unwrap()).unwrap();
+    let handed_over = format!(
+        "[Service]\nLoadCredential=authd-key:{}\n",
+        credential.display()
+    );
+    let restart_with = |setting: &str| {
+        fs::write(&drop_in, setting).unwrap();
+        let reloaded = user.systemctl(&["daemon-reload"]);
+        assert_eq!(reloaded.code(), 0, "{reloaded:?}");
+        succeed(&user, &["service", "restart"]);
+    };
+    let refused = user.authctl(&["key", "move", "--to", "credential"]);
+    assert_ne!(refused.code(), 0, "nobody hands one over yet");
+    restart_with(&handed_over);
+    succeed(&user, &["key", "move", "--to", "credential"]);
+    for _ in 0..2 {
+        let key = user.authctl(&["key", "status", "--json"]).json();
+        assert_eq!(key["place"], "credential", "{key}");
+        assert_eq!(key["locked"], false, "{key}");
+        assert_eq!(user.authctl(&["token", "demo"]).line(), before);
+        restart_with(&handed_over);
+    }
+
+    restart_with("");
+    let locked = user.authctl(&["token", "demo"]);
+    assert_eq!(locked.code(), 6, "{locked:?}");
+    assert!(locked.stderr.contains("credential"), "{locked:?}");
+    restart_with(&handed_over);
+    assert_eq!(user.authctl(&["token", "demo"]).line(), before);
+    assert_eq!(server.counts().refreshes(), 0, "nothing was lost");
+}
+
+#[test]
 fn units_of_others_are_not_touched() {
     let Some(user) = UserManager::start() else {
         return;

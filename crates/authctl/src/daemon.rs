@@ -21,8 +21,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 const START: Duration = spawn::START_TIMEOUT;
 /// For an answer that waits for nothing. Generous: a machine may be swapping.
 const PROMPT: Duration = Duration::from_secs(10);
-/// For a stopping daemon to finish its exchanges.
-const END: Duration = Duration::from_secs(90);
+/// For a stopping daemon to finish its exchanges: the units give it as long (`TimeoutStopSec=`).
+const END: Duration = Duration::from_secs(160);
 
 /// A connection to the daemon, which is started when it is not running.
 pub(crate) fn reach() -> Result<Client, Failure> {

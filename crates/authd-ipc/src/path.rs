@@ -120,9 +120,10 @@ pub struct SocketPath {
 }
 
 impl SocketPath {
-    /// In this order: `AUTHD_SOCKET` (of the user that `AUTHD_SOCKET_UID` names, where it does); under the state directory when `AUTHD_STATE_DIR` is set, because
-    /// that isolates an instance; `$XDG_RUNTIME_DIR/authd/` if that directory is ours alone to write;
-    /// `/run/user/UID/authd/` likewise; else under the state directory. Never `/tmp`.
+    /// In this order: `AUTHD_SOCKET` (of the user that `AUTHD_SOCKET_UID` names, where it does); under the
+    /// state directory when `AUTHD_STATE_DIR` is set, because that isolates an instance;
+    /// `$XDG_RUNTIME_DIR/authd/` if that directory is ours alone to write; `/run/user/UID/authd/` likewise;
+    /// else under the state directory. Never `/tmp`.
     ///
     /// # Errors
     /// A relative path, one too long for a socket, or a uid that is no number.

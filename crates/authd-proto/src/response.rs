@@ -494,7 +494,7 @@ pub struct KeyProtection {
 /// How the store is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreStatus {
-    /// `ok`, `degraded`, `read_only`, `locked` or `stale`.
+    /// `ok`, `locked` or `failed`.
     pub state: String,
     /// For people: why.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -23,8 +23,8 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// Show how the daemon and the accounts are
 ///
-/// Exit status: 0 all is well, 4 an account needs a login, 6 the store is locked, 7 there is no daemon. The
-/// daemon is not started.
+/// Exit status: 0 all is well, 1 the store cannot be read or written, 4 an account needs a login, 6 the store
+/// is locked, 7 there is no daemon. The daemon is not started.
 #[derive(Args)]
 pub(crate) struct StatusArgs {
     /// This account alone, and more about it

@@ -212,12 +212,11 @@ fn store(status: &DaemonStatusReply) -> Finding {
     let why = store.detail.as_deref().unwrap_or("no reason given");
     let fix = match store.state.as_str() {
         "ok" => return Finding::ok("store", "it can be read and written"),
-        "degraded" | "read_only" => format!("df -h '{0}'; ls -ld '{0}'", status.state_dir),
+        "failed" => format!("df -h '{0}'; ls -ld '{0}'", status.state_dir),
         "locked" => match &store.hint {
             Some(_) => "authctl unlock".to_owned(),
             None => "unlock the key store of your session".to_owned(),
         },
-        "stale" => "authctl adopt --all (only if no other copy is in use)".to_owned(),
         _ => "upgrade authctl".to_owned(),
     };
     Finding::fail(
@@ -289,7 +288,7 @@ mod tests {
         ill.version = "9.9.9".to_owned();
         ill.state_dir = "/elsewhere".to_owned();
         ill.key_protection.kind = "file".to_owned();
-        ill.store.state = "degraded".to_owned();
+        ill.store.state = "failed".to_owned();
         assert_eq!(
             levels(&ill, 9_000),
             [

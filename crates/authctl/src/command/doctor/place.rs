@@ -102,25 +102,25 @@ pub(super) fn config(path: &Path) -> Finding {
     }
 }
 
-/// Files of the store that others could read or write, if they got as far.
+/// What others could read or write of the state directory, if they got as far.
 #[cfg(unix)]
 fn open_files(state: &Path) -> Vec<Finding> {
     use std::os::unix::fs::MetadataExt as _;
-    const KEPT: &[&str] = &[
-        "about",
-        "key",
-        "authd.redb",
-        "mirrors",
-        "spill",
-        "events",
-        "aside",
-    ];
-    let open = KEPT.iter().filter_map(|name| {
-        let path = state.join(name);
-        let meta = path.symlink_metadata().ok()?;
+    // One that cannot be listed is told of already.
+    let mut kept: Vec<_> = std::fs::read_dir(state)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .collect();
+    kept.sort_by_key(std::fs::DirEntry::file_name);
+    let open = kept.iter().filter_map(|entry| {
+        // Of a link itself.
+        let meta = entry.metadata().ok()?;
         let mode = meta.mode() & 0o7777;
+        let path = entry.path();
         let shown = path.display();
-        (mode & 0o077 != 0 && !meta.is_symlink()).then(|| {
+        let is_kept = meta.is_file() || meta.is_dir();
+        (is_kept && mode & 0o077 != 0).then(|| {
             Finding::fail(
                 "store",
                 "open_to_others",

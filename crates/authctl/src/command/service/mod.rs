@@ -170,7 +170,9 @@ pub(crate) fn run(args: &ServiceArgs) -> Result<ExitCode, Failure> {
         Verb::Uninstall => {
             let done = manager.uninstall()?;
             tell_all(&done);
-            output::note(if done.is_empty() {
+            output::note(if manager.standing()?.at_login {
+                "the service starts again at the next login; logins are kept"
+            } else if done.is_empty() {
                 "the service was not installed"
             } else {
                 "the service is uninstalled; logins are kept, and commands start the daemon when they \

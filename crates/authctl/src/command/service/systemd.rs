@@ -117,10 +117,16 @@ impl Manager for Systemd {
     fn uninstall(&self) -> Result<Vec<String>, Failure> {
         let mut done = Vec::new();
         if self.show(SERVICE, "LoadState")? == "loaded" {
-            if self.is_enabled()? || self.show(SOCKET, "ActiveState")? == "active" {
+            let was_there = self.is_enabled()? || self.show(SOCKET, "ActiveState")? == "active";
+            self.ask(&["disable", "--now", "--quiet", SOCKET, SERVICE])?;
+            if self.is_enabled()? {
+                done.push(format!(
+                    "stopped {SOCKET} and {SERVICE}, which are enabled for every user of this machine: \
+                     'systemctl --user mask {SOCKET} {SERVICE}' keeps them away from your logins"
+                ));
+            } else if was_there {
                 done.push(format!("stopped and disabled {SOCKET} and {SERVICE}"));
             }
-            self.ask(&["disable", "--now", "--quiet", SOCKET, SERVICE])?;
         }
         let files = [
             self.drop_in(),
