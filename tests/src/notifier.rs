@@ -53,7 +53,7 @@ impl Service {
         if self.actions {
             vec!["body", "body-markup", "actions"]
         } else {
-            vec!["body"]
+            vec!["body", "body-markup"]
         }
     }
 

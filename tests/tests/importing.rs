@@ -161,6 +161,28 @@ fn a_login_that_works_is_replaced_when_that_is_said_and_only_by_one_that_works()
 }
 
 #[test]
+fn one_that_is_to_replace_a_login_and_is_not_taken_yet_is_not_said_to_be_safe() {
+    let (server, instance, daemon) = started();
+    instance.login(&server, "work");
+    let before = instance.token("work", Duration::ZERO).unwrap();
+    let mut holder = Holder::log_in(server.issuer(), "native");
+    server.fault_next(Endpoint::Token, Fault::too_many_requests(3600));
+    let replacing = with(&at(&server, "work"), &["--replace", "--wait", "1s"]);
+    let not_yet = import(&instance, &replacing, &holder.refresh_token);
+    assert_eq!(not_yet.code(), 5, "{not_yet:?}");
+    assert!(!not_yet.stderr.contains("safe"), "{not_yet:?}");
+    assert!(
+        not_yet.stderr.contains("leave what holds it as it is"),
+        "{not_yet:?}"
+    );
+    // And so it is: this daemon has not kept it, and what held it still can use it.
+    daemon.kill();
+    let _daemon = instance.start_daemon();
+    let still = instance.token("work", Duration::ZERO).unwrap();
+    assert!(still.access_token.expose() == before.access_token.expose());
+    assert_eq!(holder.refresh(), 200);
+}
+#[test]
 fn while_the_provider_cannot_be_reached_the_refresh_token_is_kept_and_tried_by_itself() {
     let (server, instance, daemon) = started();
     let holder = Holder::log_in(server.issuer(), "native");

@@ -11,7 +11,7 @@ use std::{
 
 use authd_client::{Client, ClientError};
 use authd_e2e::{
-    Finished, Instance, PATIENCE, Process, binaries, dbus::Bus, instance::call,
+    Finished, Holder, Instance, PATIENCE, Process, binaries, dbus::Bus, instance::call,
     latency::assert_undelayed, until,
 };
 use authd_proto::{
@@ -163,6 +163,46 @@ fn a_lock_while_requests_wait_lets_no_token_out_and_loses_no_refresh_token() {
     assert!(daemon.stop().success());
 }
 
+#[test]
+fn what_finds_out_about_its_provider_while_it_is_locked_ends_and_nothing_of_it_stays() {
+    for verb in ["login", "import"] {
+        let server = server();
+        let instance = Instance::new();
+        let daemon = instance.start_daemon();
+        let mut holder = Holder::log_in(server.issuer(), "native");
+        server.close_gate(Endpoint::Discovery, Phase::BeforeCommit);
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let mut command = instance.command(binaries::authctl());
+        command
+            .args([verb, "work", "--issuer", server.issuer()])
+            .args(["--client-id", "native"]);
+        if verb == "import" {
+            command.arg("--refresh-token-stdin");
+            writeln!(writer, "{}", holder.refresh_token).unwrap();
+        }
+        drop(writer);
+        let begun = Process::capture_reading(&mut command, Stdio::from(reader));
+        server
+            .wait_held_blocking(Endpoint::Discovery, 1, PATIENCE)
+            .unwrap();
+
+        assert!(lock(&instance, PATIENCE), "nothing is in flight");
+        server.open_gate(Endpoint::Discovery);
+        let ended = begun.finish(PATIENCE);
+        assert_eq!(ended.code(), 6, "{ended:?}");
+        assert!(ended.stderr.contains("authctl unlock"), "{ended:?}");
+        // Once more, all the way: nothing waits for what will never come.
+        for _ in 0..2 {
+            assert!(instance.call(&DaemonUnlock::default()).unwrap().was_locked);
+            assert!(lock(&instance, PATIENCE), "nothing is in flight");
+        }
+        instance.call(&DaemonUnlock::default()).unwrap();
+        assert_eq!(server.counts().refreshes(), 0);
+        assert_eq!(holder.refresh(), 200, "it is whose it was");
+        instance.login(&server, "work");
+        assert!(daemon.stop().success());
+    }
+}
 #[test]
 fn a_lock_ends_with_unlock_or_with_a_start_where_no_passphrase_protects_the_key() {
     let server = server();

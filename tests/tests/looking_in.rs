@@ -294,7 +294,7 @@ fn no_core_file_is_written_of_the_daemon_whatever_kills_it_and_whatever_the_limi
 }
 
 /// A socket of somebody's where the daemon's would be, and the command that waits there for an answer.
-fn waiting_for_a_token(instance: &Instance) -> (UnixListener, Process) {
+fn waiting(instance: &Instance, arguments: &[&str]) -> (UnixListener, Process) {
     let path = instance.socket();
     let directory = path.parent().unwrap();
     fs::create_dir_all(directory).unwrap();
@@ -304,7 +304,7 @@ fn waiting_for_a_token(instance: &Instance) -> (UnixListener, Process) {
     let listener = as_somebody(move || UnixListener::bind(path)).unwrap();
     let mut command = instance.command(binaries::authctl());
     command
-        .args(["token", "demo"])
+        .args(arguments)
         .current_dir(instance.dir().join("home"))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -317,17 +317,19 @@ fn waiting_for_a_token(instance: &Instance) -> (UnixListener, Process) {
 }
 
 #[test]
-fn no_core_file_is_written_of_the_command_that_waits_for_a_token() {
+fn no_core_file_is_written_of_a_command_that_secrets_pass_through() {
     if !may_change_users() || !writes_core_files() {
         return;
     }
     prlimit(None, Resource::Core, UNLIMITED).unwrap();
-    let instance = Instance::of_user(SOMEBODY);
-    let (_listener, mut waiting) = waiting_for_a_token(&instance);
-    kill_process(pid_of(waiting.pid()), Signal::QUIT).unwrap();
-    let status = waiting.wait(PATIENCE).unwrap();
-    assert_eq!(status.signal(), Some(libc::SIGQUIT), "{status}");
-    assert_eq!(core_files(&instance.dir().join("home")), 0);
+    for arguments in [&["token", "demo"][..], &["unlock"], &["key", "rotate"]] {
+        let instance = Instance::of_user(SOMEBODY);
+        let (_listener, mut waiting) = waiting(&instance, arguments);
+        kill_process(pid_of(waiting.pid()), Signal::QUIT).unwrap();
+        let status = waiting.wait(PATIENCE).unwrap();
+        assert_eq!(status.signal(), Some(libc::SIGQUIT), "{status}");
+        assert_eq!(core_files(&instance.dir().join("home")), 0, "{arguments:?}");
+    }
 }
 
 /// Where the key's bytes are in the memory of a process, and what the kernel says of that memory. It takes

@@ -111,6 +111,26 @@ fn clients_that_call_without_pause_notice_nothing_of_five_restarts() {
 }
 
 #[test]
+fn two_who_restart_it_at_once_leave_one_that_is_reached() {
+    let server = server();
+    let instance = Instance::new();
+    instance.login(&server, "demo");
+    let token = instance.authctl(&["token", "demo"]).line().to_owned();
+    for _ in 0..RESTARTS {
+        let both = [0, 1].map(|_| instance.start_authctl(&["daemon", "restart"]));
+        for one in both {
+            let restarted = one.finish(PATIENCE);
+            assert_eq!(restarted.code(), 0, "{restarted:?}");
+        }
+        assert_eq!(instance.authctl(&["token", "demo"]).line(), token);
+    }
+    let stopped = instance.authctl(&["daemon", "stop"]);
+    assert_eq!(stopped.code(), 0, "{stopped:?}");
+    // None is left that nobody reaches: it would hold the lock.
+    let _daemon = instance.start_daemon();
+    assert_eq!(server.counts().refreshes(), 0);
+}
+#[test]
 fn what_is_in_flight_is_finished_and_what_comes_meanwhile_waits() {
     let server = server();
     let instance = Instance::new();

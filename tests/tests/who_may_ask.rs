@@ -2,7 +2,7 @@
 //! real processes.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{fs, os::unix::fs::symlink, time::Duration};
+use std::{fs, os::unix::fs::symlink, path::PathBuf, time::Duration};
 
 use authd_e2e::{
     Finished, Instance, PATIENCE, Process, Watcher,
@@ -447,13 +447,7 @@ fn control_characters_in_the_path_of_a_program_reach_no_terminal() {
     let instance = Instance::new();
     let _daemon = instance.start_daemon();
     let _server = at_tier(&instance, "ask-each");
-    let python = instance.dir().join("py\u{1b}]0;x\u{7}thon");
-    // What `python3` is may be a script that looks for it.
-    let itself = "import os, sys; print(os.path.realpath(sys.executable)); print(sys.base_prefix)";
-    let mut asking = instance.command(tool::required("python3"));
-    let said = Process::capture(asking.args(["-c", itself])).finish(PATIENCE);
-    let (program, home) = said.line().split_once('\n').unwrap();
-    fs::copy(program, &python).unwrap();
+    let (python, home) = python_at(&instance, "py\u{1b}]0;x\u{7}thon");
     let mut command = instance.command(&python);
     command.env("PYTHONHOME", home);
     let evil = Asker::by(&instance, command, "demo", Way::Itself);
@@ -461,6 +455,18 @@ fn control_characters_in_the_path_of_a_program_reach_no_terminal() {
     let question = instance.questions().remove(0);
     assert!(question.caller.executable.unwrap().contains("thon"));
     assert_nothing_acts_on_a_terminal(&instance);
+}
+
+/// A Python of that name, and where what belongs to it is.
+fn python_at(instance: &Instance, name: &str) -> (PathBuf, String) {
+    let python = instance.dir().join(name);
+    // What `python3` is may be a script that looks for it.
+    let itself = "import os, sys; print(os.path.realpath(sys.executable)); print(sys.base_prefix)";
+    let mut asking = instance.command(tool::required("python3"));
+    let said = Process::capture(asking.args(["-c", itself])).finish(PATIENCE);
+    let (program, home) = said.line().split_once('\n').unwrap();
+    fs::copy(program, &python).unwrap();
+    (python, home.to_owned())
 }
 
 fn assert_nothing_acts_on_a_terminal(instance: &Instance) {
@@ -541,6 +547,44 @@ fn what_a_program_claims_is_no_markup_and_an_answer_elsewhere_takes_the_notifica
     assert!(asker.answer().is_ok());
 }
 
+#[test]
+fn what_was_said_of_an_account_that_goes_is_not_said_of_the_next_of_that_name() {
+    let instance = Instance::new();
+    let _daemon = instance.start_daemon();
+    let server = at_tier(&instance, "ask-once");
+    let mut session = Session::begin(&instance, "demo");
+    assert_eq!(session.token().1, 6);
+    let question = instance.questions().remove(0);
+    assert_eq!(approve(&instance, &question, &[]).code(), 0);
+    assert_eq!(session.token().1, 0);
+    let forget = || {
+        assert_eq!(instance.authctl(&["forget", "demo"]).code(), 0);
+        instance.login(&server, "demo");
+    };
+    forget();
+    assert_eq!(session.token().1, 6, "it is asked about anew");
+    let question = instance.questions().remove(0);
+    forget();
+    assert!(instance.questions().is_empty());
+    let late = approve(&instance, &question, &["--always"]);
+    assert!(late.stderr.contains("no such question"), "{late:?}");
+    assert_eq!(session.token().1, 6);
+}
+
+#[test]
+fn the_path_of_a_program_is_no_markup_where_a_question_is_only_shown() {
+    let (instance, _bus, notifier) = at_desktop(false);
+    let _daemon = instance.start_daemon();
+    let _server = at_tier(&instance, "ask-once");
+    let (python, home) = python_at(&instance, "<b>python");
+    let mut command = instance.command(&python);
+    command.env("PYTHONHOME", home);
+    let asker = Asker::by(&instance, command, "demo", Way::Itself);
+    assert!(asker.answer().is_err());
+    let shown = notifier.shown();
+    assert!(shown.body.contains("&lt;b&gt;python"), "{shown:?}");
+    assert!(shown.body.contains("authctl approve"), "{shown:?}");
+}
 #[test]
 fn a_desktop_that_can_only_show_is_no_one_to_wait_for() {
     let (instance, _bus, notifier) = at_desktop(false);

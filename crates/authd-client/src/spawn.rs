@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use authd_ipc::{ConnectError, path::create_private_directory};
-use authd_proto::request::DaemonStop;
+use authd_proto::request::{DaemonStatus, DaemonStop};
 
 use self::log::{Log, open_private};
 use crate::Instance;
@@ -96,7 +96,7 @@ pub fn start(instance: &Instance, program: &Path, timeout: Duration) -> Result<(
 /// what keeps the new one from starting, and then there is none.
 pub fn replace(
     instance: &Instance,
-    running: Client,
+    mut running: Client,
     program: &Path,
     end_timeout: Duration,
     start_timeout: Duration,
@@ -105,6 +105,14 @@ pub fn replace(
         return Err(StartError::NotOurs(instance.socket.path().to_owned()).into());
     }
     let _starting = one_at_a_time(instance)?;
+    // Somebody else may have replaced it while this waited, and a place is nobody's to take twice: then
+    // `running` leads to the one that is there now.
+    match running.call(&DaemonStatus {}, start_timeout) {
+        Ok(_) => {}
+        Err(error @ (ClientError::Wire(_) | ClientError::TimedOut(_))) => return Err(error),
+        Err(_) if listens(instance, start_timeout) => return Ok(()),
+        Err(_) => return Ok(launch(instance, program, start_timeout, None)?),
+    }
     #[cfg(unix)]
     let place = Some(authd_ipc::take_place(&instance.socket).map_err(StartError::from)?);
     #[cfg(windows)]

@@ -62,8 +62,28 @@ struct Book {
     kept: Kept,
     /// Why nobody knows what was kept.
     unread: Option<String>,
-    answers: BTreeMap<Account, Vec<Approval>>,
+    answers: BTreeMap<Account, Vec<Answered>>,
     questions: Questions,
+}
+
+/// What the person said, and to which request.
+struct Answered {
+    approval: Approval,
+    purpose: Purpose,
+    scopes: Vec<String>,
+    resource: Option<String>,
+}
+
+impl Answered {
+    /// Whether it says anything about this request. A yes to one is for the token that was shown then; for proofs
+    /// it is all the same, since they are of no use without the token.
+    fn is_about(&self, purpose: Purpose, wish: &Wish) -> bool {
+        let is_for_one = matches!(self.approval.extent, Extent::OneAnswer { .. });
+        let was_shown = self.purpose == Purpose::Token
+            && self.scopes == wish.scopes
+            && self.resource == wish.resource;
+        !is_for_one || purpose == Purpose::Proof || was_shown
+    }
 }
 
 /// What the policy says to one who asks.
@@ -132,17 +152,21 @@ impl Approvals {
         let tier = self.tier(&wish.account);
         let mut book = self.book();
         let standing = book.kept.of(&wish.account, now).map(Grant::approval);
-        let mut approvals = book.answers.get(&wish.account).cloned().unwrap_or_default();
-        let answers = approvals.len();
+        let answered = book.answers.get(&wish.account).into_iter().flatten();
+        let (places, mut approvals): (Vec<usize>, Vec<Approval>) = answered
+            .enumerate()
+            .filter(|(_, answered)| answered.is_about(purpose, wish))
+            .map(|(place, answered)| (place, answered.approval.clone()))
+            .unzip();
         approvals.extend(standing);
         match policy::admit(tier, purpose, wish.caller.names(), &approvals, now) {
             Verdict::Allow(policy::Because::OfTier) => Admission::Granted(Because::Tier),
             Verdict::Allow(policy::Because::OfApproval(place)) => {
                 let extent = approvals[place].extent;
-                if place < answers
+                if let Some(place) = places.get(place)
                     && let Some(of_account) = book.answers.get_mut(&wish.account)
                 {
-                    of_account[place].extent = extent.after_use(now);
+                    of_account[*place].approval.extent = extent.after_use(now);
                 }
                 Admission::Granted(match extent {
                     Extent::Standing { .. } => Because::Grant,
@@ -219,67 +243,55 @@ impl Approvals {
         for_secs: Option<u64>,
         now: Now,
     ) -> Result<Option<(Question, Answer)>, NotKept> {
-        let Some((account, subject, caller)) = self.question(id, now, |question| {
-            (
-                question.account.clone(),
-                question.subject.clone(),
-                Arc::clone(&question.caller),
-            )
-        }) else {
+        let Some(question) = self.book().questions.take(id, now) else {
             return Ok(None);
         };
-        let yes = answer != Answer::Deny;
-        let name = caller.name().clone();
-        let answer = match (&subject, answer) {
-            _ if !yes => Answer::Deny,
-            (Subject::HandOut(_), Answer::Always) if name.lasts() => {
-                self.change(now, |kept, at| {
-                    let until = for_secs.map(|secs| at.saturating_add(secs));
-                    kept.add(account.clone(), name.clone(), at, until).map(drop)
-                })
-                .await?;
-                Answer::Always
-            }
-            (Subject::HandOut(_), Answer::Once) => Answer::Once,
-            // Whom nobody knows now, nobody would know again.
-            (Subject::HandOut(_), _) if name.is_unidentified() => Answer::Once,
-            (Subject::HandOut(_), _) => Answer::Allow,
-            // Whoever waits for the answer opens it.
-            (Subject::Socket(_), _) => Answer::Once,
-            (Subject::Tier(tier), _) => {
-                self.change(now, |kept, _| kept.set_tier(account.clone(), *tier))
-                    .await?;
-                Answer::Once
-            }
-            (Subject::Grant(caller, secs), _) => {
-                self.change(now, |kept, at| {
-                    let until = secs.map(|secs| at.saturating_add(secs));
-                    kept.add(account.clone(), caller.clone(), at, until)
-                        .map(drop)
-                })
-                .await?;
-                Answer::Once
-            }
-        };
+        let carried_out = self.carry_out(&question, answer, for_secs, now).await;
         let mut book = self.book();
-        // Another answer may have been quicker.
-        let Some(question) = book.questions.settle(id, Standing::Answered(yes)) else {
-            return Ok(None);
+        let answer = match carried_out {
+            Ok(answer) => answer,
+            Err(error) => {
+                book.questions.put_back(question);
+                return Err(error);
+            }
         };
-        if let Subject::HandOut(_) = question.subject {
-            let of_tier = match question.tier {
-                Tier::AskEach | Tier::Allow => Answer::Once,
-                Tier::AskOnce => Answer::Allow,
-            };
-            let counts = if answer == Answer::Allow {
-                of_tier
-            } else {
-                answer
-            };
-            book.remember(&question, counts, now);
-            return Ok(Some((question, counts)));
+        if let Subject::HandOut(purpose) = question.subject {
+            book.remember(&question, purpose, answer, now);
         }
+        let yes = answer != Answer::Deny;
+        question.standing.send_replace(Standing::Answered(yes));
         Ok(Some((question, answer)))
+    }
+
+    /// Keeps what is to be kept of an answer; how it counts.
+    async fn carry_out(
+        &self,
+        question: &Question,
+        answer: Answer,
+        for_secs: Option<u64>,
+        now: Now,
+    ) -> Result<Answer, NotKept> {
+        let (account, name) = (&question.account, question.caller.name());
+        match (&question.subject, answer) {
+            (_, Answer::Deny) => return Ok(Answer::Deny),
+            (Subject::HandOut(_), Answer::Always) if name.lasts() => {
+                self.add(account, name.clone(), for_secs, now).await?;
+                return Ok(Answer::Always);
+            }
+            // Whom nobody knows now, nobody would know again.
+            (Subject::HandOut(_), Answer::Allow | Answer::Always)
+                if !name.is_unidentified() && question.tier == Tier::AskOnce =>
+            {
+                return Ok(Answer::Allow);
+            }
+            // Of a socket, whoever waits for the answer opens it.
+            (Subject::HandOut(_) | Subject::Socket(_), _) => {}
+            (Subject::Tier(tier), _) => self.set_tier(account, *tier, now).await?,
+            (Subject::Grant(caller, secs), _) => {
+                self.add(account, caller.clone(), *secs, now).await?;
+            }
+        }
+        Ok(Answer::Once)
     }
 
     /// Changes what is kept: on the disk first, then for everybody.
@@ -367,6 +379,13 @@ impl Approvals {
         self.book().kept.of(account, now).cloned().collect()
     }
 
+    /// Forgets the answers about an account that has gone, and withdraws the questions. What stands, stands.
+    pub(crate) fn forget_of(&self, account: &Account) {
+        let mut book = self.book();
+        book.answers.remove(account);
+        book.questions.cancel_of(account);
+    }
+
     /// Forgets every answer that holds until lock, and withdraws every question. What stands, stands.
     pub(crate) fn forget(&self) {
         let mut book = self.book();
@@ -404,7 +423,7 @@ impl Book {
     }
 
     /// Remembers what was said of the caller who was asked about.
-    fn remember(&mut self, question: &Question, answer: Answer, now: Now) {
+    fn remember(&mut self, question: &Question, purpose: Purpose, answer: Answer, now: Now) {
         let extent = match answer {
             Answer::Once => Extent::OneAnswer {
                 given: now.boot,
@@ -420,16 +439,21 @@ impl Book {
         };
         let caller = question.caller.name().clone();
         let answers = self.answers.entry(question.account.clone()).or_default();
-        answers.retain(|earlier| {
-            let same = earlier.caller == caller;
-            let was_refused = matches!(earlier.extent, Extent::Refused { .. });
+        answers.retain(|Answered { approval, .. }| {
+            let same = approval.caller == caller;
+            let was_refused = matches!(approval.extent, Extent::Refused { .. });
             // A later word takes the place of an earlier one; what was used still covers its proofs.
-            !earlier.extent.is_over(now) && !(same && (was_refused || answer == Answer::Deny))
+            !approval.extent.is_over(now) && !(same && (was_refused || answer == Answer::Deny))
         });
         if answers.len() >= MOST_ANSWERS {
             answers.remove(0);
         }
-        answers.push(Approval { caller, extent });
+        answers.push(Answered {
+            approval: Approval { caller, extent },
+            purpose,
+            scopes: question.scopes.clone(),
+            resource: question.resource.clone(),
+        });
     }
 }
 

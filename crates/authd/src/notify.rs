@@ -145,6 +145,9 @@ fn detached(name: &str, work: impl FnOnce() + Send + 'static) {
 
 #[cfg(any(target_os = "linux", windows))]
 fn desktop(text: &str) {
+    // A program's path may be in there.
+    #[cfg(target_os = "linux")]
+    let text = &*prompt::plain(text);
     let shown = notify_rust::Notification::new()
         .appname("authd")
         .summary("authd")

@@ -107,6 +107,8 @@ impl Performer {
             Effect::Publish { attempt, view } => self.show(attempt, view),
             Effect::Withdraw { account } => {
                 self.accounts.remove(&account);
+                // Who has its name later may be somebody else.
+                self.daemon.approvals.forget_of(&account);
                 self.changed = true;
             }
             Effect::Reply { ticket, result } => self.reply(ticket, result),

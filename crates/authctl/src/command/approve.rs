@@ -136,7 +136,7 @@ fn typed(question: &Question) -> Option<Answer> {
         (false, Tier::AskOnce) => "Allow it? o(nce), y(es) until lock, or Enter for no: ",
         (false, _) => "Allow it once? y(es), or Enter for no: ",
     };
-    let line = keyboard.line(prompt)?;
+    let line = keyboard.answer(prompt)?;
     Some(match line.trim().to_ascii_lowercase().as_str() {
         "y" | "yes" => Answer::Allow,
         "o" | "once" if !changes => Answer::Once,

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use authd_proto::limits::DEFAULT_WAIT_SECS;
 use authd_proto::request::AccountForget;
 use clap::Args;
 
@@ -23,12 +24,11 @@ pub(crate) struct ForgetArgs {
 }
 
 pub(crate) fn run(args: ForgetArgs) -> Result<ExitCode, Failure> {
-    let reply = daemon::ask(
-        &mut daemon::reach()?,
-        &AccountForget {
-            account: args.account,
-        },
-    )?;
+    let forget = AccountForget {
+        account: args.account,
+    };
+    // The daemon waits so long for a renewal that is under way.
+    let reply = daemon::ask_waiting(&mut daemon::reach()?, &forget, DEFAULT_WAIT_SECS)?;
     if args.json.json {
         output::json(&reply)?;
     } else {

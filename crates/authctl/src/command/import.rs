@@ -181,6 +181,8 @@ fn take_over(args: ImportArgs) -> Result<(Client, LoginProgress), Failure> {
     // What proves the client is needed while an account goes by it; who cannot tell leaves it there.
     let is_there = match &answer {
         Ok(_) => true,
+        // It may still come.
+        Err(failure) if failure.wire_code() == Some(ErrorCode::Timeout) => true,
         Err(_) => {
             let account = request.login.account.clone();
             let known = daemon::running()
@@ -204,7 +206,11 @@ fn not_yet(client: &mut Client, account: String) -> Failure {
             account: account.clone(),
         },
     );
-    let why = info.ok().and_then(|info| info.last_error);
+    let why = match info {
+        Ok(info) => info.last_error,
+        Err(failure) if failure.wire_code() == Some(ErrorCode::UnknownAccount) => return failure,
+        Err(_) => None,
+    };
     Failure::NotRenewedYet {
         account,
         why: why.map(|error| error.message),

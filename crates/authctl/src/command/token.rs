@@ -5,8 +5,9 @@
 
 use std::process::ExitCode;
 
-use authd_client::{Client, own_process};
+use authd_client::Client;
 use authd_proto::SecretStr;
+use authd_proto::limits::DEFAULT_WAIT_SECS;
 use authd_proto::request::{DpopProof, TokenGet, TokenReject};
 use authd_proto::response::{DpopProofReply, TokenReply};
 use clap::{Args, ValueEnum};
@@ -85,8 +86,6 @@ enum Format {
 }
 
 pub(crate) fn run(args: &TokenArgs) -> Result<ExitCode, Failure> {
-    // Where the system does not let us, the token is as safe as in whatever asked for it.
-    let _ = own_process::refuse_core_files();
     let mut client = daemon::reach()?;
     let reply = match &args.account {
         Some(account) if args.rejected => reject(args, account, &mut client)?,
@@ -141,19 +140,18 @@ fn prove(
     reply: &TokenReply,
     client: &mut Client,
 ) -> Result<DpopProofReply, Failure> {
-    daemon::ask(
-        client,
-        &DpopProof {
-            account: reply.renewal.account.clone(),
-            method: args.method.clone(),
-            url: url.to_owned(),
-            // By name: the daemon may have a newer one by now.
-            access_token: Some(reply.access_token.clone()),
-            scopes: None,
-            resource: None,
-            nonce: args.nonce.clone(),
-        },
-    )
+    let proof = DpopProof {
+        account: reply.renewal.account.clone(),
+        method: args.method.clone(),
+        url: url.to_owned(),
+        // By name: the daemon may have a newer one by now.
+        access_token: Some(reply.access_token.clone()),
+        scopes: None,
+        resource: None,
+        nonce: args.nonce.clone(),
+    };
+    // The daemon waits so long for an answer of the person's.
+    daemon::ask_waiting(client, &proof, DEFAULT_WAIT_SECS)
 }
 
 fn reject(args: &TokenArgs, account: &str, client: &mut Client) -> Result<TokenReply, Failure> {

@@ -24,6 +24,11 @@ impl Keyboard {
         }
     }
 
+    /// The same. What was typed before is taken for the answer here.
+    pub(crate) fn answer(&self, prompt: &str) -> Option<String> {
+        self.line(prompt)
+    }
+
     /// The same for a secret, which is not shown.
     pub(crate) fn secret(&self, prompt: &str) -> Option<String> {
         rpassword::prompt_password(prompt).ok()

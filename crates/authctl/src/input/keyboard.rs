@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::termios::{
-    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcsetattr,
+    LocalModes, OptionalActions, QueueSelector, SpecialCodeIndex, Termios, tcflush, tcgetattr,
+    tcgetpgrp, tcsetattr,
 };
 
 use super::line::{Line, Typed, tail};
@@ -17,6 +18,9 @@ use crate::output::clean;
 /// How the terminal was before, while it is otherwise. Whoever ends the process has it put back, and so
 /// does an interrupt.
 static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
+
+/// What is no key, in the terminal's table (`_POSIX_VDISABLE`).
+const DISABLED: u8 = if cfg!(target_os = "linux") { 0 } else { 0xff };
 
 /// The terminal, its keys taken as they come; as it was before when this is dropped.
 pub(crate) struct Keyboard {
@@ -50,6 +54,8 @@ impl Keyboard {
         // Interrupts stay what they are; the echo is ours.
         keys.local_modes
             .remove(LocalModes::ICANON | LocalModes::ECHO);
+        // No key that kills without the terminal being put back.
+        keys.special_codes[SpecialCodeIndex::VQUIT] = DISABLED;
         keys.special_codes[SpecialCodeIndex::VMIN] = 1;
         keys.special_codes[SpecialCodeIndex::VTIME] = 0;
         let mut kept = BEFORE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -64,6 +70,13 @@ impl Keyboard {
     /// Reads a line behind `prompt`, which is one row at most; `None` at the end of input.
     pub(crate) fn line(&self, prompt: &str) -> Option<String> {
         read(&self.ahead, prompt, Shown::Yes, None)
+    }
+
+    /// The same, without what was typed before the prompt was there: that was no answer to it.
+    pub(crate) fn answer(&self, prompt: &str) -> Option<String> {
+        // A terminal that refuses has gone, which ends the reading.
+        let _ = tcflush(io::stdin(), QueueSelector::IFlush);
+        self.line(prompt)
     }
 
     /// The same for a secret, which is not shown.

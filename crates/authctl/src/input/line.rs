@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use authd_proto::limits::MAX_FRAME;
+use zeroize::Zeroizing;
 
 /// What came of some bytes.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub(super) enum Typed {
 /// The line, and where in an escape sequence the keys are.
 #[derive(Debug, Default)]
 pub(super) struct Line {
-    text: Vec<u8>,
+    text: Zeroizing<Vec<u8>>,
     escape: Escape,
 }
 

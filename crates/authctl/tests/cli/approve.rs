@@ -10,7 +10,7 @@ use authd_proto::error::{ErrorCode, WireError};
 use authd_proto::event::EventKind;
 use authd_proto::response::SubscribeReply;
 
-use crate::daemon::{FakeDaemon, run};
+use crate::daemon::{FakeDaemon, PATIENCE, run};
 use crate::terminal::Terminal;
 
 fn question(id: u64, tier: Tier) -> Question {
@@ -38,6 +38,14 @@ fn question(id: u64, tier: Tier) -> Question {
 type Answers = Arc<Mutex<Vec<(u64, Answer, Option<u64>)>>>;
 
 fn daemon(questions: Vec<Question>) -> (FakeDaemon, Answers) {
+    daemon_that_waits(questions, || {})
+}
+
+/// The same; it does that before it says that an answer has come.
+fn daemon_that_waits(
+    questions: Vec<Question>,
+    wait: impl Fn() + Send + Sync + 'static,
+) -> (FakeDaemon, Answers) {
     let answers = Answers::default();
     let told = Arc::clone(&answers);
     let waiting = Mutex::new(questions);
@@ -54,6 +62,7 @@ fn daemon(questions: Vec<Question>) -> (FakeDaemon, Answers) {
                 approvals: waiting.clone(),
             }),
             Call::ApprovalAnswer(answer) => {
+                wait();
                 let before = waiting.len();
                 waiting.retain(|question| question.approval_id != answer.approval_id);
                 if waiting.len() == before {
@@ -87,8 +96,12 @@ fn at_a_terminal_each_question_is_asked_and_enter_is_no() {
     terminal.see("1  asks for a token of ");
     terminal.see("/usr/bin/git (pid 900)");
     terminal.answer("o(nce), y(es) until lock, or Enter for no: ", "y");
+    // The prompt is drawn anew with each key: what comes next begins with its question.
+    terminal.see("2  asks for a token of ");
     terminal.answer("Enter for no: ", "o");
+    terminal.see("3  asks for a token of ");
     terminal.answer("Allow it once? y(es), or Enter for no: ", "");
+    terminal.see("4  asks for a token of ");
     terminal.answer("Enter for no: ", "yes please");
     terminal.see("no program waits for an answer");
     terminal.press("\u{3}");
@@ -102,6 +115,34 @@ fn at_a_terminal_each_question_is_asked_and_enter_is_no() {
             (3, Answer::Deny, None),
             (4, Answer::Deny, None),
         ]
+    );
+}
+
+#[test]
+fn what_was_typed_before_a_question_was_there_is_no_answer_to_it() {
+    let (go_on, gone_on) = std::sync::mpsc::channel();
+    let gone_on = Mutex::new(gone_on);
+    let questions = vec![question(1, Tier::AskOnce), question(2, Tier::AskOnce)];
+    let (daemon, answers) = daemon_that_waits(questions, move || {
+        let gone_on = gone_on.lock().expect("not poisoned");
+        gone_on.recv_timeout(PATIENCE).expect("the word to go on");
+    });
+    let mut terminal = Terminal::start(&daemon, "approve");
+    terminal.answer("Enter for no: ", "y");
+    while daemon.next_call() != "approval.answer" {}
+    // Nobody reads now, and the terminal itself shows what is typed.
+    terminal.press("yes\r");
+    terminal.see("yes\r\n");
+    go_on.send(()).expect("the daemon waits");
+    terminal.see("2  asks for a token of ");
+    go_on.send(()).expect("the daemon waits");
+    terminal.answer("Enter for no: ", "");
+    terminal.see("no program waits for an answer");
+    terminal.press("\u{3}");
+    terminal.end();
+    assert_eq!(
+        *answers.lock().expect("not poisoned"),
+        [(1, Answer::Allow, None), (2, Answer::Deny, None)]
     );
 }
 

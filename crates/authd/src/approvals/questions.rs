@@ -50,6 +50,8 @@ pub(crate) enum Standing {
     Answered(bool),
     /// It was withdrawn, by lock.
     Cancelled,
+    /// It was withdrawn: the account has gone.
+    Gone,
     /// Nobody answered in time.
     Expired,
 }
@@ -187,6 +189,18 @@ impl Questions {
         self.waiting.get(&id)
     }
 
+    /// Takes a question out while its answer is carried out: nobody else answers it then. Whoever waits for it
+    /// waits on.
+    pub(super) fn take(&mut self, id: u64, now: Now) -> Option<Question> {
+        self.tidy(now);
+        self.waiting.remove(&id)
+    }
+
+    /// The answer could not be carried out.
+    pub(super) fn put_back(&mut self, question: Question) {
+        self.waiting.insert(question.id, question);
+    }
+
     /// Takes a question that was answered, or is withdrawn, and lets everybody know.
     pub(super) fn settle(&mut self, id: u64, standing: Standing) -> Option<Question> {
         let question = self.waiting.remove(&id)?;
@@ -198,6 +212,18 @@ impl Questions {
     pub(super) fn reopen(&mut self, id: u64, now: Now) {
         if let Some(question) = self.get(id, now) {
             question.standing.send_replace(Standing::Open);
+        }
+    }
+
+    /// Withdraws those about an account that has gone.
+    pub(super) fn cancel_of(&mut self, account: &Account) {
+        let about = self.waiting.values();
+        let about: Vec<u64> = about
+            .filter(|question| question.account == *account)
+            .map(|question| question.id)
+            .collect();
+        for id in about {
+            self.settle(id, Standing::Gone);
         }
     }
 

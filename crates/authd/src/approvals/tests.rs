@@ -26,7 +26,11 @@ fn wish(caller: &Arc<Caller>) -> Wish {
 }
 
 fn shown(approvals: &Approvals, caller: &Arc<Caller>, secs: u64) -> String {
-    match approvals.admit(Purpose::Token, &wish(caller), at(secs)) {
+    admission(approvals, Purpose::Token, &wish(caller), secs)
+}
+
+fn admission(approvals: &Approvals, purpose: Purpose, wish: &Wish, secs: u64) -> String {
+    match approvals.admit(purpose, wish, at(secs)) {
         Admission::Granted(because) => format!("{because:?}"),
         Admission::Denied => "denied".to_owned(),
         Admission::Asked(asked) => format!("asked {}", asked.id),
@@ -189,4 +193,99 @@ fn only_a_known_process_that_did_not_ask_answers() {
         may_answer(&nobody, &[], question)
     });
     assert!(refused.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn a_yes_to_one_token_is_none_to_another_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let approvals = open(&dir, Tier::AskEach).await;
+    let (git, gh) = (
+        Callers::named("exe:/usr/bin/git"),
+        Callers::named("exe:/usr/bin/gh"),
+    );
+    let asks = |caller, purpose, scopes: &[&str], resource: Option<&str>| {
+        let wish = Wish {
+            subject: Subject::HandOut(purpose),
+            scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),
+            resource: resource.map(str::to_owned),
+            ..wish(caller)
+        };
+        admission(&approvals, purpose, &wish, 1)
+    };
+    let (token, proof) = (Purpose::Token, Purpose::Proof);
+    assert_eq!(asks(&git, token, &["profile"], None), "asked 1");
+    answer(&approvals, 1, Answer::Once, 1).await;
+    assert_eq!(asks(&git, token, &["profile", "admin"], None), "asked 2");
+    answer(&approvals, 2, Answer::Deny, 1).await;
+    // A no takes every yes of that program with it.
+    assert_eq!(asks(&git, token, &["profile"], None), "denied");
+
+    assert_eq!(asks(&gh, token, &["profile"], None), "asked 3");
+    answer(&approvals, 3, Answer::Once, 1).await;
+    assert_eq!(asks(&gh, token, &["profile"], None), "Answer");
+    assert_eq!(asks(&gh, proof, &[], None), "Answer", "of what it got");
+    assert_eq!(
+        asks(&gh, token, &["profile"], Some("https://rs.example")),
+        "asked 4"
+    );
+}
+
+#[tokio::test]
+async fn of_two_answers_at_once_the_first_counts_and_the_other_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let approvals = open(&dir, Tier::AskEach).await;
+    let lower = Wish {
+        subject: Subject::Tier(Tier::Allow),
+        ..wish(&Callers::named("unit:x.service"))
+    };
+    let Admission::Asked(asked) = approvals.ask(&lower, at(0)) else {
+        panic!("it is asked");
+    };
+    // The disk is busy with something else.
+    let busy = approvals.changing.lock().await;
+    let mut yes = std::pin::pin!(answer(&approvals, asked.id, Answer::Once, 1));
+    let waits = std::future::poll_fn(|context| std::task::Poll::Ready(yes.as_mut().poll(context)));
+    assert!(waits.await.is_pending());
+    assert_eq!(answer(&approvals, asked.id, Answer::Deny, 1).await, None);
+    assert_eq!(*asked.standing.borrow(), Standing::Open);
+    drop(busy);
+    assert_eq!(yes.await, Some(Answer::Once));
+    assert_eq!(*asked.standing.borrow(), Standing::Answered(true));
+    assert_eq!(approvals.tier(&work()), Tier::Allow);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_kept_is_none_and_the_question_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let approvals = open(&dir, Tier::AskEach).await;
+    let git = Callers::named("exe:/usr/bin/git");
+    assert_eq!(shown(&approvals, &git, 0), "asked 1");
+    let state_dir = dir.path().to_owned();
+    drop(dir);
+    let not_kept = approvals.answer(1, Answer::Always, None, at(1)).await;
+    assert!(not_kept.is_err());
+    std::fs::create_dir(&state_dir).unwrap();
+    assert_eq!(
+        answer(&approvals, 1, Answer::Always, 2).await,
+        Some(Answer::Always)
+    );
+    std::fs::remove_dir_all(state_dir).unwrap();
+}
+
+#[tokio::test]
+async fn with_an_account_go_its_answers_and_questions() {
+    let dir = tempfile::tempdir().unwrap();
+    let approvals = open(&dir, Tier::AskOnce).await;
+    let git = Callers::named("exe:/usr/bin/git");
+    assert_eq!(shown(&approvals, &git, 0), "asked 1");
+    answer(&approvals, 1, Answer::Allow, 1).await;
+    assert_eq!(shown(&approvals, &git, 1), "Approval");
+    let gh = wish(&Callers::named("exe:/usr/bin/gh"));
+    let Admission::Asked(waiting) = approvals.admit(Purpose::Token, &gh, at(1)) else {
+        panic!("another one is asked about");
+    };
+    approvals.forget_of(&work());
+    assert_eq!(*waiting.standing.borrow(), Standing::Gone);
+    assert_eq!(answer(&approvals, waiting.id, Answer::Allow, 1).await, None);
+    assert_eq!(shown(&approvals, &git, 1), "asked 3");
 }

@@ -151,16 +151,28 @@ pub(crate) enum Message {
 impl Message {
     /// Whether somebody waits for what comes of it, and can be told so or wait.
     pub(super) fn is_request(&self) -> bool {
-        matches!(
-            self,
-            Self::Ask { .. }
-                | Self::Depart { .. }
-                | Self::Adopt { .. }
-                | Self::ClientSecret { .. }
-                | Self::WhoHolds { .. }
-                | Self::Dpop { .. }
-                | Self::CheckMetadata { .. }
-        )
+        self.login_begun().is_some()
+            || matches!(
+                self,
+                Self::Ask { .. }
+                    | Self::Depart { .. }
+                    | Self::Adopt { .. }
+                    | Self::ClientSecret { .. }
+                    | Self::WhoHolds { .. }
+                    | Self::Dpop { .. }
+                    | Self::CheckMetadata { .. }
+            )
+    }
+
+    /// The login that begins with it.
+    pub(super) fn login_begun(&self) -> Option<LoginId> {
+        match self {
+            Self::Event(event) => match &**event {
+                Event::LoginBegun(begun) => Some(begun.login),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 use std::{sync::Arc, time::Duration};
 
 use authd_core::{
-    broker::{Broker, Event},
+    broker::{Broker, Effect, Event, LoginFailure},
     secret::Secret,
 };
 use authd_store::{
@@ -96,13 +96,28 @@ impl Driver {
             return Some(message);
         }
         match &mut self.resting {
+            // It was begun before the lock, and has taken until now to find out about the provider.
+            None if message.login_begun().is_some() && !self.performer.has_store() => {
+                self.turn_away(&message);
+                None
+            }
             None => Some(message),
-            // Whoever waits for the answer hears that there is none, and looks why.
-            Some(resting) if resting.locked => None,
+            Some(resting) if resting.locked => {
+                self.turn_away(&message);
+                None
+            }
             Some(resting) => {
                 resting.held_back.push(message);
                 None
             }
+        }
+    }
+
+    /// Whoever waits for the answer hears that there is none, and looks why. A login ends.
+    fn turn_away(&mut self, message: &Message) {
+        if let Some(login) = message.login_begun() {
+            let result = Err(LoginFailure::ShuttingDown);
+            self.performer.perform(Effect::LoginEnded { login, result });
         }
     }
 
@@ -140,7 +155,9 @@ impl Driver {
         if let Some(resting) = &mut self.resting {
             resting.locks.push(done);
             resting.locked = true;
-            resting.held_back.clear();
+            for message in std::mem::take(&mut resting.held_back) {
+                self.turn_away(&message);
+            }
             return;
         }
         let keys = &self.daemon.keys;

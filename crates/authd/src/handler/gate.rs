@@ -209,6 +209,7 @@ pub(super) async fn settled(
         )
         .with_hint("run 'authctl unlock'")
         .with_account(account.as_str())),
+        Standing::Gone => Err(super::unknown_account(account.as_str())),
         Standing::Open | Standing::NobodyToAsk | Standing::Expired => {
             Err(required(account, asked.id))
         }

@@ -24,6 +24,9 @@ use crate::{
     journal::Origin,
 };
 
+/// How long a disk may take to write it, whatever the one who asks waits.
+const WRITTEN: Duration = Duration::from_secs(5);
+
 /// `account.import`.
 pub(crate) async fn import(
     daemon: Shared,
@@ -36,14 +39,29 @@ pub(crate) async fn import(
     super::login::check(&import.login)?;
     let place = daemon.logins.enter_import(process)?;
     let imported = authorize::import(daemon.clone(), import, origin.clone(), place).await?;
-    // Where it took the place of a login that works, this is the end; else it is on disk now.
-    let Some(done) = daemon.logins.wait(imported.login, left(until)).await? else {
-        return Ok(LoginProgress::Pending);
+    // Where it takes the place of a login that works, this is the end; else it is on disk then. That takes no
+    // time: it is waited for although finding out about the provider has taken all there was.
+    let patience = left(until).max(WRITTEN);
+    let Some(done) = daemon.logins.wait(imported.login, patience).await? else {
+        return Err(not_taken_over(&imported.account));
     };
     if is_exchanged(&daemon, &imported.account) {
         return Ok(LoginProgress::Done(Box::new((*done).clone())));
     }
     first_exchange(&daemon, &imported, &done, left(until), origin).await
+}
+
+/// Nobody may believe that it is safe here.
+fn not_taken_over(account: &Account) -> WireError {
+    WireError::new(
+        ErrorCode::Timeout,
+        "the refresh token is not taken over yet, and may never be: it is kept here once the provider has \
+         taken it",
+    )
+    .with_hint(format!(
+        "leave what holds it as it is, but let it rest; 'authctl status {account}' tells which login is here"
+    ))
+    .with_account(account.as_str())
 }
 
 /// Waits for the exchange that the engine makes by itself.

@@ -3,7 +3,7 @@
 //!
 //! The bus is spoken to in the task that asks: a service that hangs holds up nothing but its own question.
 
-use std::{collections::HashMap, time::Duration};
+use std::{borrow::Cow, collections::HashMap, time::Duration};
 
 use authd_proto::approval::Answer;
 use futures_util::StreamExt as _;
@@ -145,6 +145,16 @@ fn key(answer: Answer) -> &'static str {
         Answer::Always => "always",
         Answer::Deny => "deny",
     }
+}
+
+/// Text for whatever service is there: one that cannot be asked may understand markup.
+pub(super) fn plain(text: &str) -> Cow<'_, str> {
+    let capabilities = notify_rust::get_capabilities();
+    let has = |name| (capabilities.iter().flatten()).any(|capability| capability == name);
+    if capabilities.is_ok() && !has("body-markup") {
+        return text.into();
+    }
+    escaped(text).into()
 }
 
 /// Text that is shown as it stands where markup is understood.

@@ -91,6 +91,11 @@ impl Performer {
         }
     }
 
+    /// Whether there is a store to write to.
+    pub(crate) fn has_store(&self) -> bool {
+        self.store.is_some()
+    }
+
     /// Writes what is owed; `done` is told on the store's thread.
     pub(crate) fn flush_store(
         &self,
