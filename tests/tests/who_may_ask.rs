@@ -7,6 +7,7 @@ use std::{fs, os::unix::fs::symlink, path::PathBuf, time::Duration};
 use authd_e2e::{
     Finished, Instance, PATIENCE, Process, Watcher,
     asker::{Asker, Session, Way},
+    binaries,
     dbus::Bus,
     notifier::Notifier,
     tool,
@@ -365,6 +366,25 @@ fn an_interpreter_is_no_name_and_the_dead_are_nobody() {
     );
     let question = instance.questions().remove(1);
     assert_eq!(question.caller.name, "unidentified", "{question:?}");
+}
+
+#[test]
+fn whoever_could_not_answer_raises_no_tier() {
+    let instance = Instance::new();
+    let _daemon = instance.start_daemon();
+    let _server = at_tier(&instance, "allow");
+    let mut command = instance.command(tool::of_everybody("unshare"));
+    command
+        .args(["--user", "--map-current-user"])
+        .arg(binaries::authctl())
+        .args(["grant", "tier", "demo", "ask-once"]);
+    let refused = Process::capture(&mut command).finish(PATIENCE);
+    assert_eq!(refused.code(), 6, "{refused:?}");
+    assert!(
+        refused.stderr.contains("leave the tier at 'allow'"),
+        "{refused:?}"
+    );
+    assert_eq!(instance.authctl(&["token", "demo"]).code(), 0);
 }
 
 #[test]

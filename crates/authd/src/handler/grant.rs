@@ -91,6 +91,18 @@ pub(crate) async fn tier(
     };
     let before = daemon.approvals.tier(&account);
     let is_less = tier < before;
+    if tier > before {
+        let caller = asker.tally.caller();
+        caller.look().await;
+        if caller.name().is_unidentified() {
+            return Err(WireError::new(
+                ErrorCode::Denied,
+                "this daemon cannot tell which process you are, so it could take no answer of yours",
+            )
+            .with_hint("leave the tier at 'allow' here")
+            .with_account(account.as_str()));
+        }
+    }
     if is_less {
         let subject = Subject::Tier(tier);
         approved(&daemon, &asker, &account, subject, wait(ask.wait_secs)).await?;
