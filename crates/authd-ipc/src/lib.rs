@@ -18,7 +18,7 @@ pub mod error;
 #[cfg(feature = "tokio")]
 mod listener;
 pub mod lock;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", all(target_os = "macos", feature = "tokio")))]
 mod option;
 pub mod own_process;
 pub mod path;
