@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use authd_ipc::{ConnectError, path::create_private_directory};
+use authd_ipc::{ConnectError, path::create_private_directory, variables::OF_WINDOWS};
 use authd_proto::request::DaemonStop;
 
 use self::log::{Log, open_private};
@@ -204,28 +204,16 @@ pub fn is_kept(name: &OsStr) -> bool {
         "USER",
         "WAYLAND_DISPLAY",
         "XAUTHORITY",
-        // Windows
-        "APPDATA",
-        "COMPUTERNAME",
-        "HOMEDRIVE",
-        "HOMEPATH",
-        "LOCALAPPDATA",
-        "PROGRAMDATA",
-        "SYSTEMDRIVE",
-        "SYSTEMROOT",
-        "TEMP",
-        "TMP",
-        "USERDOMAIN",
-        "USERNAME",
-        "USERPROFILE",
-        "WINDIR",
     ];
     const PREFIXES: &[&str] = &["AUTHD_", "LC_", "XDG_"];
     // Proxies are as often spelled in lower case, and Windows does not care.
     let Some(name) = name.to_str().map(str::to_ascii_uppercase) else {
         return false;
     };
-    NAMES.contains(&name.as_str()) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    [NAMES, OF_WINDOWS]
+        .iter()
+        .any(|names| names.contains(&name.as_str()))
+        || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 #[cfg(unix)]
@@ -367,6 +355,10 @@ mod tests {
             "AUTHD_LOG",
             "https_proxy",
             "LC_ALL",
+            // As Windows spells them.
+            "SystemRoot",
+            "ComSpec",
+            "PATHEXT",
         ] {
             assert!(is_kept(name.as_ref()), "{name}");
         }
