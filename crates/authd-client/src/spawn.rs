@@ -75,7 +75,8 @@ pub fn find_program() -> Result<PathBuf, StartError> {
 /// once when somebody else has started it meanwhile.
 ///
 /// It gets a session of its own, no input, its log in the state directory as output, `/` as working
-/// directory, and of the environment only what [`is_kept`] names. It outlives this process.
+/// directory (on Windows the state directory), and of the environment only what [`is_kept`] names. It outlives
+/// this process.
 ///
 /// # Errors
 /// [`StartError`].
@@ -310,7 +311,10 @@ mod platform {
         _: Option<Place>,
     ) -> io::Result<Ready> {
         keep_standard_handles();
-        command.creation_flags(DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP);
+        command
+            // A directory that some process works in cannot be removed there.
+            .current_dir(&instance.directories.state)
+            .creation_flags(DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP);
         let mut child = command.spawn()?;
         let start = Instant::now();
         let mut pause = Duration::from_millis(5);
