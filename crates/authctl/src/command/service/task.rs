@@ -143,7 +143,7 @@ impl Manager for Task {
 impl Task {
     fn is_there(&self) -> Result<bool, Failure> {
         let query = ["/Query", "/TN", &self.name];
-        Ok(command::run(SCHTASKS, Command::new(SCHTASKS).args(query))?.success)
+        Ok(command::run(SCHTASKS, Command::new(SCHTASKS).args(query))?.success())
     }
 
     fn ask(&self, arguments: &[&str]) -> Result<(), Failure> {
