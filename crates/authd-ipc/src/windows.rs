@@ -2,12 +2,17 @@
 //!
 //! The blocking client reads on a thread of its own, because a pipe has no time-outs: a read that lasts
 //! too long is given up, and the thread ends with the connection.
-#![expect(unsafe_code, reason = "the token of a process is read through Win32")]
+#![expect(
+    unsafe_code,
+    reason = "tokens, owners and reads under way are Win32's alone"
+)]
 
 use std::io::{self, Read, Write};
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use interprocess::ConnectWaitMode;
@@ -15,6 +20,7 @@ use interprocess::os::windows::named_pipe::{DuplexPipeStream, pipe_mode};
 use windows_sys::Win32::Foundation::{LocalFree, WAIT_TIMEOUT};
 use windows_sys::Win32::Security::Authorization::ConvertSidToStringSidW;
 use windows_sys::Win32::Security::{GetTokenInformation, TOKEN_QUERY, TOKEN_USER, TokenUser};
+use windows_sys::Win32::System::IO::CancelIoEx;
 use windows_sys::Win32::System::Threading::{
     GetCurrentProcessId, OpenProcess, OpenProcessToken, PROCESS_QUERY_LIMITED_INFORMATION,
     PROCESS_SYNCHRONIZE, WaitForSingleObject,
@@ -25,11 +31,18 @@ use crate::path::SocketPath;
 
 type Pipe = DuplexPipeStream<pipe_mode::Bytes>;
 
+/// How often the thread that reads is told that it is over, and how long it has each time. A few times do.
+const TIMES: u32 = 200;
+const EACH: Duration = Duration::from_millis(1);
+
 /// A connection to the daemon.
 #[derive(Debug)]
 pub struct Stream {
     pipe: Arc<Pipe>,
     incoming: Receiver<io::Result<Vec<u8>>>,
+    /// What reads. It holds the pipe open, so it is ended with the connection.
+    reader: JoinHandle<()>,
+    over: Arc<AtomicBool>,
     pending: Vec<u8>,
     read_timeout: std::cell::Cell<Option<Duration>>,
 }
@@ -37,14 +50,15 @@ pub struct Stream {
 impl Stream {
     fn new(pipe: Pipe) -> io::Result<Self> {
         let pipe = Arc::new(pipe);
+        let over = Arc::new(AtomicBool::new(false));
         let (send, incoming) = sync_channel(1);
-        let reader = Arc::clone(&pipe);
-        std::thread::Builder::new()
+        let (its_pipe, is_over) = (Arc::clone(&pipe), Arc::clone(&over));
+        let reader = thread::Builder::new()
             .name("authd-pipe".into())
             .spawn(move || {
-                loop {
+                while !is_over.load(Ordering::SeqCst) {
                     let mut chunk = vec![0; 4096];
-                    let read = (&*reader).read(&mut chunk);
+                    let read = (&*its_pipe).read(&mut chunk);
                     let last = !matches!(read, Ok(1..));
                     let read = read.map(|count| {
                         chunk.truncate(count);
@@ -58,6 +72,8 @@ impl Stream {
         Ok(Self {
             pipe,
             incoming,
+            reader,
+            over,
             pending: Vec::new(),
             read_timeout: std::cell::Cell::new(None),
         })
@@ -111,6 +127,25 @@ impl Write for Stream {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+impl Drop for Stream {
+    /// Ends the thread that reads, and with it the connection.
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::SeqCst);
+        // Once may not do: between its look at `over` and its next read there is nothing to cancel yet. After
+        // that read it looks again.
+        for _ in 0..TIMES {
+            // It may be waiting for somebody to take what it has read.
+            while self.incoming.try_recv().is_ok() {}
+            // SAFETY: the pipe is open, and nothing but that read is under way: to write takes `&mut self`.
+            unsafe { CancelIoEx(self.pipe.as_raw_handle(), std::ptr::null()) };
+            if self.reader.is_finished() {
+                return;
+            }
+            thread::sleep(EACH);
+        }
     }
 }
 
