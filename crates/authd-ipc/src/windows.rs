@@ -8,7 +8,7 @@
 )]
 
 use std::io::{self, Read, Write};
-use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
+use std::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -17,12 +17,16 @@ use std::time::Duration;
 
 use interprocess::ConnectWaitMode;
 use interprocess::os::windows::named_pipe::{DuplexPipeStream, pipe_mode};
-use windows_sys::Win32::Foundation::{LocalFree, WAIT_TIMEOUT};
-use windows_sys::Win32::Security::Authorization::ConvertSidToStringSidW;
-use windows_sys::Win32::Security::{GetTokenInformation, TOKEN_QUERY, TOKEN_USER, TokenUser};
+use windows_sys::Win32::Foundation::{ERROR_SUCCESS, LocalFree, WAIT_TIMEOUT};
+use windows_sys::Win32::Security::Authorization::{
+    ConvertSidToStringSidW, GetSecurityInfo, SE_KERNEL_OBJECT,
+};
+use windows_sys::Win32::Security::{
+    GetTokenInformation, OWNER_SECURITY_INFORMATION, PSID, TOKEN_QUERY, TOKEN_USER, TokenUser,
+};
 use windows_sys::Win32::System::IO::CancelIoEx;
 use windows_sys::Win32::System::Threading::{
-    GetCurrentProcessId, OpenProcess, OpenProcessToken, PROCESS_QUERY_LIMITED_INFORMATION,
+    GetCurrentProcess, OpenProcess, OpenProcessToken, PROCESS_QUERY_LIMITED_INFORMATION,
     PROCESS_SYNCHRONIZE, WaitForSingleObject,
 };
 
@@ -149,7 +153,9 @@ impl Drop for Stream {
     }
 }
 
-/// Connects to the daemon within `timeout` and checks that the server's SID is ours.
+/// Connects to the daemon within `timeout` and checks that the pipe is owned by our SID. Another user cannot make
+/// one that is: to give an object away takes a privilege of administrators. The process behind it is not asked
+/// for: that of an elevated daemon does not answer to us, and its number may have come to mean another one.
 ///
 /// # Errors
 /// [`ConnectError`].
@@ -166,7 +172,7 @@ pub fn connect(socket: &SocketPath, timeout: Duration) -> Result<Stream, Connect
     let wait = ConnectWaitMode::Timeout(timeout);
     let pipe = Pipe::connect_by_path_with_wait_mode(socket.path(), wait).map_err(failed)?;
     let own = own_sid().map_err(failed)?;
-    let found = pipe.server_process_id().and_then(sid_of).map_err(failed)?;
+    let found = owner_of(pipe.as_handle()).map_err(failed)?;
     if found != own {
         return Err(ConnectError::ServerUser {
             path: path(),
@@ -197,9 +203,11 @@ pub(crate) fn listen(
             source,
         },
     };
-    // Protected (nothing inherited), and one entry: all access for the owner.
+    // Owned by the user, because that is what clients go by: an elevated daemon's objects would be the
+    // administrators'. No group, which interprocess would take for the owner. Protected (nothing inherited), and
+    // one entry: all access for the owner.
     let sddl = own_sid()
-        .map(|sid| format!("D:P(A;;GA;;;{sid})"))
+        .map(|sid| format!("O:{sid}D:P(A;;GA;;;{sid})"))
         .map_err(failed)?;
     let sddl = widestring::U16CString::from_str(sddl)
         .map_err(|_| failed(io::ErrorKind::InvalidData.into()))?;
@@ -220,17 +228,9 @@ pub(crate) fn listen(
 /// # Errors
 /// The system's.
 pub fn own_sid() -> io::Result<String> {
-    // SAFETY: takes nothing and cannot fail.
-    sid_of(unsafe { GetCurrentProcessId() })
-}
-
-/// The SID of the user that process `pid` runs as, as text.
-fn sid_of(pid: u32) -> io::Result<String> {
-    // SAFETY: plain integers go in; the result is checked before it is owned.
-    let process = unsafe { owned(OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, 0, pid)) }?;
     let mut token = std::ptr::null_mut();
-    // SAFETY: the handle is open, and `token` is ours to write to.
-    if unsafe { OpenProcessToken(process.as_raw_handle(), TOKEN_QUERY, &mut token) } == 0 {
+    // SAFETY: the pseudo handle of this process is always good, and `token` is ours to write to.
+    if unsafe { OpenProcessToken(GetCurrentProcess(), TOKEN_QUERY, &mut token) } == 0 {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the call above succeeded, so this is a handle that nobody else owns.
@@ -252,12 +252,48 @@ fn sid_of(pid: u32) -> io::Result<String> {
     if read == 0 {
         return Err(io::Error::last_os_error());
     }
-    let mut text = std::ptr::null_mut();
     // SAFETY: the buffer begins with a TOKEN_USER whose SID lies in the same buffer, which still lives.
-    if unsafe {
-        ConvertSidToStringSidW((*buffer.as_ptr().cast::<TOKEN_USER>()).User.Sid, &mut text)
-    } == 0
-    {
+    unsafe { text_of((*buffer.as_ptr().cast::<TOKEN_USER>()).User.Sid) }
+}
+
+/// The SID that owns a pipe, as text.
+fn owner_of(pipe: BorrowedHandle<'_>) -> io::Result<String> {
+    let (mut owner, mut descriptor) = (std::ptr::null_mut(), std::ptr::null_mut());
+    // SAFETY: the handle is open, both places are ours to write to, and nothing else is asked for.
+    let status = unsafe {
+        GetSecurityInfo(
+            pipe.as_raw_handle(),
+            SE_KERNEL_OBJECT,
+            OWNER_SECURITY_INFORMATION,
+            &mut owner,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            &mut descriptor,
+        )
+    };
+    if status != ERROR_SUCCESS {
+        return Err(io::Error::from_raw_os_error(status.cast_signed()));
+    }
+    let text = if owner.is_null() {
+        Err(io::ErrorKind::InvalidData.into())
+    } else {
+        // SAFETY: the owner lies in the descriptor, which still lives.
+        unsafe { text_of(owner) }
+    };
+    // SAFETY: the system allocated it for us to free, once, after the last look at it.
+    unsafe { LocalFree(descriptor) };
+    text
+}
+
+/// A SID as text.
+///
+/// # Safety
+/// `sid` points to a valid SID.
+unsafe fn text_of(sid: PSID) -> io::Result<String> {
+    let mut text = std::ptr::null_mut();
+    // SAFETY: the caller vouches for the SID, and `text` is ours to write to.
+    if unsafe { ConvertSidToStringSidW(sid, &mut text) } == 0 {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the system returned a NUL-terminated string that is ours to free, once, after the copy.
