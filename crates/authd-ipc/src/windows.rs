@@ -7,24 +7,28 @@
     reason = "tokens, owners and reads under way are Win32's alone"
 )]
 
+use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
+use std::os::windows::fs::OpenOptionsExt;
 use std::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use interprocess::ConnectWaitMode;
 use interprocess::os::windows::named_pipe::{DuplexPipeStream, pipe_mode};
-use windows_sys::Win32::Foundation::{ERROR_SUCCESS, LocalFree, WAIT_TIMEOUT};
+use windows_sys::Win32::Foundation::{ERROR_PIPE_BUSY, ERROR_SUCCESS, LocalFree, WAIT_TIMEOUT};
 use windows_sys::Win32::Security::Authorization::{
     ConvertSidToStringSidW, GetSecurityInfo, SE_KERNEL_OBJECT,
 };
 use windows_sys::Win32::Security::{
     GetTokenInformation, OWNER_SECURITY_INFORMATION, PSID, TOKEN_QUERY, TOKEN_USER, TokenUser,
 };
+use windows_sys::Win32::Storage::FileSystem::{FILE_FLAG_OVERLAPPED, SECURITY_IDENTIFICATION};
 use windows_sys::Win32::System::IO::CancelIoEx;
+use windows_sys::Win32::System::Pipes::WaitNamedPipeW;
 use windows_sys::Win32::System::Threading::{
     GetCurrentProcess, OpenProcess, OpenProcessToken, PROCESS_QUERY_LIMITED_INFORMATION,
     PROCESS_SYNCHRONIZE, WaitForSingleObject,
@@ -169,8 +173,7 @@ pub fn connect(socket: &SocketPath, timeout: Duration) -> Result<Stream, Connect
             source,
         },
     };
-    let wait = ConnectWaitMode::Timeout(timeout);
-    let pipe = Pipe::connect_by_path_with_wait_mode(socket.path(), wait).map_err(failed)?;
+    let pipe = open(socket.path(), timeout).map_err(failed)?;
     let own = own_sid().map_err(failed)?;
     let found = owner_of(pipe.as_handle()).map_err(failed)?;
     if found != own {
@@ -181,6 +184,42 @@ pub fn connect(socket: &SocketPath, timeout: Duration) -> Result<Stream, Connect
         });
     }
     Stream::new(pipe).map_err(failed)
+}
+
+/// Opens the client's end, when there is an instance of the pipe for it. The server may ask who we are and not act
+/// as us, which by default it may: whose it is is known only afterwards.
+fn open(path: &Path, timeout: Duration) -> io::Result<Pipe> {
+    let name = widestring::U16CString::from_os_str(path)
+        .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let start = Instant::now();
+    let end = loop {
+        let opened = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(FILE_FLAG_OVERLAPPED)
+            .security_qos_flags(SECURITY_IDENTIFICATION)
+            .open(path);
+        match opened {
+            Err(error) if error.raw_os_error() == Some(ERROR_PIPE_BUSY.cast_signed()) => {}
+            opened => break opened?,
+        }
+        let left = timeout.saturating_sub(start.elapsed());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        // 0 would be as long as the server says.
+        let millis = u32::try_from(left.as_millis())
+            .unwrap_or(u32::MAX - 1)
+            .max(1);
+        // SAFETY: the name ends with a NUL and lives.
+        if unsafe { WaitNamedPipeW(name.as_ptr(), millis) } == 0 {
+            return Err(io::Error::last_os_error());
+        }
+    };
+    let pipe = Pipe::try_from(OwnedHandle::from(end))?;
+    // Nothing was written yet that would have to be waited for in the end.
+    pipe.assume_flushed();
+    Ok(pipe)
 }
 
 /// Listens on the pipe, inside a tokio runtime.
