@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use authd_ipc::{ConnectError, path::create_private_directory};
+use authd_ipc::{ConnectError, path::create_private_directory, variables::OF_WINDOWS};
 use authd_proto::request::{DaemonStatus, DaemonStop};
 
 use self::log::{Log, open_private};
@@ -75,7 +75,8 @@ pub fn find_program() -> Result<PathBuf, StartError> {
 /// once when somebody else has started it meanwhile.
 ///
 /// It gets a session of its own, no input, its log in the state directory as output, `/` as working
-/// directory, and of the environment only what [`is_kept`] names. It outlives this process.
+/// directory (on Windows the state directory), and of the environment only what [`is_kept`] names. It outlives
+/// this process.
 ///
 /// # Errors
 /// [`StartError`].
@@ -212,28 +213,16 @@ pub fn is_kept(name: &OsStr) -> bool {
         "USER",
         "WAYLAND_DISPLAY",
         "XAUTHORITY",
-        // Windows
-        "APPDATA",
-        "COMPUTERNAME",
-        "HOMEDRIVE",
-        "HOMEPATH",
-        "LOCALAPPDATA",
-        "PROGRAMDATA",
-        "SYSTEMDRIVE",
-        "SYSTEMROOT",
-        "TEMP",
-        "TMP",
-        "USERDOMAIN",
-        "USERNAME",
-        "USERPROFILE",
-        "WINDIR",
     ];
     const PREFIXES: &[&str] = &["AUTHD_", "LC_", "XDG_"];
     // Proxies are as often spelled in lower case, and Windows does not care.
     let Some(name) = name.to_str().map(str::to_ascii_uppercase) else {
         return false;
     };
-    NAMES.contains(&name.as_str()) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    [NAMES, OF_WINDOWS]
+        .iter()
+        .any(|names| names.contains(&name.as_str()))
+        || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 #[cfg(unix)]
@@ -330,7 +319,10 @@ mod platform {
         _: Option<Place>,
     ) -> io::Result<Ready> {
         keep_standard_handles();
-        command.creation_flags(DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP);
+        command
+            // A directory that some process works in cannot be removed there.
+            .current_dir(&instance.directories.state)
+            .creation_flags(DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP);
         let mut child = command.spawn()?;
         let start = Instant::now();
         let mut pause = Duration::from_millis(5);
@@ -375,6 +367,10 @@ mod tests {
             "AUTHD_LOG",
             "https_proxy",
             "LC_ALL",
+            // As Windows spells them.
+            "SystemRoot",
+            "ComSpec",
+            "PATHEXT",
         ] {
             assert!(is_kept(name.as_ref()), "{name}");
         }

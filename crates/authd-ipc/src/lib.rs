@@ -4,8 +4,8 @@
 //! `unix` and `windows` listen and connect; [`peer`] tells who connected, and `process` holds on to it;
 //! `activation` (Unix) adopts a socket that the service manager has opened; `successor` (Unix) takes the
 //! place of a daemon that listens; `restricted` is the place of sockets that give less; [`own_process`] is what
-//! daemon and command do to themselves first. With the feature `tokio`, `Listener`
-//! is what the daemon accepts from.
+//! daemon and command do to themselves first, and [`variables`] what they hand on of their environment. With
+//! the feature `tokio`, `Listener` is what the daemon accepts from.
 //!
 //! The checks stand on both ends: the daemon asks the kernel for its peer's uid, and [`connect`] asks for
 //! the server's before a byte is sent, because MessagePack-RPC clients execute what a server sends them.
@@ -18,7 +18,7 @@ pub mod error;
 #[cfg(feature = "tokio")]
 mod listener;
 pub mod lock;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", all(target_os = "macos", feature = "tokio")))]
 mod option;
 pub mod own_process;
 pub mod path;
@@ -31,6 +31,7 @@ pub mod restricted;
 mod successor;
 #[cfg(unix)]
 mod unix;
+pub mod variables;
 #[cfg(windows)]
 mod windows;
 

@@ -35,7 +35,7 @@ impl Peer {
     ///
     /// # Errors
     /// The system's; the peer is then unknown and must be refused.
-    #[cfg(all(feature = "tokio", not(target_os = "linux")))]
+    #[cfg(all(feature = "tokio", not(any(target_os = "linux", target_os = "macos"))))]
     pub fn of(stream: &interprocess::local_socket::tokio::Stream) -> io::Result<Self> {
         stream.peer_creds().map(|creds| Self::from_creds(&creds))
     }
@@ -49,6 +49,19 @@ impl Peer {
         use std::os::fd::AsFd as _;
         let interprocess::local_socket::tokio::Stream::UdSocket(stream) = stream;
         Self::at(stream.as_fd())
+    }
+
+    /// The peer of an accepted stream.
+    ///
+    /// # Errors
+    /// The system's; the peer is then unknown and must be refused.
+    #[cfg(all(feature = "tokio", target_os = "macos"))]
+    pub fn of(stream: &interprocess::local_socket::tokio::Stream) -> io::Result<Self> {
+        use std::os::fd::AsFd as _;
+        let peer = Self::from_creds(&stream.peer_creds()?);
+        let interprocess::local_socket::tokio::Stream::UdSocket(stream) = stream;
+        let pid = crate::option::pid(stream.as_fd());
+        Ok(Self { pid, ..peer })
     }
 
     #[cfg(target_os = "linux")]

@@ -49,7 +49,8 @@ impl Write for Stream {
 }
 
 /// Connects to the daemon within `timeout` (not zero): checks the place before and the server's uid after
-/// (ours, or the one that `AUTHD_SOCKET_UID` names), so that not a byte goes to a stranger.
+/// (ours, or the one that `AUTHD_SOCKET_UID` names; on macOS also root's), so that not a byte goes to a
+/// stranger.
 ///
 /// # Errors
 /// [`ConnectError`].
@@ -78,7 +79,7 @@ pub fn connect(socket: &SocketPath, timeout: Duration) -> Result<Stream, Connect
         source,
     })?;
     let expected = socket.server_uid();
-    if server.uid != Some(expected) {
+    if !is_trusted(server.uid, expected, LISTENED_BY_LAUNCHD) {
         return Err(ConnectError::ServerUser {
             path: path(),
             found: server
@@ -88,6 +89,23 @@ pub fn connect(socket: &SocketPath, timeout: Duration) -> Result<Stream, Connect
         });
     }
     Ok(Stream(stream))
+}
+
+/// Whether another process may have called listen(2) for the daemon, and stands for it.
+///
+/// XNU keeps who that was with the socket and calls it the peer of whoever connects. For a socket that
+/// launchd opens for the daemon it is launchd, which is root.
+const LISTENED_BY_LAUNCHD: bool = cfg!(target_os = "macos");
+
+/// Whether a server may be the daemon that `expected` runs, going by who called listen(2).
+///
+/// Where that may be launchd, root will do. Nobody else gets in by it: the place was shown to be `expected`'s
+/// before, so that no third one can listen there, and root could read everything anyway.
+fn is_trusted(listener: Option<u32>, expected: u32, listened_by_launchd: bool) -> bool {
+    match listener {
+        Some(0) if listened_by_launchd => true,
+        found => found == Some(expected),
+    }
 }
 
 /// Connects without any check. Where the backlog is full, Linux waits for the send time-out.
@@ -108,4 +126,26 @@ pub(crate) fn dial(socket: &SocketPath, timeout: Duration) -> io::Result<UnixStr
     sockopt::set_socket_timeout(&fd, sockopt::Timeout::Send, Some(timeout))?;
     rustix::net::connect(&fd, &SocketAddrUnix::new(socket.path())?)?;
     Ok(UnixStream::from(fd))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_trusted;
+
+    #[test]
+    fn a_server_is_ours_alone() {
+        assert!(is_trusted(Some(1000), 1000, false));
+        for stranger in [Some(0), Some(1001), None] {
+            assert!(!is_trusted(stranger, 1000, false), "{stranger:?}");
+        }
+    }
+
+    #[test]
+    fn where_launchd_listens_root_stands_for_us_and_nobody_else_does() {
+        assert!(is_trusted(Some(1000), 1000, true));
+        assert!(is_trusted(Some(0), 1000, true));
+        for stranger in [Some(1001), None] {
+            assert!(!is_trusted(stranger, 1000, true), "{stranger:?}");
+        }
+    }
 }

@@ -2,21 +2,35 @@
 //!
 //! The blocking client reads on a thread of its own, because a pipe has no time-outs: a read that lasts
 //! too long is given up, and the thread ends with the connection.
-#![expect(unsafe_code, reason = "the token of a process is read through Win32")]
+#![expect(
+    unsafe_code,
+    reason = "tokens, owners and reads under way are Win32's alone"
+)]
 
+use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
-use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
+use std::os::windows::fs::OpenOptionsExt;
+use std::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle};
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::time::Duration;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
-use interprocess::ConnectWaitMode;
 use interprocess::os::windows::named_pipe::{DuplexPipeStream, pipe_mode};
-use windows_sys::Win32::Foundation::{LocalFree, WAIT_TIMEOUT};
-use windows_sys::Win32::Security::Authorization::ConvertSidToStringSidW;
-use windows_sys::Win32::Security::{GetTokenInformation, TOKEN_QUERY, TOKEN_USER, TokenUser};
+use windows_sys::Win32::Foundation::{ERROR_PIPE_BUSY, ERROR_SUCCESS, LocalFree, WAIT_TIMEOUT};
+use windows_sys::Win32::Security::Authorization::{
+    ConvertSidToStringSidW, GetSecurityInfo, SE_KERNEL_OBJECT,
+};
+use windows_sys::Win32::Security::{
+    GetTokenInformation, OWNER_SECURITY_INFORMATION, PSID, TOKEN_QUERY, TOKEN_USER, TokenUser,
+};
+use windows_sys::Win32::Storage::FileSystem::{FILE_FLAG_OVERLAPPED, SECURITY_IDENTIFICATION};
+use windows_sys::Win32::System::IO::CancelIoEx;
+use windows_sys::Win32::System::Pipes::WaitNamedPipeW;
 use windows_sys::Win32::System::Threading::{
-    GetCurrentProcessId, OpenProcess, OpenProcessToken, PROCESS_QUERY_LIMITED_INFORMATION,
+    GetCurrentProcess, OpenProcess, OpenProcessToken, PROCESS_QUERY_LIMITED_INFORMATION,
     PROCESS_SYNCHRONIZE, WaitForSingleObject,
 };
 
@@ -25,11 +39,18 @@ use crate::path::SocketPath;
 
 type Pipe = DuplexPipeStream<pipe_mode::Bytes>;
 
+/// How often the thread that reads is told that it is over, and how long it has each time. A few times do.
+const TIMES: u32 = 200;
+const EACH: Duration = Duration::from_millis(1);
+
 /// A connection to the daemon.
 #[derive(Debug)]
 pub struct Stream {
     pipe: Arc<Pipe>,
     incoming: Receiver<io::Result<Vec<u8>>>,
+    /// What reads. It holds the pipe open, so it is ended with the connection.
+    reader: JoinHandle<()>,
+    over: Arc<AtomicBool>,
     pending: Vec<u8>,
     read_timeout: std::cell::Cell<Option<Duration>>,
 }
@@ -37,14 +58,15 @@ pub struct Stream {
 impl Stream {
     fn new(pipe: Pipe) -> io::Result<Self> {
         let pipe = Arc::new(pipe);
+        let over = Arc::new(AtomicBool::new(false));
         let (send, incoming) = sync_channel(1);
-        let reader = Arc::clone(&pipe);
-        std::thread::Builder::new()
+        let (its_pipe, is_over) = (Arc::clone(&pipe), Arc::clone(&over));
+        let reader = thread::Builder::new()
             .name("authd-pipe".into())
             .spawn(move || {
-                loop {
+                while !is_over.load(Ordering::SeqCst) {
                     let mut chunk = vec![0; 4096];
-                    let read = (&*reader).read(&mut chunk);
+                    let read = (&*its_pipe).read(&mut chunk);
                     let last = !matches!(read, Ok(1..));
                     let read = read.map(|count| {
                         chunk.truncate(count);
@@ -58,6 +80,8 @@ impl Stream {
         Ok(Self {
             pipe,
             incoming,
+            reader,
+            over,
             pending: Vec::new(),
             read_timeout: std::cell::Cell::new(None),
         })
@@ -114,7 +138,28 @@ impl Write for Stream {
     }
 }
 
-/// Connects to the daemon within `timeout` and checks that the server's SID is ours.
+impl Drop for Stream {
+    /// Ends the thread that reads, and with it the connection.
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::SeqCst);
+        // Once may not do: between its look at `over` and its next read there is nothing to cancel yet. After
+        // that read it looks again.
+        for _ in 0..TIMES {
+            // It may be waiting for somebody to take what it has read.
+            while self.incoming.try_recv().is_ok() {}
+            // SAFETY: the pipe is open, and nothing but that read is under way: to write takes `&mut self`.
+            unsafe { CancelIoEx(self.pipe.as_raw_handle(), std::ptr::null()) };
+            if self.reader.is_finished() {
+                return;
+            }
+            thread::sleep(EACH);
+        }
+    }
+}
+
+/// Connects to the daemon within `timeout` and checks that the pipe is owned by our SID. Another user cannot make
+/// one that is: to give an object away takes a privilege of administrators. The process behind it is not asked
+/// for: that of an elevated daemon does not answer to us, and its number may have come to mean another one.
 ///
 /// # Errors
 /// [`ConnectError`].
@@ -128,10 +173,9 @@ pub fn connect(socket: &SocketPath, timeout: Duration) -> Result<Stream, Connect
             source,
         },
     };
-    let wait = ConnectWaitMode::Timeout(timeout);
-    let pipe = Pipe::connect_by_path_with_wait_mode(socket.path(), wait).map_err(failed)?;
+    let pipe = open(socket.path(), timeout).map_err(failed)?;
     let own = own_sid().map_err(failed)?;
-    let found = pipe.server_process_id().and_then(sid_of).map_err(failed)?;
+    let found = owner_of(pipe.as_handle()).map_err(failed)?;
     if found != own {
         return Err(ConnectError::ServerUser {
             path: path(),
@@ -140,6 +184,42 @@ pub fn connect(socket: &SocketPath, timeout: Duration) -> Result<Stream, Connect
         });
     }
     Stream::new(pipe).map_err(failed)
+}
+
+/// Opens the client's end, when there is an instance of the pipe for it. The server may ask who we are and not act
+/// as us, which by default it may: whose it is is known only afterwards.
+fn open(path: &Path, timeout: Duration) -> io::Result<Pipe> {
+    let name = widestring::U16CString::from_os_str(path)
+        .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let start = Instant::now();
+    let end = loop {
+        let opened = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(FILE_FLAG_OVERLAPPED)
+            .security_qos_flags(SECURITY_IDENTIFICATION)
+            .open(path);
+        match opened {
+            Err(error) if error.raw_os_error() == Some(ERROR_PIPE_BUSY.cast_signed()) => {}
+            opened => break opened?,
+        }
+        let left = timeout.saturating_sub(start.elapsed());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        // 0 would be as long as the server says.
+        let millis = u32::try_from(left.as_millis())
+            .unwrap_or(u32::MAX - 1)
+            .max(1);
+        // SAFETY: the name ends with a NUL and lives.
+        if unsafe { WaitNamedPipeW(name.as_ptr(), millis) } == 0 {
+            return Err(io::Error::last_os_error());
+        }
+    };
+    let pipe = Pipe::try_from(OwnedHandle::from(end))?;
+    // Nothing was written yet that would have to be waited for in the end.
+    pipe.assume_flushed();
+    Ok(pipe)
 }
 
 /// Listens on the pipe, inside a tokio runtime.
@@ -162,9 +242,11 @@ pub(crate) fn listen(
             source,
         },
     };
-    // Protected (nothing inherited), and one entry: all access for the owner.
+    // Owned by the user, because that is what clients go by: an elevated daemon's objects would be the
+    // administrators'. No group, which interprocess would take for the owner. Protected (nothing inherited), and
+    // one entry: all access for the owner.
     let sddl = own_sid()
-        .map(|sid| format!("D:P(A;;GA;;;{sid})"))
+        .map(|sid| format!("O:{sid}D:P(A;;GA;;;{sid})"))
         .map_err(failed)?;
     let sddl = widestring::U16CString::from_str(sddl)
         .map_err(|_| failed(io::ErrorKind::InvalidData.into()))?;
@@ -185,17 +267,9 @@ pub(crate) fn listen(
 /// # Errors
 /// The system's.
 pub fn own_sid() -> io::Result<String> {
-    // SAFETY: takes nothing and cannot fail.
-    sid_of(unsafe { GetCurrentProcessId() })
-}
-
-/// The SID of the user that process `pid` runs as, as text.
-fn sid_of(pid: u32) -> io::Result<String> {
-    // SAFETY: plain integers go in; the result is checked before it is owned.
-    let process = unsafe { owned(OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, 0, pid)) }?;
     let mut token = std::ptr::null_mut();
-    // SAFETY: the handle is open, and `token` is ours to write to.
-    if unsafe { OpenProcessToken(process.as_raw_handle(), TOKEN_QUERY, &mut token) } == 0 {
+    // SAFETY: the pseudo handle of this process is always good, and `token` is ours to write to.
+    if unsafe { OpenProcessToken(GetCurrentProcess(), TOKEN_QUERY, &mut token) } == 0 {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the call above succeeded, so this is a handle that nobody else owns.
@@ -217,12 +291,48 @@ fn sid_of(pid: u32) -> io::Result<String> {
     if read == 0 {
         return Err(io::Error::last_os_error());
     }
-    let mut text = std::ptr::null_mut();
     // SAFETY: the buffer begins with a TOKEN_USER whose SID lies in the same buffer, which still lives.
-    if unsafe {
-        ConvertSidToStringSidW((*buffer.as_ptr().cast::<TOKEN_USER>()).User.Sid, &mut text)
-    } == 0
-    {
+    unsafe { text_of((*buffer.as_ptr().cast::<TOKEN_USER>()).User.Sid) }
+}
+
+/// The SID that owns a pipe, as text.
+fn owner_of(pipe: BorrowedHandle<'_>) -> io::Result<String> {
+    let (mut owner, mut descriptor) = (std::ptr::null_mut(), std::ptr::null_mut());
+    // SAFETY: the handle is open, both places are ours to write to, and nothing else is asked for.
+    let status = unsafe {
+        GetSecurityInfo(
+            pipe.as_raw_handle(),
+            SE_KERNEL_OBJECT,
+            OWNER_SECURITY_INFORMATION,
+            &mut owner,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            &mut descriptor,
+        )
+    };
+    if status != ERROR_SUCCESS {
+        return Err(io::Error::from_raw_os_error(status.cast_signed()));
+    }
+    let text = if owner.is_null() {
+        Err(io::ErrorKind::InvalidData.into())
+    } else {
+        // SAFETY: the owner lies in the descriptor, which still lives.
+        unsafe { text_of(owner) }
+    };
+    // SAFETY: the system allocated it for us to free, once, after the last look at it.
+    unsafe { LocalFree(descriptor) };
+    text
+}
+
+/// A SID as text.
+///
+/// # Safety
+/// `sid` points to a valid SID.
+unsafe fn text_of(sid: PSID) -> io::Result<String> {
+    let mut text = std::ptr::null_mut();
+    // SAFETY: the caller vouches for the SID, and `text` is ours to write to.
+    if unsafe { ConvertSidToStringSidW(sid, &mut text) } == 0 {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the system returned a NUL-terminated string that is ours to free, once, after the copy.

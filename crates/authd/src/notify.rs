@@ -6,9 +6,13 @@
 #[cfg(target_os = "linux")]
 mod prompt;
 
-use std::{ffi::OsString, thread};
+use std::{
+    ffi::{OsStr, OsString},
+    thread,
+};
 
 use authd_core::{broker::Notice, id::Account};
+use authd_ipc::variables::OF_WINDOWS;
 use authd_proto::approval::Answer;
 
 use crate::{
@@ -119,10 +123,11 @@ pub(crate) fn tell(launcher: &Launcher, config: &Notify, account: &Account, mess
 
 /// What a program of the user's needs of our environment, and nothing else.
 pub(crate) fn plain_environment() -> impl Iterator<Item = (OsString, OsString)> {
-    std::env::vars_os().filter(|(name, _)| is_plain(name))
+    std::env::vars_os().filter(|(name, _)| is_plain(name, cfg!(windows)))
 }
 
-fn is_plain(name: &std::ffi::OsStr) -> bool {
+/// `on_windows` names are the same in upper and lower case, and programs need more of them.
+fn is_plain(name: &OsStr, on_windows: bool) -> bool {
     const PLAIN: &[&str] = &[
         "HOME",
         "PATH",
@@ -134,7 +139,17 @@ fn is_plain(name: &std::ffi::OsStr) -> bool {
         "DBUS_SESSION_BUS_ADDRESS",
         "XDG_RUNTIME_DIR",
     ];
-    name.to_str().is_some_and(|name| PLAIN.contains(&name))
+    let Some(name) = name.to_str() else {
+        return false;
+    };
+    if on_windows {
+        let name = name.to_ascii_uppercase();
+        [PLAIN, OF_WINDOWS]
+            .iter()
+            .any(|names| names.contains(&name.as_str()))
+    } else {
+        PLAIN.contains(&name)
+    }
 }
 
 fn detached(name: &str, work: impl FnOnce() + Send + 'static) {
@@ -176,6 +191,23 @@ mod tests {
         assert_eq!(message.kind, "login_needed");
         assert!(message.text.starts_with("work: "));
         assert!(message.text.ends_with("Run 'authctl login work'."));
+    }
+
+    #[test]
+    fn a_command_gets_what_programs_need_and_no_more() {
+        for (name, on_unix, on_windows) in [
+            ("PATH", true, true),
+            ("HOME", true, true),
+            ("Path", false, true),
+            ("SystemRoot", false, true),
+            ("LOCALAPPDATA", false, true),
+            ("PathExt", false, true),
+            ("AUTHD_SOCKET", false, false),
+            ("GITHUB_TOKEN", false, false),
+        ] {
+            assert_eq!(is_plain(name.as_ref(), false), on_unix, "{name}");
+            assert_eq!(is_plain(name.as_ref(), true), on_windows, "{name}");
+        }
     }
 
     #[cfg(unix)]

@@ -39,6 +39,19 @@ impl Keeper for Platform {
         }
     }
 
+    /// The Credential Manager has entries by one name, and finds none by anything else.
+    #[cfg(windows)]
+    fn find(
+        &self,
+        _: &BTreeMap<String, String>,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, KeyStoreTrouble> {
+        Err(KeyStoreTrouble::Failed(
+            "on Windows no entry is found by its attributes; have a file or a command in their place"
+                .to_owned(),
+        ))
+    }
+
+    #[cfg(not(windows))]
     fn find(
         &self,
         attributes: &BTreeMap<String, String>,

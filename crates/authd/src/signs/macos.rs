@@ -5,15 +5,13 @@
 
 use std::{
     ffi::{CStr, c_char, c_int},
-    io::{self, Read as _},
-    os::{
-        fd::{FromRawFd as _, OwnedFd},
-        unix::net::UnixStream,
-    },
+    io,
+    os::fd::{FromRawFd as _, OwnedFd},
     time::Duration,
 };
 
-use tokio::io::{Interest, unix::AsyncFd};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use tokio::net::unix::pipe::Receiver;
 
 use super::{Sign, tell};
 use crate::{clock::Clock, driver::Mailbox};
@@ -47,17 +45,16 @@ pub(super) fn listen(mailbox: &Mailbox, _clock: &Clock) {
 async fn network(mailbox: &Mailbox) -> io::Result<()> {
     let changes = register()?;
     loop {
-        let mut ready = changes.readable().await?;
-        drain(changes.get_ref())?;
-        ready.clear_ready();
+        changes.readable().await?;
+        drain(&changes)?;
         tokio::time::sleep(SETTLING).await;
-        drain(changes.get_ref())?;
+        drain(&changes)?;
         tell(mailbox, Sign::NetworkUp, None);
         tokio::time::sleep(DISTANCE - SETTLING).await;
     }
 }
 
-fn register() -> io::Result<AsyncFd<UnixStream>> {
+fn register() -> io::Result<Receiver> {
     let (mut descriptor, mut token) = (-1, 0);
     // SAFETY: the name ends with a NUL, and two numbers are written to places of their size.
     let status = unsafe {
@@ -73,19 +70,18 @@ fn register() -> io::Result<AsyncFd<UnixStream>> {
     }
     // SAFETY: it was made for us, and nobody else closes it.
     let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor) };
-    // One end of a pipe or of a pair of sockets; reading is the same for both.
-    let changes = UnixStream::from(descriptor);
-    changes.set_nonblocking(true)?;
-    // SAFETY: a socket's descriptor stays the same, and open until the socket is dropped.
-    let changes = unsafe { AsyncFd::register_with_interest(changes, Interest::READABLE) }?;
-    Ok(changes)
+    // The end of a pipe, for libnotify calls pipe(2): recv(2) fails on it, read(2) does not. It blocks as it
+    // comes.
+    fcntl_setfl(&descriptor, fcntl_getfl(&descriptor)? | OFlags::NONBLOCK)?;
+    // Unchecked, because read(2) would do for anything else as well.
+    Receiver::from_owned_fd_unchecked(descriptor)
 }
 
 /// Reads the tokens that say which notification came: there is one only.
-fn drain(mut changes: &UnixStream) -> io::Result<()> {
+fn drain(changes: &Receiver) -> io::Result<()> {
     let mut tokens = [0; 64];
     loop {
-        match changes.read(&mut tokens) {
+        match changes.try_read(&mut tokens) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),

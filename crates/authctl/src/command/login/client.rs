@@ -17,7 +17,7 @@ use authd_proto::request::{ClientAuth, Flow, LoginStart};
 use clap::{Args, ValueEnum};
 
 use super::client_file::ClientFile;
-use super::parameter;
+use super::{NotAPair, parameter};
 use crate::exit::Failure;
 use crate::{daemon, input};
 
@@ -87,7 +87,7 @@ pub(crate) struct CredentialArgs {
     client_secret_file: Option<PathBuf>,
 
     /// Take the client's secret from the key store's entry with this attribute; repeat
-    #[arg(long, help_heading = "The client", value_name = "KEY=VALUE", value_parser = parameter, group = "credential")]
+    #[arg(long, help_heading = "The client", value_name = "KEY=VALUE", value_parser = attribute, group = "credential")]
     client_secret_attribute: Vec<(String, String)>,
 
     /// Sign with the private key in this file (PEM or JWK)
@@ -170,6 +170,30 @@ impl Authentication {
             Self::Tls => "tls_client_auth",
         }
     }
+}
+
+/// Why it is no attribute of a key store's entry.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum NoAttribute {
+    #[error(transparent)]
+    NotAPair(#[from] NotAPair),
+    #[error(
+        "on Windows no entry is found by its attributes; say --client-secret-file or --client-secret-command"
+    )]
+    NotHere,
+}
+
+/// Reads an attribute of a key store's entry.
+fn attribute(text: &str) -> Result<(String, String), NoAttribute> {
+    attribute_of(text, cfg!(windows))
+}
+
+/// The Credential Manager (`on_windows`) has entries by one name, and finds none by anything else.
+fn attribute_of(text: &str, on_windows: bool) -> Result<(String, String), NoAttribute> {
+    if on_windows {
+        return Err(NoAttribute::NotHere);
+    }
+    Ok(parameter(text)?)
 }
 
 /// What of a service account's key file says where to log in, and as whom.
@@ -414,6 +438,20 @@ mod tests {
     use authd_proto::provider::{ProviderAddress, ProviderInfo, ProviderOrigin, ProviderVariable};
 
     use super::*;
+
+    #[test]
+    fn an_attribute_is_a_pair_and_on_windows_the_option_says_what_to_use() {
+        let pair = ("service".to_owned(), "idp".to_owned());
+        assert_eq!(attribute_of("service=idp", false), Ok(pair));
+        assert_eq!(
+            attribute_of("service", false),
+            Err(NoAttribute::NotAPair(NotAPair))
+        );
+        let refused = attribute_of("service=idp", true).unwrap_err().to_string();
+        for option in ["--client-secret-file", "--client-secret-command"] {
+            assert!(refused.contains(option), "{refused}");
+        }
+    }
 
     #[test]
     fn a_name_becomes_the_address_that_it_means_today() {

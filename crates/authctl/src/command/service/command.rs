@@ -11,10 +11,17 @@ use crate::output;
 
 /// How one ended.
 pub(super) struct Ended {
-    pub(super) success: bool,
+    /// Its exit status; none where a signal ended it.
+    pub(super) code: Option<i32>,
     pub(super) stdout: String,
     /// Its last words, in one line, or how it ended.
     pub(super) why: String,
+}
+
+impl Ended {
+    pub(super) fn success(&self) -> bool {
+        self.code == Some(0)
+    }
 }
 
 /// Runs it to its end, with nothing to read.
@@ -31,7 +38,7 @@ pub(super) fn run(program: &'static str, command: &mut Command) -> Result<Ended,
         .map(|line| output::clean(line).into_owned())
         .collect();
     Ok(Ended {
-        success: output.status.success(),
+        code: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         why: if said.is_empty() {
             output.status.to_string()
@@ -48,7 +55,7 @@ pub(super) fn succeed(
     command: &mut Command,
 ) -> Result<String, Failure> {
     let ended = run(program, command)?;
-    if ended.success {
+    if ended.success() {
         return Ok(ended.stdout);
     }
     let refused = ServiceError::Refused {

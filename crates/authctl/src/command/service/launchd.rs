@@ -1,16 +1,23 @@
 //! A user agent of launchd, which listens for it.
+//!
+//! `launchctl bootout` returns before the agent is gone, and until then `bootstrap` of the same label fails.
+//! launchctl cannot be told to wait, so it is asked again and again.
 
 use std::path::Path;
 #[cfg(target_os = "macos")]
 use std::path::PathBuf;
 #[cfg(target_os = "macos")]
 use std::process::{Command, ExitCode};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::file::MARK;
 
 #[cfg(target_os = "macos")]
 use authd_client::{ClientError, Instance, PathError, spawn};
 
+#[cfg(target_os = "macos")]
+use super::command::Ended;
 #[cfg(target_os = "macos")]
 use super::{Manager, ServiceError, Standing, command, file, logs};
 #[cfg(target_os = "macos")]
@@ -27,6 +34,46 @@ fn agent(program: &Path, socket: &Path, log: &Path) -> Option<String> {
         .replace("@SOCKET@", &socket?)
         .replace("@LOG@", &log?);
     Some(plist)
+}
+
+/// How long an agent may take to be gone after `bootout`: launchd kills it after the `ExitTimeOut` of its
+/// property list.
+const GONE_WITHIN: Duration = Duration::from_secs(170);
+/// How long its label may not be free then. An agent that launchd will not have is refused by the same word,
+/// so this is also how long one waits to be told.
+#[cfg(target_os = "macos")]
+const FREE_WITHIN: Duration = Duration::from_secs(20);
+/// How often launchctl is asked meanwhile.
+#[cfg(target_os = "macos")]
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Whether after `bootout` there is nothing to do but to wait: it is on its way, or there was no such agent.
+fn leaves(bootout: Option<i32>) -> bool {
+    // ESRCH; EINPROGRESS, where it takes the agent some time to end.
+    matches!(bootout, Some(0 | 3 | 36))
+}
+
+/// Whether `bootstrap` may work a moment later: the label is not free yet.
+fn is_early(bootstrap: Option<i32>) -> bool {
+    // EIO, which may also mean something else; EALREADY.
+    matches!(bootstrap, Some(5 | 37))
+}
+
+/// Asks until the answer is a settled one, and for `patience` at most. The last answer.
+fn ask_until<T, E>(
+    patience: Duration,
+    pause: Duration,
+    mut ask: impl FnMut() -> Result<T, E>,
+    is_settled: impl Fn(&T) -> bool,
+) -> Result<T, E> {
+    let start = Instant::now();
+    loop {
+        let answer = ask()?;
+        if is_settled(&answer) || start.elapsed() >= patience {
+            return Ok(answer);
+        }
+        thread::sleep(pause);
+    }
 }
 
 /// The launchd of this user's session.
@@ -52,9 +99,8 @@ impl Manager for Launchd {
             domain: format!("gui/{}", rustix::process::geteuid().as_raw()),
             plist: home.join("Library/LaunchAgents").join("authd.plist"),
         };
-        let print = ["print", &manager.domain];
-        let ended = command::run(LAUNCHCTL, Command::new(LAUNCHCTL).args(print))?;
-        if ended.success {
+        let ended = run(&["print", &manager.domain])?;
+        if ended.success() {
             return Ok(manager);
         }
         Err(ServiceError::NoManager {
@@ -79,7 +125,7 @@ impl Manager for Launchd {
         }
         if self.is_loaded()? {
             // What is loaded is another one.
-            self.ask(&["bootout", &self.target()])?;
+            self.unload()?;
         }
         Ok(vec![format!("wrote '{}'", self.plist.display())])
     }
@@ -87,7 +133,7 @@ impl Manager for Launchd {
     fn uninstall(&self) -> Result<Vec<String>, Failure> {
         let mut done = Vec::new();
         if self.is_loaded()? {
-            self.ask(&["bootout", &self.target()])?;
+            self.unload()?;
             done.push("stopped the agent 'authd'".to_owned());
         }
         if file::remove(&self.plist)? {
@@ -97,15 +143,12 @@ impl Manager for Launchd {
     }
 
     fn standing(&self) -> Result<Standing, Failure> {
-        let ended = command::run(
-            LAUNCHCTL,
-            Command::new(LAUNCHCTL).args(["print", &self.target()]),
-        )?;
+        let ended = run(&["print", &self.target()])?;
         let of = |name: &str| {
             let mut lines = ended.stdout.lines().map(str::trim);
             lines.find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(" = ")?.to_owned()))
         };
-        let loaded = ended.success;
+        let loaded = ended.success();
         let installed = file::is_there(&self.plist);
         Ok(Standing {
             manager: "launchd",
@@ -121,7 +164,7 @@ impl Manager for Launchd {
 
     fn listen(&self) -> Result<(), Failure> {
         if self.is_loaded()? {
-            self.ask(&["bootout", &self.target()])?;
+            self.unload()?;
         }
         self.load()
     }
@@ -134,7 +177,7 @@ impl Manager for Launchd {
     }
 
     fn stop(&self) -> Result<(), Failure> {
-        self.ask(&["bootout", &self.target()])
+        self.unload()
     }
 
     fn restart(&self) -> Result<(), Failure> {
@@ -158,19 +201,60 @@ impl Launchd {
     }
 
     fn is_loaded(&self) -> Result<bool, Failure> {
-        let print = ["print", &self.target()];
-        Ok(command::run(LAUNCHCTL, Command::new(LAUNCHCTL).args(print))?.success)
+        Ok(run(&["print", &self.target()])?.success())
     }
 
+    /// Returns when it is loaded.
     fn load(&self) -> Result<(), Failure> {
         let plist = self.plist.display().to_string();
-        self.ask(&["bootstrap", &self.domain, &plist])
+        let arguments = ["bootstrap", &self.domain, &plist];
+        let is_settled = |ended: &Ended| !is_early(ended.code);
+        let ended = ask_until(FREE_WITHIN, PAUSE, || run(&arguments), is_settled)?;
+        if ended.success() {
+            return Ok(());
+        }
+        Err(refused(&arguments, ended.why))
+    }
+
+    /// Returns when it is gone. One that is not loaded is fine.
+    fn unload(&self) -> Result<(), Failure> {
+        let target = self.target();
+        let arguments = ["bootout", &target];
+        let ended = run(&arguments)?;
+        if !leaves(ended.code) {
+            return Err(refused(&arguments, ended.why));
+        }
+        let is_there = ask_until(GONE_WITHIN, PAUSE, || self.is_loaded(), |loaded| !loaded)?;
+        if is_there {
+            return Err(refused(&arguments, "it does not end".to_owned()));
+        }
+        Ok(())
     }
 
     fn ask(&self, arguments: &[&str]) -> Result<(), Failure> {
-        let shown = format!("{LAUNCHCTL} {}", arguments.join(" "));
-        command::succeed(LAUNCHCTL, &shown, Command::new(LAUNCHCTL).args(arguments)).map(drop)
+        command::succeed(
+            LAUNCHCTL,
+            &shown(arguments),
+            Command::new(LAUNCHCTL).args(arguments),
+        )
+        .map(drop)
     }
+}
+
+#[cfg(target_os = "macos")]
+fn run(arguments: &[&str]) -> Result<Ended, Failure> {
+    command::run(LAUNCHCTL, Command::new(LAUNCHCTL).args(arguments))
+}
+
+#[cfg(target_os = "macos")]
+fn refused(arguments: &[&str], why: String) -> Failure {
+    let command = shown(arguments);
+    ServiceError::Refused { command, why }.into()
+}
+
+#[cfg(target_os = "macos")]
+fn shown(arguments: &[&str]) -> String {
+    format!("{LAUNCHCTL} {}", arguments.join(" "))
 }
 
 #[cfg(test)]
@@ -210,9 +294,43 @@ mod tests {
         for limits in ["HardResourceLimits", "SoftResourceLimits"] {
             assert_eq!(agent[limits]["Core"], 0);
         }
-        assert!(agent["ExitTimeOut"].as_u64() >= Some(160));
+        let kills_after = agent["ExitTimeOut"].as_u64().unwrap();
+        assert!(kills_after >= 160);
+        assert!(
+            GONE_WITHIN > Duration::from_secs(kills_after),
+            "what launchd kills must be seen to be gone"
+        );
         let keys = agent.as_object().unwrap().len();
         assert_eq!(keys, 10, "a key that this test knows nothing of: {agent}");
+    }
+
+    #[test]
+    fn an_agent_that_is_not_there_has_left_and_a_label_that_is_not_free_will_be() {
+        for done in [0, 3, 36] {
+            assert!(leaves(Some(done)), "{done}");
+        }
+        for early in [5, 37] {
+            assert!(is_early(Some(early)), "{early}");
+            assert!(!leaves(Some(early)), "{early}");
+        }
+        for settled in [Some(0), Some(78), None] {
+            assert!(!is_early(settled), "{settled:?}");
+        }
+        assert!(!leaves(None));
+    }
+
+    #[test]
+    fn it_is_asked_until_the_answer_settles_or_patience_ends() {
+        let pause = Duration::from_millis(1);
+        let mut answers = [37, 37, 0, 1].into_iter();
+        let mut ask = || answers.next().ok_or(());
+        let settled = ask_until(GONE_WITHIN, pause, &mut ask, |code| !is_early(Some(*code)));
+        assert_eq!(settled, Ok(0));
+        assert_eq!(ask(), Ok(1), "it was asked no more");
+        let never = ask_until(Duration::ZERO, pause, || Ok::<_, ()>(37), |_| false);
+        assert_eq!(never, Ok(37));
+        let failed = ask_until(GONE_WITHIN, pause, || Err::<(), _>("gone"), |()| false);
+        assert_eq!(failed, Err("gone"));
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl Manager for Systemd {
             SYSTEMCTL,
             manager.systemctl().args(["show", "--property=Version"]),
         )?;
-        if ended.success {
+        if ended.success() {
             return Ok(manager);
         }
         Err(ServiceError::NoManager {

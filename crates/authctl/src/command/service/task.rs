@@ -33,24 +33,33 @@ fn description(authctl: &Path, sid: &str) -> Option<Vec<u8>> {
     Some(units.flat_map(u16::to_le_bytes).collect())
 }
 
+/// The task's name for the user with this SID: the users of a machine have one folder of tasks between them.
+fn name_for(sid: &str) -> String {
+    format!("authd-{sid}")
+}
+
 /// The Task Scheduler.
 #[cfg(windows)]
 pub(super) struct Task {
     instance: Instance,
+    /// Whose task it is.
+    sid: String,
+    name: String,
     /// Kept, so that it is seen whether anything changed.
     description: PathBuf,
 }
 
 #[cfg(windows)]
 const SCHTASKS: &str = "schtasks";
-#[cfg(windows)]
-const NAME: &str = "authd";
 
 #[cfg(windows)]
 impl Manager for Task {
     fn connect(instance: &Instance) -> Result<Self, Failure> {
+        let sid = authd_client::own_sid().map_err(ClientError::Io)?;
         Ok(Self {
             instance: instance.clone(),
+            name: name_for(&sid),
+            sid,
             description: instance.directories.state.join("authd-task.xml"),
         })
     }
@@ -60,22 +69,21 @@ impl Manager for Task {
             program: "authctl".to_owned(),
             source,
         })?;
-        let sid = authd_client::own_sid().map_err(ClientError::Io)?;
-        let description =
-            description(&authctl, &sid).ok_or_else(|| ServiceError::Unnameable(authctl.clone()))?;
+        let description = description(&authctl, &self.sid)
+            .ok_or_else(|| ServiceError::Unnameable(authctl.clone()))?;
         if !file::put(&self.description, &description)? && self.is_there()? {
             return Ok(Vec::new());
         }
         let file = self.description.display().to_string();
-        self.ask(&["/Create", "/TN", NAME, "/XML", &file, "/F"])?;
-        Ok(vec![format!("registered the task '{NAME}'")])
+        self.ask(&["/Create", "/TN", &self.name, "/XML", &file, "/F"])?;
+        Ok(vec![format!("registered the task '{}'", self.name)])
     }
 
     fn uninstall(&self) -> Result<Vec<String>, Failure> {
         let mut done = Vec::new();
         if self.is_there()? {
-            self.ask(&["/Delete", "/TN", NAME, "/F"])?;
-            done.push(format!("removed the task '{NAME}'"));
+            self.ask(&["/Delete", "/TN", &self.name, "/F"])?;
+            done.push(format!("removed the task '{}'", self.name));
         }
         file::remove(&self.description)?;
         if !done.is_empty() {
@@ -134,8 +142,8 @@ impl Manager for Task {
 #[cfg(windows)]
 impl Task {
     fn is_there(&self) -> Result<bool, Failure> {
-        let query = ["/Query", "/TN", NAME];
-        Ok(command::run(SCHTASKS, Command::new(SCHTASKS).args(query))?.success)
+        let query = ["/Query", "/TN", &self.name];
+        Ok(command::run(SCHTASKS, Command::new(SCHTASKS).args(query))?.success())
     }
 
     fn ask(&self, arguments: &[&str]) -> Result<(), Failure> {
@@ -194,6 +202,17 @@ print(json.dumps(texts))"#;
             .values()
             .any(|text| text.as_str().unwrap().contains('@'));
         assert!(!open, "something is not filled in: {task}");
+    }
+
+    #[test]
+    fn each_user_has_a_task_whose_name_needs_no_quotes() {
+        let name = name_for(SID);
+        assert_ne!(name, name_for("S-1-5-21-1-2-3-1002"));
+        let plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
+        assert!(
+            name.starts_with("authd-") && name.chars().all(plain),
+            "{name}"
+        );
     }
 
     #[test]

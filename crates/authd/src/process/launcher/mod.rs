@@ -198,6 +198,12 @@ fn command(argv: &[String], output: Option<PipeWriter>) -> io::Result<Command> {
         .stderr(Stdio::null());
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    // The daemon has no console that they could share, so each would open a window of its own.
+    #[cfg(windows)]
+    std::os::windows::process::CommandExt::creation_flags(
+        &mut command,
+        windows_sys::Win32::System::Threading::CREATE_NO_WINDOW,
+    );
     Ok(command)
 }
 
