@@ -243,55 +243,31 @@ impl Approvals {
         for_secs: Option<u64>,
         now: Now,
     ) -> Result<Option<(Question, Answer)>, NotKept> {
-        let Some(question) = self.book().questions.take(id, now) else {
-            return Ok(None);
+        let (question, counts, change) = {
+            let mut book = self.book();
+            let Some(question) = book.questions.take(id, now) else {
+                return Ok(None);
+            };
+            let (counts, change) = outcome(&question, answer, for_secs);
+            let Some(change) = change else {
+                // At one go: what a lock forgets must not be remembered after it.
+                book.remember(&question, counts, now);
+                question.tell(counts);
+                return Ok(Some((question, counts)));
+            };
+            (question, counts, change)
         };
-        let carried_out = self.carry_out(&question, answer, for_secs, now).await;
-        let mut book = self.book();
-        let answer = match carried_out {
-            Ok(answer) => answer,
-            Err(error) => {
-                book.questions.put_back(question);
-                return Err(error);
-            }
+        let account = &question.account;
+        let changed = match change {
+            Change::Tier(tier) => self.set_tier(account, tier, now).await,
+            Change::Grant(caller, secs) => self.add(account, caller, secs, now).await.map(drop),
         };
-        if let Subject::HandOut(purpose) = question.subject {
-            book.remember(&question, purpose, answer, now);
+        if let Err(error) = changed {
+            self.book().questions.put_back(question);
+            return Err(error);
         }
-        let yes = answer != Answer::Deny;
-        question.standing.send_replace(Standing::Answered(yes));
-        Ok(Some((question, answer)))
-    }
-
-    /// Keeps what is to be kept of an answer; how it counts.
-    async fn carry_out(
-        &self,
-        question: &Question,
-        answer: Answer,
-        for_secs: Option<u64>,
-        now: Now,
-    ) -> Result<Answer, NotKept> {
-        let (account, name) = (&question.account, question.caller.name());
-        match (&question.subject, answer) {
-            (_, Answer::Deny) => return Ok(Answer::Deny),
-            (Subject::HandOut(_), Answer::Always) if name.lasts() => {
-                self.add(account, name.clone(), for_secs, now).await?;
-                return Ok(Answer::Always);
-            }
-            // Whom nobody knows now, nobody would know again.
-            (Subject::HandOut(_), Answer::Allow | Answer::Always)
-                if !name.is_unidentified() && question.tier == Tier::AskOnce =>
-            {
-                return Ok(Answer::Allow);
-            }
-            // Of a socket, whoever waits for the answer opens it.
-            (Subject::HandOut(_) | Subject::Socket(_), _) => {}
-            (Subject::Tier(tier), _) => self.set_tier(account, *tier, now).await?,
-            (Subject::Grant(caller, secs), _) => {
-                self.add(account, caller.clone(), *secs, now).await?;
-            }
-        }
-        Ok(Answer::Once)
+        question.tell(counts);
+        Ok(Some((question, counts)))
     }
 
     /// Changes what is kept: on the disk first, then for everybody.
@@ -422,8 +398,11 @@ impl Book {
         }
     }
 
-    /// Remembers what was said of the caller who was asked about.
-    fn remember(&mut self, question: &Question, purpose: Purpose, answer: Answer, now: Now) {
+    /// Remembers what was said of the caller who was asked about, where something was to be handed out.
+    fn remember(&mut self, question: &Question, answer: Answer, now: Now) {
+        let Subject::HandOut(purpose) = question.subject else {
+            return;
+        };
         let extent = match answer {
             Answer::Once => Extent::OneAnswer {
                 given: now.boot,
@@ -454,6 +433,35 @@ impl Book {
             scopes: question.scopes.clone(),
             resource: question.resource.clone(),
         });
+    }
+}
+
+/// What an answer changes of what is kept.
+enum Change {
+    Tier(Tier),
+    Grant(CallerName, Option<u64>),
+}
+
+/// As what an answer counts, and what it changes.
+fn outcome(question: &Question, answer: Answer, for_secs: Option<u64>) -> (Answer, Option<Change>) {
+    let name = question.caller.name();
+    match (&question.subject, answer) {
+        (_, Answer::Deny) => (Answer::Deny, None),
+        (Subject::HandOut(_), Answer::Always) if name.lasts() => {
+            (answer, Some(Change::Grant(name.clone(), for_secs)))
+        }
+        // Whom nobody knows now, nobody would know again.
+        (Subject::HandOut(_), Answer::Allow | Answer::Always)
+            if !name.is_unidentified() && question.tier == Tier::AskOnce =>
+        {
+            (Answer::Allow, None)
+        }
+        // Of a socket, whoever waits for the answer opens it.
+        (Subject::HandOut(_) | Subject::Socket(_), _) => (Answer::Once, None),
+        (Subject::Tier(tier), _) => (Answer::Once, Some(Change::Tier(*tier))),
+        (Subject::Grant(caller, secs), _) => {
+            (Answer::Once, Some(Change::Grant(caller.clone(), *secs)))
+        }
     }
 }
 

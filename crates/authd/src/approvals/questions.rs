@@ -11,6 +11,7 @@ use authd_core::{
     policy::{CallerName, Purpose, Tier},
     time::{Boot, Now},
 };
+use authd_proto::approval::Answer;
 use tokio::sync::watch;
 
 use crate::{caller::Caller, restricted::Terms};
@@ -68,6 +69,14 @@ pub(crate) struct Question {
     pub(crate) resource: Option<String>,
     pub(crate) asked: Now,
     pub(super) standing: watch::Sender<Standing>,
+}
+
+impl Question {
+    /// Tells whoever waits for it that it was answered.
+    pub(super) fn tell(&self, answer: Answer) {
+        let yes = answer != Answer::Deny;
+        self.standing.send_replace(Standing::Answered(yes));
+    }
 }
 
 /// What somebody wants to have asked.
@@ -189,8 +198,8 @@ impl Questions {
         self.waiting.get(&id)
     }
 
-    /// Takes a question out while its answer is carried out: nobody else answers it then. Whoever waits for it
-    /// waits on.
+    /// Takes a question out whose answer is carried out: nobody else answers it then. Whoever waits for it waits
+    /// on until it [tells](Question::tell).
     pub(super) fn take(&mut self, id: u64, now: Now) -> Option<Question> {
         self.tidy(now);
         self.waiting.remove(&id)

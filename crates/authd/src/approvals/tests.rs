@@ -38,6 +38,14 @@ fn admission(approvals: &Approvals, purpose: Purpose, wish: &Wish, secs: u64) ->
     }
 }
 
+/// The question that is asked.
+fn question_of(admission: Admission) -> Asked {
+    match admission {
+        Admission::Asked(asked) => asked,
+        _ => panic!("it is not asked"),
+    }
+}
+
 async fn answer(approvals: &Approvals, id: u64, answer: Answer, secs: u64) -> Option<Answer> {
     let answered = approvals.answer(id, answer, None, at(secs)).await;
     answered.unwrap().map(|(_, counts)| counts)
@@ -91,13 +99,11 @@ async fn a_yes_at_ask_once_holds_until_lock() {
     for secs in [1, 600, 1199] {
         assert_eq!(shown(&approvals, &git, secs), "Approval");
     }
-    let Admission::Asked(waiting) = approvals.admit(
+    let waiting = question_of(approvals.admit(
         Purpose::Token,
         &wish(&Callers::named("exe:/usr/bin/gh")),
         at(1199),
-    ) else {
-        panic!("another one is asked about");
-    };
+    ));
     approvals.forget();
     assert_eq!(*waiting.standing.borrow(), Standing::Cancelled);
     assert_eq!(shown(&approvals, &git, 1200), "asked 3");
@@ -162,17 +168,13 @@ async fn a_lower_tier_is_set_by_the_answer_itself() {
         subject: Subject::Tier(Tier::Allow),
         ..wish(&Callers::named("unit:x.service"))
     };
-    let Admission::Asked(asked) = approvals.ask(&lower, at(0)) else {
-        panic!("it is asked");
-    };
+    let asked = question_of(approvals.ask(&lower, at(0)));
     assert_eq!(
         answer(&approvals, asked.id, Answer::Deny, 1).await,
         Some(Answer::Deny)
     );
     assert_eq!(approvals.tier(&work()), Tier::AskEach);
-    let Admission::Asked(asked) = approvals.ask(&lower, at(2)) else {
-        panic!("it is asked again");
-    };
+    let asked = question_of(approvals.ask(&lower, at(2)));
     assert_eq!(
         answer(&approvals, asked.id, Answer::Once, 3).await,
         Some(Answer::Once)
@@ -186,9 +188,7 @@ fn only_a_known_process_that_did_not_ask_answers() {
     let dir = tempfile::tempdir().unwrap();
     let approvals = Approvals::open(dir.path().to_owned());
     let nobody = Callers::default().unidentified();
-    let Admission::Asked(asked) = approvals.ask(&wish(&nobody), at(0)) else {
-        panic!("it is asked");
-    };
+    let asked = question_of(approvals.ask(&wish(&nobody), at(0)));
     let refused = approvals.question(asked.id, at(0), |question| {
         may_answer(&nobody, &[], question)
     });
@@ -238,9 +238,7 @@ async fn of_two_answers_at_once_the_first_counts_and_the_other_is_told() {
         subject: Subject::Tier(Tier::Allow),
         ..wish(&Callers::named("unit:x.service"))
     };
-    let Admission::Asked(asked) = approvals.ask(&lower, at(0)) else {
-        panic!("it is asked");
-    };
+    let asked = question_of(approvals.ask(&lower, at(0)));
     // The disk is busy with something else.
     let busy = approvals.changing.lock().await;
     let mut yes = std::pin::pin!(answer(&approvals, asked.id, Answer::Once, 1));
@@ -281,9 +279,7 @@ async fn with_an_account_go_its_answers_and_questions() {
     answer(&approvals, 1, Answer::Allow, 1).await;
     assert_eq!(shown(&approvals, &git, 1), "Approval");
     let gh = wish(&Callers::named("exe:/usr/bin/gh"));
-    let Admission::Asked(waiting) = approvals.admit(Purpose::Token, &gh, at(1)) else {
-        panic!("another one is asked about");
-    };
+    let waiting = question_of(approvals.admit(Purpose::Token, &gh, at(1)));
     approvals.forget_of(&work());
     assert_eq!(*waiting.standing.borrow(), Standing::Gone);
     assert_eq!(answer(&approvals, waiting.id, Answer::Allow, 1).await, None);
