@@ -3,7 +3,7 @@
 // It prints one JSON line, `{"issuer": …, "port": …}`, when it is ready. What it signs in, grants
 // and counts needs no person: see README.md for the settings and the test-only endpoints.
 
-import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { createPrivateKey, generateKeyPairSync, randomBytes } from 'node:crypto';
 import { createServer } from 'node:http';
 
 import Provider, { errors } from 'oidc-provider';
@@ -47,10 +47,9 @@ function configuration({
   dpopNonce,
   person,
 }) {
-  const signingKey = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey;
   return {
     clients,
-    jwks: { keys: [signingKey.export({ format: 'jwk' })] },
+    jwks: { keys: [newSigningKey()] },
     cookies: { keys: [randomBytes(32).toString('hex')] },
     claims: { openid: ['sub'], email: ['email', 'email_verified'], profile: ['name'] },
     scopes: ['openid', 'offline_access'],
@@ -121,6 +120,20 @@ function configuration({
       Session: 3600,
     },
   };
+}
+
+/**
+ * An RSA key as a JWK, by way of PEM: in Node.js 20 a key that was generated in this process shares
+ * a lock with the job that made it, and where that job is collected during the export to a JWK, the
+ * process waits for itself for ever.
+ */
+function newSigningKey() {
+  const { privateKey } = generateKeyPairSync('rsa', {
+    modulusLength: 2048,
+    publicKeyEncoding: { type: 'spki', format: 'pem' },
+    privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
+  });
+  return createPrivateKey(privateKey).export({ format: 'jwk' });
 }
 
 /** The web, as far as it is given: clients' documents by their addresses. */
