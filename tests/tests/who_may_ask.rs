@@ -10,11 +10,15 @@ use authd_e2e::{
     binaries,
     dbus::Bus,
     notifier::Notifier,
-    tool,
+    tool, until,
 };
-use authd_proto::{ErrorCode, approval::Question, request::TokenReject};
+use authd_proto::{
+    ErrorCode,
+    approval::Question,
+    request::{Logout, TokenReject},
+};
 use authd_testkit::{Endpoint, FakeServer, Options, Phase};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// An instance with the account `demo` at a tier.
 fn at_tier(instance: &Instance, tier: &str) -> FakeServer {
@@ -338,6 +342,35 @@ fn standing_approvals_end_with_the_login_and_are_told_of_when_a_tier_is_raised()
     assert_eq!(instance.authctl(&["forget", "demo"]).code(), 0);
     instance.login(&server, "demo");
     assert_eq!(grants(), ("ask_each".into(), 0));
+}
+
+#[test]
+fn what_is_approved_while_the_account_goes_is_not_for_the_next_of_that_name() {
+    let instance = Instance::new();
+    let _daemon = instance.start_daemon();
+    let server = at_tier(&instance, "allow");
+    server.close_gate(Endpoint::Token, Phase::AfterCommit);
+    let renewal = instance.start_authctl(&["renew", "demo"]);
+    let held = server.wait_held_blocking(Endpoint::Token, 1, PATIENCE);
+    held.unwrap();
+    let logout = instance.call(&Logout {
+        account: "demo".to_owned(),
+        wait_secs: Some(0),
+    });
+    assert_eq!(logout.err().unwrap().code, ErrorCode::Timeout);
+    let unit = ["grant", "add", "demo", "--unit", "backup.service"];
+    assert_eq!(instance.authctl(&unit).code(), 0, "it is still there");
+    server.open_gate(Endpoint::Token);
+    let _answered = renewal.finish(PATIENCE);
+    until("the account is gone", || {
+        instance.authctl(&["show", "demo"]).code() != 0
+    });
+
+    instance.login(&server, "demo");
+    until("nothing stands", || {
+        let listed = instance.authctl(&["grant", "list", "demo", "--json"]);
+        listed.json()["accounts"][0]["grants"] == json!([])
+    });
 }
 
 #[test]

@@ -289,6 +289,9 @@ impl Approvals {
         };
         let at = u64::try_from(now.wall.unix_secs()).unwrap_or(0);
         let result = change(&mut kept, at)?;
+        if kept == self.book().kept {
+            return Ok(result);
+        }
         let (state_dir, saved) = (self.state_dir.clone(), kept.clone());
         tokio::task::spawn_blocking(move || saved.save(&state_dir))
             .await
@@ -348,6 +351,14 @@ impl Approvals {
             self.book().answers.remove(account);
         }
         Ok(revoked)
+    }
+
+    /// Ends the standing approvals of an account that goes: who has its name later may be somebody else. Its
+    /// tier stays.
+    pub(crate) async fn end_of(&self, account: &Account, now: Now) {
+        if let Err(error) = self.revoke(account, None, now).await {
+            tracing::warn!(%error, "standing approvals of an account that goes stay");
+        }
     }
 
     /// The standing approvals of an account that are not over.

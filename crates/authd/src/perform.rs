@@ -105,12 +105,7 @@ impl Performer {
             Effect::Keep { grant } => self.keep(&grant),
             Effect::Save { grant } => self.save(&grant),
             Effect::Publish { attempt, view } => self.show(attempt, view),
-            Effect::Withdraw { account } => {
-                self.accounts.remove(&account);
-                // Who has its name later may be somebody else.
-                self.daemon.approvals.forget_of(&account);
-                self.changed = true;
-            }
+            Effect::Withdraw { account } => self.withdraw(account),
             Effect::Reply { ticket, result } => self.reply(ticket, result),
             Effect::Notify { account, notice } => self.notify(&account, &notice),
             Effect::CodeRefused { login } => self.daemon.logins.code_refused(&self.daemon, login),
@@ -127,6 +122,18 @@ impl Performer {
             }
             Effect::Note(note) => self.daemon.journal.noted(&note),
         }
+    }
+
+    /// The account is not there any more: who has its name later may be somebody else.
+    fn withdraw(&mut self, account: Account) {
+        self.accounts.remove(&account);
+        self.changed = true;
+        self.daemon.approvals.forget_of(&account);
+        // What was approved while it was on its way out.
+        let daemon = Arc::clone(&self.daemon);
+        self.daemon.network.spawn(async move {
+            daemon.approvals.end_of(&account, daemon.clock.now()).await;
+        });
     }
 
     /// Lets readers see what changed.

@@ -98,7 +98,7 @@ async fn depart(
     daemon.check_open()?;
     let account = account_name(name)?;
     super::socket::close_of(daemon, account.clone()).await;
-    super::grant::end_of(daemon, &account).await;
+    daemon.approvals.end_of(&account, daemon.clock.now()).await;
     match daemon.mailbox.depart(account, revoke, wait).await {
         Some(Departed::Gone { revoked, pending }) => Ok((revoked, pending)),
         Some(Departed::Unknown) => Err(unknown_account(name)),

@@ -237,18 +237,6 @@ pub(super) async fn approved(
     }
 }
 
-/// Ends the standing approvals of an account that goes: who has its name later may be somebody else. Its tier
-/// stays.
-pub(super) async fn end_of(daemon: &Shared, account: &Account) {
-    let now = daemon.clock.now();
-    if daemon.approvals.grants(account, now).is_empty() {
-        return;
-    }
-    if let Err(error) = daemon.approvals.revoke(account, None, now).await {
-        tracing::warn!(%error, "standing approvals of an account that goes stay");
-    }
-}
-
 pub(super) async fn written_down(
     daemon: &Shared,
     asker: &Asker,
