@@ -246,7 +246,7 @@ impl Failure {
             }
             // Nobody starts one where AUTHD_SOCKET names it.
             Self::Daemon(ClientError::Connect(ConnectError::NotRunning(_)))
-                if !Instance::of_process().is_ok_and(|instance| instance.socket.is_explicit()) =>
+                if !is_of_another() =>
             {
                 Some("'authctl login' and 'authctl token' start it".to_owned())
             }
@@ -261,6 +261,12 @@ impl Failure {
             Self::Daemon(ClientError::Path(_) | ClientError::Connect(ConnectError::Path(_))) => {
                 None
             }
+            // Whom it does not serve it tells nothing.
+            Self::Daemon(ClientError::Closed) if is_of_another() => Some(
+                "it may not serve this user; whom it serves is said by 'authctl socket create --uid' \
+                 where authd runs"
+                    .to_owned(),
+            ),
             Self::Daemon(_) | Self::StillRunning { .. } => Some("run 'authctl doctor'".to_owned()),
             Self::NothingOnStdin { .. } | Self::SecretFromTerminal { .. } => {
                 Some("pipe it in".to_owned())
@@ -342,6 +348,11 @@ impl Failure {
         let names = page.accounts.iter().map(|account| account.account.as_str());
         closest(asked, names).map(|name| format!("did you mean '{name}'?"))
     }
+}
+
+/// Whether AUTHD_SOCKET names whom to ask: then the daemon is somebody else's to look after.
+fn is_of_another() -> bool {
+    Instance::of_process().is_ok_and(|instance| instance.socket.is_explicit())
 }
 
 /// The name most like `asked`, if it is like it at all.
