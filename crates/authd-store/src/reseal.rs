@@ -42,7 +42,7 @@ impl Under {
 }
 
 /// Writes, sealed under `to`, all that is sealed under `from`, whole and durable; of `from` nothing is
-/// changed. Returns what the anchor is to say from now on. The store is closed, and its lock held.
+/// changed. Returns what the anchor is to say once the new key counts. The store is closed, and its lock held.
 pub(crate) fn reseal(
     options: &Options,
     about: &About,
@@ -62,7 +62,11 @@ pub(crate) fn reseal(
     let mut rows = vec![header_change(Arc::clone(&sealed_header))];
     let mut mirrored = vec![(HEADER_MIRROR.to_owned(), sealed_header)];
     let old_marks = places(options, about.instance).read();
-    let mut marks = Marks::new();
+    let mut marks = old_marks.clone();
+    let mut retired = old_marks.clone();
+    let ordinals = merged.accounts.values().map(|newest| newest.stored.ordinal);
+    let newest = ordinals.chain(old_marks.values().copied()).max();
+    let after_all = newest.unwrap_or(0).saturating_add(1);
     for (old_name, newest) in &merged.accounts {
         let grant = &newest.stored.record.grant;
         let name = to.sealer.name(&grant.account);
@@ -73,8 +77,11 @@ pub(crate) fn reseal(
         let sealed: Arc<[u8]> = sealed.map_err(unsealable)?.into();
         rows.push(record_change(name, Some(Arc::clone(&sealed))));
         mirrored.push((name.to_string(), sealed));
+        // Whatever is found under the old name from then on is an older copy.
+        retired.insert(old_name.short(), after_all);
         if let Some(mark) = old_marks.get(&old_name.short()) {
             marks.insert(name.short(), *mark);
+            retired.insert(name.short(), *mark);
         }
     }
     for (id, (owed, _)) in &merged.revocations {
@@ -95,8 +102,7 @@ pub(crate) fn reseal(
         intents.push((*attempt, sealed));
     }
     // Until the new key counts the old names must be found too.
-    let both = old_marks.into_iter().chain(marks.clone()).collect();
-    anchor(options, about.instance, &both);
+    anchor(options, about.instance, &marks);
 
     let layout = Layout::new(&options.dir, to.number);
     let disk = Arc::clone(&options.disk);
@@ -121,7 +127,7 @@ pub(crate) fn reseal(
         .and_then(|()| database.close())
         .map_err(|failure| in_database(&layout, failure))?;
     disk::replace(&*disk, &layout.clean, b"").map_err(disk_error(&layout.clean))?;
-    Ok(marks)
+    Ok(retired)
 }
 
 /// Lets the anchor say this. One that cannot be written lags, and that is no harm.

@@ -6,31 +6,14 @@ mod common;
 use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt, path::Path};
 
 use authd_core::{
-    grant::ClientAuth,
     id::{Account, AttemptId, Generation, GrantId},
-    secret::Secret,
     time::Wall,
 };
 use authd_store::{
-    CommitOutcome, DataKey, OpenError, Options, PendingRevocation, Store, StoreError,
-    TokenTypeHint,
+    CommitOutcome, DataKey, OpenError, Options, Store, StoreError,
     key::{self, Means, NewKey},
 };
 use common::*;
-
-fn revocation(id: u64) -> PendingRevocation {
-    PendingRevocation {
-        id,
-        account: account("work"),
-        endpoint: "https://idp.example.com/revoke".to_owned(),
-        client_id: "client".to_owned(),
-        client_auth: ClientAuth::Post,
-        client_secret: Some(Secret::new("CANARY-revocation-secret")),
-        provider: Some(Default::default()),
-        token: Secret::new("CANARY-revoked"),
-        hint: TokenTypeHint::RefreshToken,
-    }
-}
 
 #[test]
 fn a_login_and_its_renewals_come_back_and_a_clean_stop_is_noticed() {

@@ -9,7 +9,7 @@ use std::{
 
 use authd_core::{
     answer::GrantType,
-    grant::{Grant, Provider},
+    grant::{ClientAuth, Grant, Provider},
     id::{Account, AttemptId, Fingerprint, Generation, GrantId},
     lease::{Expiry, Lease, LeaseKey},
     map::SmallMap,
@@ -18,7 +18,8 @@ use authd_core::{
     time::{Stamp, Wall},
 };
 use authd_store::{
-    CommitOutcome, DataKey, Intent, Loaded, OpenError, Options, Record, Secrets, Store, StoreError,
+    CommitOutcome, DataKey, Intent, Loaded, OpenError, Options, PendingRevocation, Record, Secrets,
+    Store, StoreError, TokenTypeHint,
     fault::{Drawer, Faults, Faulty, Keep, Memory},
 };
 
@@ -95,6 +96,21 @@ pub(crate) fn intent(name: &str, grant: u64, generation: u64, attempt: u64) -> I
         grant_type: GrantType::RefreshToken,
         lease: LeaseKey::default(),
         at: Stamp::default(),
+    }
+}
+
+/// A revocation that is owed for the account `work`.
+pub(crate) fn revocation(id: u64) -> PendingRevocation {
+    PendingRevocation {
+        id,
+        account: account("work"),
+        endpoint: "https://idp.example.com/revoke".to_owned(),
+        client_id: "client".to_owned(),
+        client_auth: ClientAuth::Post,
+        client_secret: Some(Secret::new("CANARY-revocation-secret")),
+        provider: Some(Default::default()),
+        token: Secret::new("CANARY-revoked"),
+        hint: TokenTypeHint::RefreshToken,
     }
 }
 

@@ -14,14 +14,13 @@ use authd_core::{
     time::Wall,
 };
 use authd_store::{
-    DataKey, Intent, KeyProtection, Loaded, OpenError, Options, PendingRevocation, Record, Store,
-    StoreError, TokenTypeHint,
+    DataKey, Intent, KeyProtection, Loaded, OpenError, Options, Record, Store, StoreError,
     fault::{Faults, Keep, Rule, open_in_next_format},
     key::{self, CREDENTIAL, ChangeError, Cost, KeyState, Means, NewKey},
 };
 
 use crate::{
-    common::{DIR, Machine, account, intent, key, record},
+    common::{DIR, Machine, account, intent, key, record, revocation},
     is_full,
     model::{Heard, Model},
 };
@@ -326,20 +325,6 @@ pub(crate) fn ask<T: Send + 'static>(faults: &Faults, operation: impl FnOnce(Don
     answer
         .recv_timeout(Duration::from_secs(60))
         .expect("an answer within a minute")
-}
-
-fn revocation(id: u64) -> PendingRevocation {
-    PendingRevocation {
-        id,
-        account: account("work"),
-        endpoint: "https://idp.example.com/revoke".to_owned(),
-        client_id: "client".to_owned(),
-        client_auth: Default::default(),
-        client_secret: None,
-        provider: None,
-        token: Secret::new("CANARY-revoked"),
-        hint: TokenTypeHint::RefreshToken,
-    }
 }
 
 fn login(name: &str, grant: u64) -> [Step; 2] {
