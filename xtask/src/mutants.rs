@@ -48,7 +48,13 @@ impl Mutated {
     fn quick(self) -> Option<&'static [&'static str]> {
         match self {
             Self::Core => Some(&["--lib"]),
-            Self::Store => Some(&["--lib", "--test=lifecycle", "--test=faults"]),
+            Self::Store => Some(&[
+                "--lib",
+                "--test=lifecycle",
+                "--test=faults",
+                "--test=keys",
+                "--test=crash",
+            ]),
             Self::Proto => None,
         }
     }

@@ -219,12 +219,10 @@ pub(crate) fn merge(marks: &mut Marks, bytes: &[u8]) {
         return;
     };
     for row in rows.chunks_exact(ROW) {
-        let number = |bytes: &[u8]| {
-            bytes
-                .iter()
-                .fold(0, |n: u64, byte| n << 8 | u64::from(*byte))
+        let (Some(account), Some(ordinal)) = (row.first_chunk(), row.last_chunk()) else {
+            continue;
         };
-        let (account, ordinal) = (number(&row[..8]), number(&row[8..]));
+        let (account, ordinal) = (u64::from_be_bytes(*account), u64::from_be_bytes(*ordinal));
         let mark = marks.entry(account).or_default();
         *mark = ordinal.max(*mark);
     }

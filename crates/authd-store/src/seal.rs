@@ -56,10 +56,7 @@ impl DataKey {
 
     /// Eight bytes by which a wrong key is told from the right one, and which tell nothing else.
     pub(crate) fn check(&self) -> u64 {
-        let mac = self.derive("authd-store check v1");
-        mac[..8]
-            .iter()
-            .fold(0, |number, byte| number << 8 | u64::from(*byte))
+        first_eight(&self.derive("authd-store check v1"))
     }
 }
 
@@ -73,10 +70,14 @@ impl Name {
 
     /// The first eight bytes: enough for the anchor, where a collision merely raises a doubt.
     pub(crate) fn short(&self) -> u64 {
-        self.0[..8]
-            .iter()
-            .fold(0, |number, byte| number << 8 | u64::from(*byte))
+        first_eight(&self.0)
     }
+}
+
+fn first_eight(bytes: &[u8; 32]) -> u64 {
+    bytes
+        .first_chunk()
+        .map_or(0, |first| u64::from_be_bytes(*first))
 }
 
 impl fmt::Display for Name {
@@ -255,6 +256,13 @@ fn keyed(key: &[u8], data: &[u8]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_short_name_is_its_first_eight_bytes_in_their_order() {
+        let mut name = [9; 32];
+        name[..8].copy_from_slice(&[1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(Name(name).short(), 0x0102_0304_0506_0708);
+    }
 
     fn sealer(byte: u8) -> Sealer {
         Sealer::new(&DataKey::from_bytes(&[byte; 32]).unwrap(), Format::CURRENT)

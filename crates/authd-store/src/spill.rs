@@ -301,3 +301,196 @@ impl Slot {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use super::*;
+    use crate::fault::{Faults, Faulty, Memory, Op, Rule};
+
+    const DIR: &str = "/spill";
+    const WORK: Name = Name([1; 32]);
+    const HOME: Name = Name([2; 32]);
+
+    struct Bench {
+        memory: Memory,
+        faults: Faults,
+        spill: Spill,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            Self::on(Memory::default()).0
+        }
+
+        fn on(memory: Memory) -> (Self, Vec<Found>) {
+            let faults = Faults::default();
+            let disk = Arc::new(Faulty::new(memory.clone(), faults.clone()));
+            let (spill, found) = Spill::open(disk, DIR.into()).unwrap();
+            let bench = Self {
+                memory,
+                faults,
+                spill,
+            };
+            (bench, found)
+        }
+
+        fn reserve(&mut self, attempt: u64) {
+            self.spill
+                .reserve(AttemptId(attempt), b"an intent", 0)
+                .unwrap();
+        }
+
+        /// The numbers of the files there are.
+        fn files(&self) -> Vec<u32> {
+            let number = |path: PathBuf| path.file_stem()?.to_str()?.parse().ok();
+            let mut numbers: Vec<_> = self.memory.paths().into_iter().filter_map(number).collect();
+            numbers.sort_unstable();
+            numbers
+        }
+
+        fn content(&self, number: u32) -> Vec<u8> {
+            let path = Path::new(DIR).join(format!("{number}.spill"));
+            self.memory.content(&path).unwrap()
+        }
+    }
+
+    #[test]
+    fn a_slot_has_room_for_the_answer_and_half_as_much_again() {
+        let mut bench = Bench::new();
+        for (expected, room) in [
+            (0, 65_536),
+            (43_690, 65_536),
+            (43_692, 65_538),
+            (200_000, 300_000),
+        ] {
+            bench.spill.reserve(AttemptId(1), b"x", expected).unwrap();
+            let number = bench.files().pop().unwrap();
+            assert_eq!(bench.content(number).len(), 16_384 + room, "{expected}");
+            bench.spill.discard(AttemptId(1)).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_intent_ends_before_the_mark() {
+        let mut bench = Bench::new();
+        let largest = vec![7; 16_384 - 512];
+        bench.spill.reserve(AttemptId(1), &largest, 0).unwrap();
+        bench
+            .spill
+            .keep_answer(AttemptId(1), WORK, b"an answer")
+            .unwrap();
+        let larger = [largest.as_slice(), &[7]].concat();
+        let refused = bench.spill.reserve(AttemptId(2), &larger, 0).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::InvalidInput);
+        let (_, found) = Bench::on(bench.memory);
+        let [found] = &found[..] else {
+            panic!("one slot");
+        };
+        assert!(found.kept && found.intent.starts_with(&largest));
+        assert!(found.answer.starts_with(b"an answer"));
+    }
+
+    #[test]
+    fn eight_slots_wait_for_their_next_use_and_none_that_kept_an_answer() {
+        let mut bench = Bench::new();
+        for attempt in 0..10 {
+            bench.reserve(attempt);
+        }
+        bench
+            .spill
+            .keep_answer(AttemptId(0), WORK, b"an answer")
+            .unwrap();
+        for attempt in 0..10 {
+            bench.spill.release(AttemptId(attempt), false);
+        }
+        assert_eq!(bench.files(), [2, 3, 4, 5, 6, 7, 8, 9]);
+        bench.reserve(10);
+        assert_eq!(bench.files().len(), 8, "one of them is used again");
+    }
+
+    #[test]
+    fn what_is_annulled_is_wiped_or_removed() {
+        let mut bench = Bench::new();
+        bench.reserve(1);
+        bench.spill.copy_answer(AttemptId(1), WORK, &[9; 64]);
+        bench.spill.release(AttemptId(1), true);
+        let wiped = bench.content(1);
+        assert_eq!(
+            (&wiped[..64], &wiped[16_384..][..64]),
+            (&HEAD[..], &HEAD[..])
+        );
+
+        bench.reserve(2);
+        assert_eq!(bench.files(), [1]);
+        bench.faults.add(Rule {
+            ops: vec![Op::Write],
+            ..Rule::disk_full()
+        });
+        bench.spill.release(AttemptId(2), true);
+        assert!(bench.files().is_empty());
+    }
+
+    #[test]
+    fn copies_of_an_account_are_forgotten_and_those_of_others_stay() {
+        let mut bench = Bench::new();
+        for (attempt, whose) in [(1, WORK), (2, HOME), (3, WORK)] {
+            bench.reserve(attempt);
+            bench
+                .spill
+                .copy_answer(AttemptId(attempt), whose, b"an answer");
+        }
+        // One of them was to be removed already, and could not be.
+        bench.faults.add(Rule {
+            ops: vec![Op::Remove],
+            error: ErrorKind::Other,
+            ..Rule::disk_full()
+        });
+        bench
+            .spill
+            .keep_answer(AttemptId(3), WORK, b"an answer")
+            .unwrap();
+        for attempt in 1..4 {
+            bench.spill.release(AttemptId(attempt), false);
+        }
+        assert!(bench.spill.forget(WORK).is_err());
+        assert_eq!(bench.files(), [1, 2, 3]);
+        bench.faults.heal();
+        bench.spill.forget(WORK).unwrap();
+        assert_eq!(bench.files(), [2]);
+    }
+
+    #[test]
+    fn what_is_found_keeps_its_slot_until_it_is_released() {
+        let mut bench = Bench::new();
+        for attempt in 1..3 {
+            bench.reserve(attempt);
+            bench
+                .spill
+                .keep_answer(AttemptId(attempt), WORK, b"an answer")
+                .unwrap();
+        }
+        let (mut bench, found) = Bench::on(bench.memory);
+        assert_eq!(found.len(), 2);
+        bench
+            .spill
+            .adopt_intent(AttemptId(1), &found[0].path)
+            .unwrap();
+        bench
+            .spill
+            .adopt_answer(AttemptId(2), &found[1].path)
+            .unwrap();
+        assert!(
+            bench.content(1)[16_384..].starts_with(&HEAD[..9]),
+            "it is overtaken"
+        );
+        assert!(bench.content(2)[16_384..].starts_with(b"an answer"));
+        bench.spill.release(AttemptId(2), false);
+        assert_eq!(bench.files(), [1]);
+        bench.spill.discard(AttemptId(1)).unwrap();
+        assert!(bench.files().is_empty());
+        bench.reserve(3);
+        assert_eq!(bench.files(), [3], "no name is used twice");
+    }
+}

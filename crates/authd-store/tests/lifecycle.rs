@@ -11,6 +11,7 @@ use authd_core::{
 };
 use authd_store::{
     CommitOutcome, DataKey, OpenError, Options, Store, StoreError,
+    fault::{Keep, Rule},
     key::{self, Means, NewKey},
 };
 use common::*;
@@ -175,6 +176,65 @@ fn a_save_changes_the_flags_and_not_the_generation() {
     close(store).unwrap();
     let (_store, loaded) = machine.open().unwrap();
     assert!(loaded.records[0].grant == changed.grant);
+}
+
+#[test]
+fn a_later_save_is_newer_than_an_earlier_one_wherever_that_stands() {
+    let machine = Machine::new();
+    let (store, _) = machine.open().unwrap();
+    login(&store, "work", 1);
+    let mut changed = record("work", 1, 1);
+    for renewals in 1..4 {
+        changed.grant.renewals = renewals;
+        wait(|done| store.save(changed.clone(), done)).unwrap();
+        // What is behind an answer is done before the next operation. Then the mirrors lag.
+        wait(|done| store.ping(done)).unwrap();
+        machine.faults.add(Rule::disk_full().on("mirrors"));
+    }
+    drop(store);
+    let (_store, loaded) = machine.crashed(Keep::Everything).open().unwrap();
+    assert_eq!(loaded.records[0].grant.renewals, 3);
+}
+
+#[test]
+fn a_commit_settles_the_intents_that_it_outdates_and_uses_their_slots_again() {
+    let machine = Machine::new();
+    let (store, _) = machine.open().unwrap();
+    login(&store, "work", 1);
+    intend(&store, intent("work", 1, 1, 7)).unwrap();
+    intend(&store, intent("work", 1, 1, 8)).unwrap();
+    let slots = machine.files("spill/").len();
+    assert_eq!(
+        commit(&store, record("work", 1, 2), 8),
+        Ok(CommitOutcome::Durable)
+    );
+    for from in 2..5 {
+        renew(&store, "work", 1, from);
+    }
+    assert_eq!(machine.files("spill/").len(), slots);
+    close(store).unwrap();
+    let (_store, loaded) = machine.open().unwrap();
+    assert!(loaded.intents.is_empty(), "{:?}", loaded.intents);
+}
+
+#[test]
+fn a_wrong_key_is_refused_also_where_the_header_is_lost() {
+    let machine = Machine::new();
+    let (store, _) = machine.open().unwrap();
+    close(store).unwrap();
+    for lost in machine
+        .files("authd.redb")
+        .into_iter()
+        .chain(machine.files("mirrors/"))
+    {
+        authd_store::disk::Disk::remove(&machine.memory, &lost).unwrap();
+    }
+    let before = machine.memory.paths();
+    let wrong = DataKey::from_bytes(&[8; 32]).unwrap();
+    let refused = Store::open(machine.options(), wrong);
+    assert!(matches!(refused, Err(OpenError::WrongKey)));
+    assert_eq!(machine.memory.paths(), before);
+    machine.open().unwrap();
 }
 
 #[test]

@@ -5,9 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-#[cfg(unix)]
-use super::OPEN_TO_OTHERS;
 use super::{Disk, DiskFile, Held, NotPrivate, Open};
+
+#[cfg_attr(unix, path = "real/unix.rs")]
+#[cfg_attr(windows, path = "real/windows.rs")]
+mod platform;
 
 /// Files of the machine, private to their owner, links not followed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,7 +25,7 @@ impl Held for RealLock {}
 
 impl Disk for RealDisk {
     fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(RealFile(open_private(path, how)?)))
+        Ok(Box::new(RealFile(platform::open_private(path, how)?)))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -34,15 +36,8 @@ impl Disk for RealDisk {
         fs::remove_file(path)
     }
 
-    #[cfg(unix)]
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        fs::File::open(dir)?.sync_all()
-    }
-
-    /// NTFS journals names itself, and there is no handle to sync.
-    #[cfg(not(unix))]
-    fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
-        Ok(())
+        platform::sync_dir(dir)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
@@ -63,7 +58,7 @@ impl Disk for RealDisk {
     }
 
     fn make_dir(&self, dir: &Path) -> io::Result<()> {
-        make_private_dir(dir)?;
+        platform::make_private_dir(dir)?;
         match dir.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => self.sync_dir(parent),
             _ => Ok(()),
@@ -71,7 +66,7 @@ impl Disk for RealDisk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Held>> {
-        let file = open_private(path, Open::Either)?;
+        let file = platform::open_private(path, Open::Either)?;
         file.try_lock().map_err(io::Error::from)?;
         Ok(Box::new(RealLock(file)))
     }
@@ -82,58 +77,21 @@ impl DiskFile for RealFile {
         Ok(self.0.metadata()?.len())
     }
 
-    #[cfg(unix)]
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        std::os::unix::fs::FileExt::read_exact_at(&self.0, out, offset)
+        platform::read_at(&self.0, offset, out)
     }
 
-    #[cfg(windows)]
-    fn read_at(&self, mut offset: u64, mut out: &mut [u8]) -> io::Result<()> {
-        while !out.is_empty() {
-            match std::os::windows::fs::FileExt::seek_read(&self.0, out, offset)? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                read => {
-                    out = &mut out[read..];
-                    offset += read as u64;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    #[cfg(unix)]
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        std::os::unix::fs::FileExt::write_all_at(&self.0, data, offset)
-    }
-
-    #[cfg(windows)]
-    fn write_at(&self, mut offset: u64, mut data: &[u8]) -> io::Result<()> {
-        while !data.is_empty() {
-            let written = std::os::windows::fs::FileExt::seek_write(&self.0, data, offset)?;
-            if written == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-            data = &data[written..];
-            offset += written as u64;
-        }
-        Ok(())
+        platform::write_at(&self.0, offset, data)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
     }
 
-    #[cfg(unix)]
     fn allocate(&self, len: u64) -> io::Result<()> {
-        use rustix::{
-            fs::{FallocateFlags, fallocate},
-            io::Errno,
-        };
-        match fallocate(&self.0, FallocateFlags::empty(), 0, len) {
-            Ok(()) => {}
-            // A file system without it: writing is the one way left to reserve.
-            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => return self.fill(len),
-            Err(errno) => return Err(errno.into()),
+        if !platform::allocate(&self.0, len)? {
+            return self.fill(len);
         }
         // Apple's call reserves beyond the end without moving it.
         if self.len()? < len {
@@ -141,11 +99,6 @@ impl DiskFile for RealFile {
         } else {
             Ok(())
         }
-    }
-
-    #[cfg(not(unix))]
-    fn allocate(&self, len: u64) -> io::Result<()> {
-        self.fill(len)
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -166,100 +119,6 @@ impl RealFile {
         }
         Ok(())
     }
-}
-
-#[cfg(unix)]
-fn open_private(path: &Path, how: Open) -> io::Result<fs::File> {
-    use rustix::fs::{FileType, Mode, OFlags, fstat, open};
-
-    let creation = match how {
-        Open::Existing => OFlags::empty(),
-        Open::New => OFlags::CREATE | OFlags::EXCL,
-        Open::Either => OFlags::CREATE,
-    };
-    // NONBLOCK: a fifo in the place of the file must not hang us. It does nothing to a plain file.
-    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | creation;
-    let file = open(path, flags, Mode::RUSR | Mode::WUSR)?;
-    let stat = fstat(&file)?;
-    let why = if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        "is no plain file"
-    } else if stat.st_uid != rustix::process::geteuid().as_raw() {
-        "belongs to another user"
-    } else if stat.st_mode & 0o077 != 0 {
-        OPEN_TO_OTHERS
-    } else {
-        return Ok(file.into());
-    };
-    Err(io::Error::new(
-        io::ErrorKind::PermissionDenied,
-        NotPrivate {
-            path: path.to_owned(),
-            why,
-        },
-    ))
-}
-
-#[cfg(windows)]
-fn open_private(path: &Path, how: Open) -> io::Result<fs::File> {
-    use std::os::windows::fs::OpenOptionsExt;
-
-    const FILE_FLAG_OPEN_REPARSE_POINT: u32 = 0x0020_0000;
-    let mut options = fs::OpenOptions::new();
-    options
-        .read(true)
-        .write(true)
-        .custom_flags(FILE_FLAG_OPEN_REPARSE_POINT);
-    match how {
-        Open::Existing => {}
-        Open::New => {
-            options.create_new(true);
-        }
-        Open::Either => {
-            options.create(true);
-        }
-    }
-    let file = options.open(path)?;
-    if file.metadata()?.file_type().is_symlink() {
-        let refused = NotPrivate {
-            path: path.to_owned(),
-            why: "is a link",
-        };
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, refused));
-    }
-    Ok(file)
-}
-
-#[cfg(unix)]
-fn make_private_dir(dir: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)?;
-    let found = fs::symlink_metadata(dir)?;
-    let why = if !found.is_dir() {
-        "is no directory"
-    } else if found.uid() != rustix::process::geteuid().as_raw() {
-        "belongs to another user"
-    } else if found.mode() & 0o077 != 0 {
-        OPEN_TO_OTHERS
-    } else {
-        return Ok(());
-    };
-    Err(io::Error::new(
-        io::ErrorKind::PermissionDenied,
-        NotPrivate {
-            path: dir.to_owned(),
-            why,
-        },
-    ))
-}
-
-#[cfg(windows)]
-fn make_private_dir(dir: &Path) -> io::Result<()> {
-    // The user's profile, where our directory lies, grants nobody else access; that is inherited.
-    fs::create_dir_all(dir)
 }
 
 #[cfg(all(test, unix))]
@@ -309,6 +168,42 @@ mod tests {
         fs::create_dir(&open_dir).unwrap();
         fs::set_permissions(&open_dir, fs::Permissions::from_mode(0o755)).unwrap();
         assert!(RealDisk.make_dir(&open_dir).is_err());
+    }
+
+    #[test]
+    fn where_space_cannot_be_reserved_it_is_written_and_what_stands_there_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("spill");
+        let file = RealFile(platform::open_private(&path, Open::New).unwrap());
+        file.write_at(0, b"an intent").unwrap();
+        for len in [1, 9, 10_000, 9_000] {
+            file.fill(len).unwrap();
+        }
+        let written = fs::read(&path).unwrap();
+        assert_eq!(written.len(), 10_000);
+        assert_eq!(written.strip_prefix(b"an intent").unwrap(), [0; 9_991]);
+        assert!(fs::metadata(&path).unwrap().blocks() * 512 >= 10_000);
+    }
+
+    #[test]
+    fn children_do_not_have_our_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = platform::open_private(&dir.path().join("file"), Open::New).unwrap();
+        let flags = rustix::io::fcntl_getfd(&file).unwrap();
+        assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+    }
+
+    #[test]
+    fn only_a_directory_that_is_not_there_is_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(
+            RealDisk.list(&dir.path().join("none")).unwrap(),
+            [""; 0].map(PathBuf::from)
+        );
+        let file = dir.path().join("file");
+        fs::write(&file, b"x").unwrap();
+        let refused = RealDisk.list(&file).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::NotADirectory);
     }
 
     #[test]

@@ -323,6 +323,10 @@ fn system(error: getrandom::Error) -> OpenError {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+    use zeroize::Zeroizing;
+
     use super::*;
     use crate::disk::RealDisk;
 
@@ -377,6 +381,49 @@ mod tests {
         RealDisk.make_dir(&dir).unwrap();
         disk::replace(&RealDisk, &Layout::new(&dir, 0).database, b"sealed").unwrap();
         assert!(matches!(get(&dir), Ok(KeyState::Unavailable { .. })));
+    }
+
+    /// A key store that answers everything with yes and keeps something else.
+    #[derive(Debug)]
+    struct Forgetful(Option<&'static [u8]>);
+
+    impl key_store::Keeper for Forgetful {
+        fn read(&self, _: &str, _: &str) -> Result<Option<Zeroizing<Vec<u8>>>, KeyStoreTrouble> {
+            Ok(self.0.map(|kept| Zeroizing::new(kept.to_vec())))
+        }
+
+        fn find(
+            &self,
+            _: &BTreeMap<String, String>,
+        ) -> Result<Option<Zeroizing<Vec<u8>>>, KeyStoreTrouble> {
+            Ok(None)
+        }
+
+        fn write(&self, _: &str, _: &str, _: &[u8]) -> Result<(), KeyStoreTrouble> {
+            Ok(())
+        }
+
+        fn remove(&self, _: &str, _: &str) -> Result<(), KeyStoreTrouble> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_place_that_forgets_is_found_out_before_it_matters() {
+        for kept in [None, Some(&[9; 32][..]), Some(b"no key")] {
+            let (_guard, dir) = private_dir();
+            let means = Means {
+                key_store: KeyStore::of(Arc::new(Forgetful(kept)), Duration::from_secs(60)),
+                ..Means::new(&dir, Wall(0))
+            };
+            let made = ready(obtain(&means, NewKey::InKeyStore, None).unwrap());
+            assert_eq!(made.protection, KeyProtection::File);
+            assert!(matches!(made.fell_back, Some(KeyStoreTrouble::Failed(_))));
+            let moved = move_to(&means, KeyProtection::KeyStore, None, None, &|_| {});
+            assert!(matches!(moved, Err(ChangeError::NewPlace(_))), "{moved:?}");
+            let again = ready(get(&dir).unwrap());
+            assert_eq!(again.data_key.expose(), made.data_key.expose());
+        }
     }
 
     #[test]
