@@ -7,8 +7,11 @@ use std::{
 
 use super::{Disk, DiskFile, Held, NotPrivate, Open};
 
-#[cfg_attr(unix, path = "real/unix.rs")]
-#[cfg_attr(windows, path = "real/windows.rs")]
+#[cfg(unix)]
+#[path = "real/unix.rs"]
+mod platform;
+#[cfg(windows)]
+#[path = "real/windows.rs"]
 mod platform;
 
 /// Files of the machine, private to their owner, links not followed.

@@ -2,8 +2,11 @@
 
 use std::{io, ptr::NonNull};
 
-#[cfg_attr(unix, path = "pages/unix.rs")]
-#[cfg_attr(windows, path = "pages/windows.rs")]
+#[cfg(unix)]
+#[path = "pages/unix.rs"]
+mod platform;
+#[cfg(windows)]
+#[path = "pages/windows.rs"]
 mod platform;
 
 /// A run of pages between two that nobody can touch. Never given back.
