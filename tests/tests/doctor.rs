@@ -549,3 +549,68 @@ fn another_tools_login_of_the_same_client_is_found_and_only_read() {
     assert_eq!(fs::read_to_string(path).unwrap(), same_client, "only read");
     daemon.stop();
 }
+
+#[test]
+fn what_is_behind_a_lock_is_not_said_to_be_missing() {
+    let server = FakeServer::start(Options::default()).unwrap();
+    let instance = Instance::new();
+    let _daemon = instance.start_daemon();
+    instance.login(&server, "demo");
+    assert_eq!(instance.authctl(&["lock"]).code(), 0);
+    let locked = doctor(&instance);
+    assert_eq!(finding(&locked, "accounts_not_looked_at"), ("note", ""));
+    assert!(
+        !locked.to_string().contains("there is none yet"),
+        "{locked}"
+    );
+}
+
+#[test]
+fn whose_socket_is_named_is_told_what_fits_that_socket() {
+    let server = FakeServer::start(Options::default()).unwrap();
+    let instance = Instance::new();
+    let at = |path: &Path| doctor_with(&instance, &[("AUTHD_SOCKET", path.to_str().unwrap())]);
+    let unset = "start that daemon, or unset AUTHD_SOCKET";
+    let none = at(&instance.dir().join("none.sock"));
+    assert_eq!(finding(&none, "daemon_not_running"), ("warn", unset));
+    // A directory, or a file that matters: nothing is said that would cost it.
+    let state = instance.state_dir();
+    fs::create_dir_all(&state).unwrap();
+    fs::set_permissions(&state, fs::Permissions::from_mode(0o700)).unwrap();
+    let named = at(&state);
+    let fix = "name the socket itself in AUTHD_SOCKET, or unset it";
+    assert_eq!(finding(&named, "socket_place"), ("fail", fix));
+    assert!(!named.to_string().contains("rm "), "{named}");
+
+    let _daemon = instance.start_daemon();
+    instance.login(&server, "demo");
+    let created = instance.authctl(&["socket", "create", "--account", "demo"]);
+    let restricted = at(Path::new(created.line()));
+    assert_eq!(finding(&restricted, "restricted_socket"), ("note", ""));
+    assert_ne!(restricted["level"], "fail", "{restricted}");
+}
+
+#[test]
+fn where_no_anchor_can_be_kept_that_is_said() {
+    let instance = Instance::new();
+    instance.configure("");
+    fs::write(instance.config_dir().join("anchor"), "in the way").unwrap();
+    let daemon = instance.start_daemon();
+    let protections = instance.status().protections;
+    let copies = protections.iter().find(|one| one.name == "copies_noticed");
+    assert!(!copies.unwrap().in_force, "{protections:?}");
+    let shown = instance.authctl(&["status"]);
+    assert!(
+        shown.stdout.contains("not in force: copies noticed"),
+        "{shown:?}"
+    );
+    let (level, fix) = ("warn", "authctl daemon restart");
+    let found = doctor(&instance);
+    let found = finding(&found, "not_protected");
+    assert!(found.0 == level && found.1.contains(fix), "{found:?}");
+    assert!(daemon.stop().success());
+
+    fs::remove_file(instance.config_dir().join("anchor")).unwrap();
+    let _daemon = instance.start_daemon();
+    assert!(instance.status().protections.iter().all(|one| one.in_force));
+}

@@ -9,7 +9,7 @@ use std::{
 
 use authd::Alarms;
 use authd_e2e::{
-    Instance, PATIENCE, PendingLogin, api, binaries,
+    Instance, PATIENCE, PendingLogin, Process, api, binaries,
     driven::{DrivenDaemon, Time},
     until,
 };
@@ -163,6 +163,40 @@ fn whoever_closes_the_page_can_interrupt_or_let_the_time_pass_and_nothing_listen
     );
     until("nothing listens", || TcpStream::connect(&address).is_err());
     assert_eq!(server.counts().requests(Endpoint::Token), 0);
+}
+
+#[test]
+fn where_nobody_sees_the_page_the_attempt_ends_with_the_command() {
+    let (server, instance, _daemon) = started(Settings::default());
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let ended = Process::spawn(login(&instance, &server, &[]).stdout(full)).wait(PATIENCE);
+    assert_eq!(ended.unwrap().code(), Some(1));
+    // Nothing is left under way that this would have to wait for.
+    let rotated = instance.authctl(&["key", "rotate"]);
+    assert_eq!(rotated.code(), 0, "{rotated:?}");
+}
+
+#[test]
+fn how_long_there_is_to_log_in_is_said_as_it_is() {
+    let (server, instance, _daemon) = started(Settings::default());
+    let mut command = instance.command(binaries::authctl());
+    command
+        .args([
+            "login",
+            "demo",
+            "--client-id",
+            "native",
+            "--device",
+            "--timeout",
+            "2s",
+        ])
+        .args(["--issuer", server.issuer()]);
+    let ended = Process::capture(&mut command).finish(PATIENCE);
+    assert_eq!(ended.code(), 1, "{ended:?}");
+    assert!(ended.stderr.contains("for 2s at most"), "{ended:?}");
 }
 
 #[test]

@@ -130,6 +130,32 @@ fn two_who_restart_it_at_once_leave_one_that_is_reached() {
     let _daemon = instance.start_daemon();
     assert_eq!(server.counts().refreshes(), 0);
 }
+
+#[test]
+fn a_daemon_that_serves_is_not_ended_for_one_that_could_not_start() {
+    let server = server();
+    let instance = Instance::new();
+    let _daemon = instance.start_daemon();
+    instance.login(&server, "demo");
+    let pid = instance.status().pid;
+    instance.configure("[renewal]\nidle_after_sec = 5\n");
+    let refused = instance.authctl(&["daemon", "restart"]);
+    assert_eq!(refused.code(), 1, "{refused:?}");
+    for told in [
+        "nothing was stopped",
+        "line 2",
+        "idle_after_secs",
+        "run it again",
+    ] {
+        assert!(refused.stderr.contains(told), "{told}: {refused:?}");
+    }
+    assert_eq!(instance.status().pid, pid);
+    assert_eq!(instance.authctl(&["token", "demo"]).code(), 0);
+
+    instance.configure("[renewal]\nidle_after_secs = 500\n");
+    restart(&instance);
+}
+
 #[test]
 fn what_is_in_flight_is_finished_and_what_comes_meanwhile_waits() {
     let server = server();

@@ -128,6 +128,15 @@ pub(crate) fn end(running: Client) -> Result<(), Failure> {
     spawn::end(running, END).map_err(still_running)
 }
 
+/// Refuses to end a daemon that serves, where the one to follow could not start.
+pub(crate) fn check_successor() -> Result<(), Failure> {
+    // What a service manager starts may be elsewhere.
+    let Ok(program) = spawn::find_program() else {
+        return Ok(());
+    };
+    Ok(spawn::check(&program).map_err(ClientError::from)?)
+}
+
 /// Puts the installed daemon into the place of the one that `running` leads to.
 pub(crate) fn replace(instance: &Instance, running: Client) -> Result<(), Failure> {
     let program = spawn::find_program().map_err(ClientError::from)?;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use authd_client::{ClientError, ConnectError, Instance, StartError};
+use authd_client::{ClientError, ConnectError, Instance, PathError, StartError};
 use authd_proto::request::AccountList;
 use authd_proto::{ErrorCode, ExitStatus, WireError};
 
@@ -257,14 +257,17 @@ impl Failure {
             Self::Daemon(ClientError::Start(StartError::NotOurs(_))) => {
                 Some("unset AUTHD_SOCKET".to_owned())
             }
-            Self::Daemon(ClientError::Start(StartError::NoProgram)) => None,
-            Self::Daemon(ClientError::Path(_) | ClientError::Connect(ConnectError::Path(_))) => {
-                None
+            Self::Daemon(ClientError::Start(StartError::Refused { .. })) => {
+                Some("mend that, then run it again".to_owned())
             }
+            Self::Daemon(ClientError::Start(StartError::NoProgram)) => None,
+            Self::Daemon(
+                ClientError::Path(error) | ClientError::Connect(ConnectError::Path(error)),
+            ) => place_for(error),
             // Whom it does not serve it tells nothing.
             Self::Daemon(ClientError::Closed) if is_of_another() => Some(
-                "it may not serve this user; whom it serves is said by 'authctl socket create --uid' \
-                 where authd runs"
+                "it may be stopping, or not serve this user: 'authctl socket create --uid' says whom \
+                 it serves, where authd runs"
                     .to_owned(),
             ),
             Self::Daemon(_) | Self::StillRunning { .. } => Some("run 'authctl doctor'".to_owned()),
@@ -363,6 +366,28 @@ fn closest<'a>(asked: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a 
         .filter(|(likeness, _)| *likeness >= ALIKE)
         .max_by(|(one, _), (other, _)| one.total_cmp(other))
         .map(|(_, name)| name)
+}
+
+/// What to do about a place that is not to be used. Nothing is to be removed: the path is a person's own, and may
+/// be the wrong one.
+pub(crate) fn place_for(error: &PathError) -> Option<String> {
+    match error {
+        PathError::NotASocket(_) if is_of_another() => {
+            Some("name the socket itself in AUTHD_SOCKET, or unset it".to_owned())
+        }
+        PathError::NotASocket(path) | PathError::NotADirectory(path) => Some(format!(
+            "put '{}' out of the way, or set AUTHD_SOCKET to a path of your own",
+            path.display()
+        )),
+        // Whose sticky bit is set is meant for everybody.
+        PathError::Writable { path, mode } if mode & 0o1000 == 0 => {
+            Some(format!("chmod go-w '{}'", path.display()))
+        }
+        PathError::Writable { .. } | PathError::Owner { .. } => {
+            Some("set AUTHD_SOCKET to a path in a directory of your own".to_owned())
+        }
+        _ => None,
+    }
 }
 
 /// The command that mends what the daemon reports without a hint of its own.

@@ -53,6 +53,7 @@ impl ClientError {
     pub fn exit_status(&self) -> ExitStatus {
         match self {
             Self::Wire(error) => error.code.exit_status(),
+            Self::Start(StartError::Refused { .. }) => ExitStatus::Failure,
             Self::Connect(_)
             | Self::Path(_)
             | Self::Start(_)
@@ -88,6 +89,12 @@ pub enum StartError {
         program: PathBuf,
         /// What the system says.
         source: io::Error,
+    },
+    /// It says that it would not start; none was started, and one that runs goes on.
+    #[error("authd would not start as things are, so nothing was stopped: {said}")]
+    Refused {
+        /// What it says is wrong.
+        said: String,
     },
     /// It ended before it was ready.
     #[error("authd did not start; the end of '{}' says:\n{tail}", log.display())]

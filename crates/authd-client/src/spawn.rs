@@ -88,6 +88,30 @@ pub fn start(instance: &Instance, program: &Path, timeout: Duration) -> Result<(
     launch(instance, program, timeout, None)
 }
 
+/// Has `program` say whether it would start in this environment. What does not know how to say is taken at its
+/// word once it is started.
+///
+/// # Errors
+/// [`StartError::Refused`] with what it says is wrong; [`StartError::Spawn`].
+pub fn check(program: &Path) -> Result<(), StartError> {
+    let checked = with_own_environment(program)
+        .arg("--check")
+        .stdin(Stdio::null())
+        .output();
+    let checked = checked.map_err(|source| StartError::Spawn {
+        program: program.to_owned(),
+        source,
+    })?;
+    match checked.status.code() {
+        Some(1) => {
+            let said = String::from_utf8_lossy(&checked.stderr);
+            let said = said.trim().trim_start_matches("authd: ").to_owned();
+            Err(StartError::Refused { said })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Puts `program` into the place of the daemon that `running` leads to: that one finishes what it is doing
 /// and ends within `end_timeout`, and what clients ask meanwhile waits for the new one, which then has
 /// `start_timeout`. No request is lost (on Windows clients that come in between wait for the start).
@@ -150,10 +174,7 @@ fn launch(
     place: Option<Place>,
 ) -> Result<(), StartError> {
     let log = Log::open(instance.directories.log())?;
-    let mut command = Command::new(program);
-    command
-        .env_clear()
-        .envs(std::env::vars_os().filter(|(name, _)| is_kept(name)));
+    let mut command = with_own_environment(program);
     command
         .stdin(Stdio::null())
         .stdout(log.writer()?)
@@ -178,6 +199,15 @@ fn launch(
             log: log.path,
         }),
     }
+}
+
+/// `program`, with what a daemon is given of the environment.
+fn with_own_environment(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command
+        .env_clear()
+        .envs(std::env::vars_os().filter(|(name, _)| is_kept(name)));
+    command
 }
 
 fn listens(instance: &Instance, timeout: Duration) -> bool {

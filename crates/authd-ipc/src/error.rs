@@ -32,7 +32,7 @@ pub enum PathError {
     #[error("'{}' is not a directory (symbolic links are not followed here)", .0.display())]
     NotADirectory(PathBuf),
     /// Something other than a socket stands where the socket should.
-    #[error("'{}' is not a socket; remove it", .0.display())]
+    #[error("'{}' is not a socket", .0.display())]
     NotASocket(PathBuf),
     /// It belongs to someone else.
     #[error("'{}' belongs to uid {owner}, not to uid {own}", path.display())]
@@ -48,7 +48,7 @@ pub enum PathError {
     #[error("AUTHD_SOCKET_UID must be a number, but is '{0}'")]
     NoUid(String),
     /// Others can write there.
-    #[error("others can write to '{}' (mode {mode:04o}); run 'chmod go-w' on it", path.display())]
+    #[error("others can write to '{}' (mode {mode:04o})", path.display())]
     Writable {
         /// The path.
         path: PathBuf,

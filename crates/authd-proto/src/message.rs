@@ -128,7 +128,7 @@ impl<'a> Params<'a> {
         match rmp::decode::read_array_len(&mut rest) {
             Ok(0) => Ok(EMPTY_MAP),
             Ok(1) => match rest {
-                [NIL] | [0x90] => Ok(EMPTY_MAP),
+                [NIL] | [0x90] | [0xdc, 0, 0] | [0xdd, 0, 0, 0, 0] => Ok(EMPTY_MAP),
                 [0x80..=0x8f | 0xde | 0xdf, ..] => Ok(rest),
                 _ => Err(not_a_map()),
             },

@@ -176,6 +176,17 @@ fn the_tolerated_shapes_all_mean_the_empty_map() {
         };
         assert_eq!(get, req::TokenGet::default(), "{name}");
     }
+    // However long the length of it is written.
+    for empty in [&[0x90][..], &[0xdc, 0, 0], &[0xdd, 0, 0, 0, 0]] {
+        let bytes = [&[0x94, 0, 1, 0xa9], b"token.get".as_slice(), &[0x91], empty].concat();
+        let Ok(Message::Request { method, params, .. }) = Message::parse(&bytes) else {
+            panic!("{empty:?}")
+        };
+        assert!(
+            matches!(Call::decode(method, params), Ok(Call::TokenGet(_))),
+            "{empty:?}"
+        );
+    }
 }
 
 #[test]

@@ -101,6 +101,8 @@ pub(crate) struct Place {
     pub(crate) config_path: PathBuf,
     /// Outside the state directory, so that a copy of that directory is told from the original.
     pub(crate) anchor_path: PathBuf,
+    /// Why nothing can be kept there, where that is so.
+    pub(crate) anchor_trouble: Option<String>,
 }
 
 /// How the store is, as `daemon.status` tells it and as requests feel it.

@@ -58,7 +58,7 @@ pub use self::{
     log::start as start_log,
     memory::share_one_arena,
     process::harden,
-    run::{RunError, Start, run},
+    run::{RunError, Start, check, run},
     service::watchdog_of_process,
     signs::{Sign, Signs},
 };

@@ -16,6 +16,7 @@ what is in flight. SIGHUP reads the configuration again.
 Usage: authd
 
 Options:
+      --check    Read the configuration, say what is wrong with it, and end
   -h, --help     Print this
   -V, --version  Print the version
 
@@ -32,6 +33,8 @@ enum Asked {
     /// To start commands for a daemon.
     #[cfg(target_os = "linux")]
     Launch,
+    /// To look whether it could serve.
+    Check,
     /// To serve.
     Serve(Inherited),
 }
@@ -63,6 +66,7 @@ fn arguments() -> Result<Asked, lexopt::Error> {
             Arg::Short('V') | Arg::Long("version") => {
                 return Ok(Asked::Text(format!("authd {}", env!("CARGO_PKG_VERSION"))));
             }
+            Arg::Long("check") => return Ok(Asked::Check),
             #[cfg(target_os = "linux")]
             Arg::Long("launch") => return Ok(Asked::Launch),
             Arg::Long("ready-fd") => inherited.ready_fd = Some(parser.value()?.parse()?),
@@ -85,6 +89,12 @@ fn main() -> ExitCode {
     let inherited = match arguments() {
         Ok(Asked::Serve(inherited)) => inherited,
         Ok(Asked::Text(text)) => return print(&text),
+        Ok(Asked::Check) => {
+            return match authd::check(&Environment::of_process()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(&error),
+            };
+        }
         #[cfg(target_os = "linux")]
         Ok(Asked::Launch) => {
             return match authd::take_orders() {

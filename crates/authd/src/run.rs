@@ -39,6 +39,9 @@ use crate::{
     watchdog::Watchdog,
 };
 
+/// The configuration file's name.
+const CONFIG: &str = "config.toml";
+
 /// How long clients wait at the start for the store; a key store that hangs must not hang them too.
 const PATIENCE_AT_START: Duration = Duration::from_secs(3);
 /// How long connections may take at the end to write what they owe.
@@ -90,6 +93,18 @@ pub struct Start {
     pub on_ready: Option<Box<dyn FnOnce()>>,
 }
 
+/// Whether a daemon in this environment would have what it needs before it looks at its store: its places and its
+/// configuration. Nothing is changed.
+///
+/// # Errors
+/// What keeps it from starting.
+pub fn check(environment: &Environment) -> Result<(), RunError> {
+    let directories = Directories::locate(environment)?;
+    SocketPath::locate(environment, &directories)?;
+    Config::load(&directories.config.join(CONFIG))?;
+    Ok(())
+}
+
 /// Runs a daemon on this thread until a signal or a client stops it.
 ///
 /// `start` keeps what is left of it, so that whoever waits for the process sees its descriptors closed
@@ -107,7 +122,7 @@ pub fn run(start: &mut Start) -> Result<(), RunError> {
 async fn serve_until_stopped(start: &mut Start) -> Result<(), RunError> {
     let directories = Directories::locate(&start.environment)?;
     let socket = SocketPath::locate(&start.environment, &directories)?;
-    let config_path = directories.config.join("config.toml");
+    let config_path = directories.config.join(CONFIG);
     let config = Config::load(&config_path)?;
     descriptors::raise();
     let lock = InstanceLock::succeed(&directories.state, start.patience, |pid| {
@@ -124,10 +139,12 @@ async fn serve_until_stopped(start: &mut Start) -> Result<(), RunError> {
     let (mailbox, mail) = Mailbox::new();
     let (sockets, orders) = Sockets::new();
     let restricted = restricted::Place::locate(&socket, &directories.state);
+    // Outside the state directory, so that a copy of that directory is told from the original.
+    let anchor = directories.config.join("anchor");
     let place = Place {
         socket: socket.path().to_owned(),
-        // Outside the state directory, so that a copy of that directory is told from the original.
-        anchor_path: directories.config.join("anchor").join("generations"),
+        anchor_path: anchor.join("generations"),
+        anchor_trouble: anchor_trouble(&anchor),
         state_dir: directories.state,
         config_path,
     };
@@ -240,19 +257,29 @@ async fn serve_until_stopped(start: &mut Start) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Where the daemon writes. What it makes there itself must be there when it is confined.
-fn writable(place: &Place) -> Writable {
-    let anchor = place.anchor_path.parent();
-    if let Some(anchor) = anchor
-        && let Err(error) = RealDisk.make_dir(anchor)
-    {
-        // The store will say so too, when it needs it.
-        tracing::warn!(%error, "no place for the anchor");
+/// Why the anchor cannot be kept in this directory, which is made where it is missing. The store does without.
+fn anchor_trouble(dir: &Path) -> Option<String> {
+    let made = RealDisk.make_dir(dir);
+    #[cfg(unix)]
+    let made = made.and_then(|()| {
+        use rustix::fs::{Access, access};
+        Ok(access(dir, Access::WRITE_OK | Access::EXEC_OK)?)
+    });
+    let trouble = made
+        .err()
+        .map(|error| format!("{}: {error}", dir.display()));
+    if let Some(trouble) = &trouble {
+        tracing::warn!(trouble, "an older copy of the store would not be noticed");
     }
+    trouble
+}
+
+/// Where the daemon writes.
+fn writable(place: &Place) -> Writable {
     Writable {
         own: [place.state_dir.as_path()]
             .into_iter()
-            .chain(anchor)
+            .chain(place.anchor_path.parent())
             .map(Path::to_owned)
             .collect(),
         sockets: place

@@ -84,7 +84,7 @@ fn a_uid_that_is_named_is_served_and_no_other() {
     // By the peer check alone: the modes let it through.
     let refused = in_a_container(room.path(), &socket, unnamed, &[&authctl, "token"]);
     assert_eq!(refused.code(), 7, "{refused:?}");
-    let told = "it may not serve this user";
+    let told = "or not serve this user";
     assert!(refused.stderr.contains(told), "{refused:?}");
     until("it is told", || {
         instance.log().contains("uid 54322 is not named")

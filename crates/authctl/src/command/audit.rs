@@ -1,5 +1,6 @@
 //! `authctl audit` ↔ `audit.query`: who was given which token, and who was refused.
 
+use std::num::NonZero;
 use std::process::ExitCode;
 
 use anstyle::Style;
@@ -49,7 +50,7 @@ pub(crate) struct AuditArgs {
 
     /// The latest so many
     #[arg(long, value_name = "N")]
-    limit: Option<usize>,
+    limit: Option<NonZero<usize>>,
 
     /// Print JSON, a line each, all there is; times are Unix seconds
     #[arg(long)]
@@ -80,7 +81,7 @@ pub(crate) fn run(args: &AuditArgs) -> Result<ExitCode, Failure> {
     let mut client = daemon::reach()?;
     let (told, latest) = match (args.limit, args.since) {
         (None, Some(_)) => list_forward(&mut client, args)?,
-        (limit, _) => list_latest(&mut client, args, limit.unwrap_or(DEFAULT_LIMIT))?,
+        (limit, _) => list_latest(&mut client, args, limit.map_or(DEFAULT_LIMIT, NonZero::get))?,
     };
     if args.follow {
         return follow(client, args, latest);

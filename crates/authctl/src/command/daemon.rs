@@ -95,6 +95,7 @@ fn restart(json: Json) -> Result<ExitCode, Failure> {
     let instance = Instance::of_process()?;
     let mut client = daemon::running()?;
     let before = daemon::ask(&mut client, &DaemonStatus {})?;
+    daemon::check_successor()?;
     if service::runs(&instance, before.pid) {
         drop(client);
         service::restart(&instance)?;

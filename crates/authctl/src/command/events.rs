@@ -6,6 +6,7 @@
 
 pub(super) mod show;
 
+use std::num::NonZero;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -61,7 +62,7 @@ pub(crate) struct EventsArgs {
 
     /// The latest so many
     #[arg(long, value_name = "N")]
-    limit: Option<usize>,
+    limit: Option<NonZero<usize>>,
 
     /// What belongs to one attempt: the start and the end of an exchange
     #[arg(long, value_name = "ID")]
@@ -237,7 +238,7 @@ impl<'a> Teller<'a> {
     fn list(&mut self, client: &mut Client) -> Result<(), Failure> {
         match (self.args.limit, self.args.since) {
             (None, Some(_)) => self.list_forward(client),
-            (limit, _) => self.list_latest(client, limit.unwrap_or(DEFAULT_LIMIT)),
+            (limit, _) => self.list_latest(client, limit.map_or(DEFAULT_LIMIT, NonZero::get)),
         }
     }
 

@@ -248,36 +248,58 @@ impl Login {
         let login_id = started.as_ref().ok().map(|started| &*started.login_id);
         self.interrupts.started(login_id);
         let started = started?;
+        let ended = self.see_through(&started);
+        // Where nobody can see the page, or hear how it ended, nobody finishes it.
+        if ended
+            .as_ref()
+            .is_err_and(|failure| failure.wire_code().is_none())
+        {
+            interrupt::cancel(&started.login_id);
+        }
+        self.interrupts.started(None);
+        ended
+    }
+
+    /// From the page to the end.
+    fn see_through(&mut self, started: &LoginStartReply) -> Result<LoginDone, Failure> {
         let json = self.json;
         let needs_nobody = matches!(started.flow, Flow::ClientCredentials | Flow::JwtBearer);
         if needs_nobody {
             // There is nothing to open or to type.
         } else if json {
-            show::authorize(&started)?;
+            show::authorize(started)?;
         } else {
-            which::found(&started);
+            which::found(started);
             if let Some(reason) = self.way.reason() {
-                show::because(reason, &started);
+                show::because(reason, started);
             }
         }
         let _listening = match started.flow {
-            Flow::Browser if self.open(&started) => None,
+            Flow::Browser if self.open(started) => None,
             Flow::Browser => {
                 if !json {
-                    show::open_this(&started);
+                    show::open_this(started);
                 }
-                Some(paste::listen(&started, self.keyboard.as_ref(), json)?)
+                Some(paste::listen(started, self.keyboard.as_ref(), json)?)
             }
             _ => {
                 if !json && !needs_nobody {
-                    show::device(&started);
+                    show::device(started, self.patience(started));
                 }
                 None
             }
         };
-        let ended = wait(&mut self.client, &started, self.deadline, json);
-        self.interrupts.started(None);
-        ended
+        wait(&mut self.client, started, self.deadline, json)
+    }
+
+    /// How long the person has, in seconds.
+    fn patience(&self, started: &LoginStartReply) -> u64 {
+        let left = self
+            .deadline
+            .map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        // Rounded up: a part of it is gone already.
+        left.map_or(u64::MAX, |left| left.as_millis().div_ceil(1000) as u64)
+            .min(started.expires_in_secs)
     }
 
     /// Opens the browser where that is the way; says so, or that it could not.
@@ -286,7 +308,7 @@ impl Login {
         let url = started.authorization_url.as_deref().unwrap_or_default();
         let opened = is_way && open::open(self.way, url);
         if opened && !self.json {
-            show::opened(started);
+            show::opened(started, self.patience(started));
         } else if is_way && !self.json {
             show::not_opened();
         }
@@ -391,7 +413,6 @@ fn wait(
     let left = |until: Instant| until.saturating_duration_since(Instant::now());
     loop {
         if deadline.is_some_and(|deadline| left(deadline).is_zero()) {
-            interrupt::cancel(&started.login_id);
             return Err(Failure::LoginTimedOut {
                 account: started.account.clone(),
             });

@@ -78,17 +78,17 @@ impl Renewal {
             .latest_start
             .filter(|_| !hot)
             .map_or(Boot(0), |start| start.after(LEAST_DISTANCE));
+        // "Too early" was said of a token that lived: when it is spent or dead, it holds no more.
+        let is_of_use = self
+            .lease(key)
+            .is_some_and(|lease| !lease.rejected && !self.remaining(key, cx).is_zero());
+        let bar = self.bars.get(key);
+        let bar = bar.filter(|bar| bar.words.is_some() || is_of_use);
+        let barred_until = bar.map_or(Boot(0), |bar| bar.until);
         let held_until = if cause == Cause::Asked {
             // A person knows what they do; only the provider's own limits hold them back.
             Boot(0)
         } else {
-            // "Too early" was said of a token that lived: when it is spent or dead, it holds no more.
-            let is_of_use = self
-                .lease(key)
-                .is_some_and(|lease| !lease.rejected && !self.remaining(key, cx).is_zero());
-            let bar = self.bars.get(key);
-            let bar = bar.filter(|bar| bar.words.is_some() || is_of_use);
-            let barred_until = bar.map_or(Boot(0), |bar| bar.until);
             self.least_distance(key, cause, cx)
                 .max(self.backoff.not_before())
                 .max(barred_until)
@@ -100,7 +100,15 @@ impl Renewal {
         let (at, cause) = match (&self.grant.flags.ambiguous, self.confirm_at) {
             _ if cause == Cause::Asked => (at, cause),
             (Some(_), _) => (at.max(self.settle_at(key, cx)), Cause::Settling),
-            (None, Some(confirm_at)) => (at.max(confirm_at), Cause::Confirming),
+            // Whoever asked early, and was refused, is not to wait for the renew point to hear what it means.
+            (None, Some(confirm_at)) => {
+                let at = confirm_at
+                    .max(apart)
+                    .max(self.backoff.not_before())
+                    .max(barred_until)
+                    .max(self.throttled_until());
+                (at, Cause::Confirming)
+            }
             (None, None) => (at, cause),
         };
         Some((

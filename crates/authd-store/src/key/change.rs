@@ -11,7 +11,9 @@
 
 use authd_core::secret::Secret;
 
-use super::{Kept, KeyState, Means, PlaceTrouble, admit, at_dir, kept, read, system};
+use super::{
+    Kept, KeyState, KeyStoreTrouble, Means, PlaceTrouble, admit, at_dir, kept, read, system,
+};
 use crate::{
     about::{About, KeyProtection, Place},
     disk::{self, Disk},
@@ -125,8 +127,18 @@ pub fn move_to(
         commit(means, &about)?;
         return now_kept(means);
     }
-    let about = note(means, about, new, reached)?;
-    if let Err(trouble) = new.keep(means, instance, &key, new_passphrase) {
+    let before = about.also.clone();
+    let mut about = note(means, about, new, reached)?;
+    let written = new.write(means, instance, &key, new_passphrase);
+    if let Err(PlaceTrouble::KeyStore(KeyStoreTrouble::Absent(_))) = &written {
+        // What is not there took nothing.
+        about.also = before;
+        if let Err(error) = about.write(&*means.disk, &means.dir) {
+            tracing::warn!(%error, "a place that has no key is still noted as one");
+        }
+    }
+    let kept = written.and_then(|()| new.read_back(means, instance, &key, new_passphrase));
+    if let Err(trouble) = kept {
         settle(means, about, &|_| {});
         return Err(refused(trouble));
     }

@@ -409,6 +409,55 @@ mod tests {
     }
 
     #[test]
+    fn a_key_store_that_is_not_there_has_no_copy() {
+        /// None.
+        struct Absent;
+
+        fn absent<T>() -> Result<T, KeyStoreTrouble> {
+            Err(KeyStoreTrouble::Absent("no bus".to_owned()))
+        }
+
+        impl key_store::Keeper for Absent {
+            fn read(
+                &self,
+                _: &str,
+                _: &str,
+            ) -> Result<Option<Zeroizing<Vec<u8>>>, KeyStoreTrouble> {
+                absent()
+            }
+
+            fn find(
+                &self,
+                _: &BTreeMap<String, String>,
+            ) -> Result<Option<Zeroizing<Vec<u8>>>, KeyStoreTrouble> {
+                absent()
+            }
+
+            fn write(&self, _: &str, _: &str, _: &[u8]) -> Result<(), KeyStoreTrouble> {
+                absent()
+            }
+
+            fn remove(&self, _: &str, _: &str) -> Result<(), KeyStoreTrouble> {
+                absent()
+            }
+        }
+
+        let (_guard, dir) = private_dir();
+        let means = Means {
+            key_store: KeyStore::of(Arc::new(Absent), Duration::from_secs(60)),
+            ..Means::new(&dir, Wall(0))
+        };
+        ready(obtain(&means, NewKey::InFile, None).unwrap());
+        let moved = move_to(&means, KeyProtection::KeyStore, None, None, &|_| {});
+        assert!(matches!(moved, Err(ChangeError::NewPlace(_))), "{moved:?}");
+        let kept = kept(&RealDisk, &dir).unwrap().unwrap();
+        assert_eq!(
+            (kept.protection, kept.left_in),
+            (KeyProtection::File, Vec::new())
+        );
+    }
+
+    #[test]
     fn a_place_that_forgets_is_found_out_before_it_matters() {
         for kept in [None, Some(&[9; 32][..]), Some(b"no key")] {
             let (_guard, dir) = private_dir();

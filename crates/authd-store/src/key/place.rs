@@ -195,6 +195,17 @@ impl Place {
         passphrase: Option<&Secret>,
     ) -> Result<(), PlaceTrouble> {
         self.write(means, instance, key, passphrase)?;
+        self.read_back(means, instance, key, passphrase)
+    }
+
+    /// Whether what was written here is there.
+    pub(crate) fn read_back(
+        self,
+        means: &Means,
+        instance: u128,
+        key: &DataKey,
+        passphrase: Option<&Secret>,
+    ) -> Result<(), PlaceTrouble> {
         match self.read(means, instance, passphrase)? {
             Some(found) if found.expose() == key.expose() => Ok(()),
             _ => Err(match self.protection {
@@ -207,7 +218,8 @@ impl Place {
         }
     }
 
-    fn write(
+    /// Writes a key here.
+    pub(crate) fn write(
         self,
         means: &Means,
         instance: u128,

@@ -159,7 +159,11 @@ pub(crate) async fn move_to(
             ..standing
         }));
     }
-    let message = format!("from {} to {}", before.as_str(), kept.protection.as_str());
+    let message = format!(
+        "the store's key moved from {} to {}",
+        before.as_str(),
+        kept.protection.as_str()
+    );
     tell(&daemon, "key_moved", Some(message), origin);
     Ok(describe(&daemon, Some(kept)))
 }

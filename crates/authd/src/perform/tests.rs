@@ -85,6 +85,7 @@ impl Bench {
                 state_dir: dir.path().to_owned(),
                 config_path: dir.path().join("config.toml"),
                 anchor_path: dir.path().join("anchor"),
+                anchor_trouble: None,
             },
             opened: Notify::new(),
             stopping: watch::Sender::new(false),

@@ -2,7 +2,7 @@
 //! can be asked.
 
 use authd_proto::protection::Protection;
-use authd_store::locked;
+use authd_store::{KeyProtection, locked};
 
 use super::Outcome;
 use crate::daemon::Daemon;
@@ -13,6 +13,7 @@ const LANDLOCK: &str = "a kernel from Linux 5.19 on, with 'landlock' among the n
 const SECCOMP: &str = "a kernel with CONFIG_SECCOMP_FILTER, on x86-64, arm64 or riscv64";
 const MEMLOCK: &str = "ulimit -l 64 before the daemon starts; under systemd: systemctl --user edit \
                        authd.service, and there LimitMEMLOCK=64K";
+const ANCHOR: &str = "let that be a directory that you can write, then run: authctl daemon restart";
 const RESTART: &str = "authctl daemon stop (the next command starts it again)";
 
 /// Each protection that this platform has, in a fixed order.
@@ -27,6 +28,16 @@ pub(crate) fn all(daemon: &Daemon) -> Vec<Protection> {
         "locked_keys",
         locked::trouble().map(|kind| format!("the system locks no memory for keys: {kind}")),
         MEMLOCK,
+    ));
+    let in_key_store =
+        daemon.standing.load().key_protection.kind == KeyProtection::KeyStore.as_str();
+    let anchor = daemon.place.anchor_trouble.clone();
+    all.push(protection(
+        "copies_noticed",
+        anchor
+            .filter(|_| !in_key_store)
+            .map(|why| format!("an older copy of the store would be taken for it: {why}")),
+        ANCHOR,
     ));
     all.extend(outcome("files", &confinement.files, LANDLOCK));
     all.extend(outcome("system_calls", &confinement.system_calls, SECCOMP));

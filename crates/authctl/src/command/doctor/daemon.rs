@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use authd_client::Instance;
+use authd_proto::ErrorCode;
 use authd_proto::doctor::{DoctorCheck, DoctorCheckReply, FindingLevel};
 use authd_proto::request::DaemonStatus;
 use authd_proto::response::{AccountInfo, DaemonStatusReply};
 
-use super::{Finding, account, environment, forks, metadata, place};
+use super::{Finding, Level, account, environment, forks, metadata, place};
 use crate::exit::Failure;
 use crate::{daemon, output, release};
 
@@ -29,7 +30,7 @@ struct Said {
 pub(super) fn check(instance: &Instance, now: u64) -> Vec<Finding> {
     let said = match ask() {
         Ok(said) => said,
-        Err(failure) => return vec![unreachable(&failure)],
+        Err(failure) => return vec![unreachable(instance, &failure)],
     };
     let status = &said.status;
     let mut findings = of_status(status, &instance.directories.state, now);
@@ -49,7 +50,16 @@ pub(super) fn check(instance: &Instance, now: u64) -> Vec<Finding> {
             "authctl daemon restart (when the daemon is older than authctl)",
         )),
     }
-    findings.extend(account::check(&said.accounts, now));
+    findings.extend(match status.store.state.as_str() {
+        "ok" => account::check(&said.accounts, now),
+        state => vec![Finding::new(
+            "accounts",
+            "accounts_not_looked_at",
+            Level::Note,
+            format!("nobody looked at them: the store is {state}"),
+            None,
+        )],
+    });
     findings.extend(said.metadata);
     findings.extend(environment::issuers(&said.accounts, environment::value));
     if let Some(home) = std::env::home_dir() {
@@ -103,13 +113,26 @@ fn is_reached(looked: &DoctorCheckReply, account: &AccountInfo) -> bool {
     })
 }
 
-fn unreachable(failure: &Failure) -> Finding {
+fn unreachable(instance: &Instance, failure: &Failure) -> Finding {
     if failure.is_not_running() {
         return Finding::warn(
             "daemon",
             "daemon_not_running",
             "it is not running; accounts, key and store were not checked",
-            "authctl list (starts it)",
+            match instance.socket.is_explicit() {
+                true => "start that daemon, or unset AUTHD_SOCKET",
+                false => "authctl list (starts it)",
+            },
+        );
+    }
+    // A restricted socket answers nothing but tokens, and says so.
+    if instance.socket.is_explicit() && failure.wire_code() == Some(ErrorCode::Denied) {
+        return Finding::new(
+            "daemon",
+            "restricted_socket",
+            Level::Note,
+            failure.message(),
+            None,
         );
     }
     let fix = match failure.status() {
@@ -232,7 +255,6 @@ mod tests {
     use authd_proto::response::{KeyProtection, StoreStatus};
 
     use super::*;
-    use crate::command::doctor::Level;
 
     fn status() -> DaemonStatusReply {
         DaemonStatusReply {

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-#[cfg(unix)]
-use authd_client::PathError;
 use authd_client::{Instance, spawn};
 
 use super::Finding;
+#[cfg(unix)]
+use crate::exit;
 
 /// The daemon's program, which commands start.
 pub(super) fn program() -> Finding {
@@ -27,15 +27,8 @@ pub(super) fn socket(instance: &Instance) -> Vec<Finding> {
     let path = instance.socket.path();
     let shown = path.display();
     if let Err(error) = instance.socket.check() {
-        let fix = match &error {
-            PathError::NotASocket(path) => format!("rm '{}'", path.display()),
-            PathError::Writable { path, .. } => format!("chmod go-w '{}'", path.display()),
-            PathError::NotADirectory(path) | PathError::Owner { path, .. } => format!(
-                "put '{}' out of the way, or set AUTHD_SOCKET to a path of your own",
-                path.display()
-            ),
-            _ => "set AUTHD_SOCKET to a path of your own".to_owned(),
-        };
+        let fix = exit::place_for(&error)
+            .unwrap_or_else(|| "set AUTHD_SOCKET to a path of your own".to_owned());
         return vec![Finding::fail(
             "socket",
             "socket_place",

@@ -87,7 +87,8 @@ pub(in crate::command) fn failed(failure: &Failure) -> Result<(), Failure> {
     })
 }
 
-pub(super) fn opened(started: &LoginStartReply) {
+/// `patience` is in seconds.
+pub(super) fn opened(started: &LoginStartReply, patience: u64) {
     tell(format_args!(
         "Your browser opens the login page of '{}'. If it does not, open:",
         clean(&started.account)
@@ -96,7 +97,7 @@ pub(super) fn opened(started: &LoginStartReply) {
     open_within(started);
     tell(format_args!(
         "Waiting for you there, for {} at most; Ctrl-C gives up.",
-        span(started.expires_in_secs)
+        span(patience)
     ));
 }
 
@@ -174,7 +175,8 @@ fn address(url: &str) {
     tell(format_args!("\n  {}\n", styled(STRONG, clean(url))));
 }
 
-pub(super) fn device(started: &LoginStartReply) {
+/// `patience` is in seconds.
+pub(super) fn device(started: &LoginStartReply, patience: u64) {
     let uri = started.verification_uri.as_deref().unwrap_or_default();
     let code = started.user_code.as_deref().unwrap_or_default();
     tell(format_args!(
@@ -200,7 +202,7 @@ pub(super) fn device(started: &LoginStartReply) {
     ));
     tell(format_args!(
         "Waiting for you there, for {} at most; Ctrl-C gives up.",
-        span(started.expires_in_secs)
+        span(patience)
     ));
 }
 

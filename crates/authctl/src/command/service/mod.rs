@@ -191,6 +191,7 @@ pub(crate) fn run(args: &ServiceArgs) -> Result<ExitCode, Failure> {
         }
         Verb::Restart => {
             installed(&manager)?;
+            daemon::check_successor()?;
             match running()? {
                 // What runs is not the service's: it gives way to the service.
                 Some(found) if manager.standing()?.pid != Some(found.pid()) => {

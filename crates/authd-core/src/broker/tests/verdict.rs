@@ -26,6 +26,21 @@ fn inv_09_invalid_grant_is_confirmed_once_after_one_to_two_minutes() {
 }
 
 #[test]
+fn inv_09_the_confirmation_of_an_early_refusal_waits_for_no_renew_point() {
+    let mut bench = Bench::new();
+    bench.pass(secs(60));
+    bench.renew();
+    bench.answer(error(400, "invalid_grant"));
+    bench.pass(secs(59));
+    assert_eq!(bench.sent.len(), 1);
+    bench.pass(secs(61));
+    assert_eq!(bench.causes(), [Cause::Asked, Cause::Confirming]);
+    bench.answer(error(400, "invalid_grant"));
+    let needed = Notice::LoginNeeded(LoginReason::Revoked);
+    assert_eq!(bench.notices(), [&needed]);
+}
+
+#[test]
 fn inv_10_needs_login_keeps_the_refresh_token_and_serves_what_lives() {
     let mut bench = due();
     bench.server = Server::Says(error(400, "invalid_grant"));
