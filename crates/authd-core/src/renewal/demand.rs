@@ -164,13 +164,17 @@ impl Renewal {
 
     /// The exchange for this lease brought no tokens.
     pub(super) fn settle_after_failure(&mut self, key: &LeaseKey, cx: &mut Context<'_>) {
+        self.spend_words(key);
+        self.settle_waiters(|_| Occasion::Failed, cx);
+    }
+
+    /// A person's word counts for one attempt.
+    pub(super) fn spend_words(&mut self, key: &LeaseKey) {
         for waiter in self.waiters.iter_mut().filter(|waiter| waiter.key == *key) {
             if waiter.cause == Cause::Asked {
-                // A person's word counts for one attempt.
                 waiter.cause = Cause::Demanded;
             }
         }
-        self.settle_waiters(|_| Occasion::Failed, cx);
     }
 
     /// The exchange for this lease brought tokens.

@@ -111,6 +111,7 @@ impl Renewal {
                 }
             }
         }
+        self.spend_words(&attempt.key);
         let (judged, request_id) = (Decided::Judged(verdict), answer.request_id.clone());
         self.record_of(Some(attempt.id), request_id, judged, Some(words), cx);
         // The answer is told before what was concluded from it, and with what comes next.

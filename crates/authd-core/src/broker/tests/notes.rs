@@ -92,6 +92,20 @@ fn inv_21_each_record_names_its_attempt_and_what_comes_next() {
     }
 }
 
+#[test]
+fn inv_21_a_refusal_of_what_a_person_asked_for_is_told_with_the_time_of_its_confirmation() {
+    let mut bench = Bench::new();
+    bench.pass(secs(60));
+    bench.renew();
+    bench.answer(error(400, "invalid_grant"));
+    let next = records(&bench)[1].next.unwrap();
+    assert_eq!(next.cause, Cause::Confirming);
+    assert!(
+        next.within >= secs(60) && next.within <= secs(120),
+        "{next:?}"
+    );
+}
+
 fn shown(bench: &Bench) -> usize {
     bench.count(|effect| matches!(effect, Effect::Publish { .. }))
 }
